@@ -1,0 +1,283 @@
+"""The calculus of softmax as array formulas: complete for every array library, and the readable reference of the kernels.
+
+Every function works on the last axis of arrays of one floating dtype and follows the edge table of the documentation.
+Types narrower than float64 are computed in float64 and rounded once. In float64 itself (and NumPy's longdouble) nothing
+wider exists, so the rounding error of each difference and product that an exponential would magnify is kept, by the
+error-free transformations of Dekker (1971) and Knuth (TAOCP 2, section 4.2.2), and added where it is small.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from softgrad.arrays.namespace import namespace
+
+Array = Any  # an array of any library of the array API standard
+
+
+def softmax(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
+    """e^(x/T) / Σ e^(x/T) along the last axis."""
+    return _widened(_softmax)(x, where, temperature)
+
+
+def log_softmax(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
+    """x/T − log Σ e^(x/T) along the last axis."""
+    return _widened(_log_softmax)(x, where, temperature)
+
+
+def logsumexp(x: Array, where: Array | None = None, b: Array | None = None) -> Array:
+    """Log Σ b e^x over the last axis."""
+    return _widened(_logsumexp)(x, where, b)
+
+
+def softmax_vjp(p: Array, g: Array) -> Array:
+    """p ∘ (g − Σ p g), the product of the Jacobian with g, from the output p."""
+    return _widened(_softmax_vjp)(p, g)
+
+
+def log_softmax_vjp(y: Array, g: Array) -> Array:
+    """g − e^y Σ g, the product of the transposed Jacobian of log_softmax with g, from the output y."""
+    return _widened(_log_softmax_vjp)(y, g)
+
+
+def log_softmax_jvp(y: Array, v: Array) -> Array:
+    """v − Σ e^y v, the product of the Jacobian of log_softmax with v, from the output y."""
+    return _widened(_log_softmax_jvp)(y, v)
+
+
+def softmax_second(p: Array, u: Array, v: Array) -> Array:
+    """p ∘ ((u−ū)(v−v̄) − Cov_p(u, v)), the second derivative of softmax along u and v, from the output p."""
+    return _widened(_softmax_second)(p, u, v)
+
+
+def jacobian(p: Array, temperature: Array | float = 1.0) -> Array:
+    """(diag(p) − p pᵀ)/T as a dense array, from the output p."""
+    return _widened(_jacobian)(p, temperature)
+
+
+def textbook_softmax(x: Array, where: Array | None = None, temperature: Array | float = 1.0, log: bool = False) -> Array:
+    """The formula without the shift: it overflows where the textbook's does."""
+    xp = namespace(x)
+    e = xp.exp(x if isinstance(temperature, float) and temperature == 1.0 else x / temperature)
+    if where is not None:
+        e = xp.where(where, e, xp.zeros_like(e))
+    p = e / xp.sum(e, axis=-1, keepdims=True)
+    return xp.log(p) if log else p
+
+
+def _widened(formula: Callable[..., Array]) -> Callable[..., Array]:
+    """`formula`, computed in float64 for narrower operands and rounded once to the dtype of the first."""
+
+    @wraps(formula)
+    def wide(x: Array, *operands: Any) -> Array:
+        xp = namespace(x)
+        narrow = x.dtype
+        if narrow == xp.float64 or narrow == getattr(xp, "longdouble", None):
+            return formula(xp, x, *operands)
+        widened = (
+            xp.astype(a, xp.float64) if getattr(a, "dtype", None) == narrow else a  # masks and temperatures stay
+            for a in operands
+        )
+        return xp.astype(formula(xp, xp.astype(x, xp.float64), *widened), narrow)
+
+    return wide
+
+
+def _softmax(xp: Any, x: Array, where: Array | None, temperature: Array | float) -> Array:
+    if x.shape[-1] == 0:
+        return x
+    _, _, _, e = _exponentials(xp, x, where, temperature)
+    total, error = _sum(xp, e)
+    p = e / total
+    p = p - p * (error / total)
+    return p if where is None else xp.where(where, p, xp.zeros_like(p))
+
+
+def _log_softmax(xp: Any, x: Array, where: Array | None, temperature: Array | float) -> Array:
+    if x.shape[-1] == 0:
+        return x
+    _, shifted, error, e = _exponentials(xp, x, where, temperature)
+    # At the maximum k the value is −log1p(Σ_{j≠k} e_j): the sum without e_k = 1 keeps what 1 + tiny would lose.
+    # No other entry cancels either: shifted ≤ 0 and the logarithm ≥ 0 only add up.
+    y = shifted - xp.log1p(_rest(xp, e)) + error
+    return y if where is None else xp.where(where, y, -_inf(xp, y))
+
+
+def _logsumexp(xp: Any, x: Array, where: Array | None, b: Array | None) -> Array:
+    if x.shape[-1] == 0:
+        return -_inf(xp, xp.sum(x, axis=-1))
+    if b is not None:
+        return _weighted_logsumexp(xp, x, where, b)
+    m, _, _, e = _exponentials(xp, x, where, 1.0)
+    result = m + xp.log1p(_rest(xp, e))
+    return xp.where(xp.isfinite(m), result, m)[..., 0]
+
+
+def _weighted_logsumexp(xp: Any, x: Array, where: Array | None, b: Array) -> Array:
+    read = b != 0 if where is None else where & (b != 0)
+    x = xp.where(read, x, -_inf(xp, x))
+    b = xp.where(read, b, xp.zeros_like(b))
+    # The shift is the entry whose *term* is largest: with the largest x alone, a small b there would leave only underflow.
+    size = xp.where(read, x + xp.log(xp.where(read, xp.abs(b), xp.ones_like(b))), -_inf(xp, x))
+    largest = _one_hot(xp, xp.argmax(size, axis=-1, keepdims=True), x)
+    m = xp.max(xp.where(largest, x, -_inf(xp, x)), axis=-1, keepdims=True)
+    poisoned = xp.any(xp.isnan(x) | xp.isnan(b), axis=-1)
+    _, _, _, e = _exponentials(xp, x, None, 1.0, shift=m)
+    terms = b * e
+    first = xp.sum(xp.where(largest, b, xp.zeros_like(b)), axis=-1)
+    rest, error = (s[..., 0] for s in _sum(xp, xp.where(largest, xp.zeros_like(b), terms)))
+    total = first + rest
+    near_one = xp.abs(total - 1) < 0.5
+    log = xp.where(
+        near_one,
+        xp.log1p(xp.where(near_one, (first - 1) + rest + error, xp.zeros_like(total))),
+        xp.log(xp.where(near_one, xp.ones_like(total), total + error)),
+    )
+    m = m[..., 0]
+    result = xp.where(xp.isfinite(m), m + log, xp.where(m > 0, xp.where(first > 0, m, m * xp.nan), m))
+    return xp.where(poisoned, m * xp.nan, result)
+
+
+def _softmax_vjp(xp: Any, p: Array, g: Array) -> Array:
+    if p.shape[-1] == 0:
+        return p * g
+    centred = _centred(xp, p, g)
+    return xp.where(p == 0, xp.zeros_like(centred), p * centred)
+
+
+def _log_softmax_vjp(xp: Any, y: Array, g: Array) -> Array:
+    if y.shape[-1] == 0:
+        return y * g
+    y, g = xp.broadcast_arrays(y, g)
+    outside = y == -_inf(xp, y)  # masked or impossible: a constant, whose g is not read
+    g = xp.where(outside, xp.zeros_like(g), g)
+    peak = _one_hot(xp, xp.argmax(y, axis=-1, keepdims=True), y)
+    at_peak = xp.sum(xp.where(peak, g, xp.zeros_like(g)), axis=-1, keepdims=True)
+    rest, error = _sum(xp, xp.where(peak, xp.zeros_like(g), g))
+    rest = rest + error
+    # At the peak g − e^y Σg = (1 − e^y) g − e^y Σ_{j≠k} g, and 1 − e^y is −expm1(y) without cancellation.
+    direct = g - xp.exp(y) * (at_peak + rest)
+    saturated = -xp.expm1(y) * g - xp.exp(y) * rest
+    return xp.where(outside, xp.zeros_like(g), xp.where(peak, saturated, direct))
+
+
+def _log_softmax_jvp(xp: Any, y: Array, v: Array) -> Array:
+    if y.shape[-1] == 0:
+        return y * v
+    centred = _centred(xp, xp.exp(y), v, read=y > -_inf(xp, y))
+    return xp.where(y == -_inf(xp, y), xp.zeros_like(centred), centred)
+
+
+def _softmax_second(xp: Any, p: Array, u: Array, v: Array) -> Array:
+    if p.shape[-1] == 0:
+        return p * u * v
+    product = _centred(xp, p, u) * _centred(xp, p, v)
+    covariance, error = _sum(xp, xp.where(p == 0, xp.zeros_like(product), p * product))
+    return xp.where(p == 0, xp.zeros_like(product), p * ((product - covariance) - error))
+
+
+def _jacobian(xp: Any, p: Array, temperature: Array | float) -> Array:
+    n = p.shape[-1]
+    if n == 0:
+        return xp.zeros((*p.shape[:-1], 0, 0), dtype=p.dtype)
+    scaled = p if isinstance(temperature, float) and temperature == 1.0 else p / temperature
+    outer = 0 - scaled[..., :, None] * p[..., None, :]
+    eye = xp.eye(n, dtype=xp.bool)
+    return xp.where(eye, (scaled * complement(xp, p))[..., :, None], outer)
+
+
+def complement(xp: Any, p: Array) -> Array:
+    """1 − p, where the largest entry k takes Σ_{j≠k} p_j: summed, not subtracted, so that saturated rows keep it."""
+    peak = _one_hot(xp, xp.argmax(p, axis=-1, keepdims=True), p)
+    others, _ = _sum(xp, xp.where(peak, xp.zeros_like(p), p))
+    return xp.where(peak, others, 1 - p)
+
+
+def _exponentials(
+    xp: Any, x: Array, where: Array | None, temperature: Array | float, shift: Array | None = None
+) -> tuple[Array, Array, Array, Array]:
+    """The shift m, (x − m)/T as value and rounding error, and e^((x − m)/T) with that error put back."""
+    if where is not None:
+        x = xp.where(where, x, -_inf(xp, x))
+    m = xp.max(x, axis=-1, keepdims=True) if shift is None else shift
+    y, error = _two_sum(x, -m)
+    if not (isinstance(temperature, float) and temperature == 1.0):
+        temperature = xp.astype(xp.asarray(temperature), x.dtype)
+        usable = (temperature > 0) & (temperature < _inf(xp, temperature))
+        divisor = xp.where(usable, temperature, xp.ones_like(temperature))
+        quotient = y / divisor
+        product, low = _two_product(quotient, divisor)
+        error = ((y - product) - low + error) / divisor
+        everywhere, peaks = xp.where(xp.isnan(y), y, xp.zeros_like(y)), xp.where(y < 0, -_inf(xp, y), y)
+        y = xp.where(usable, quotient, xp.where(temperature > 0, everywhere, peaks))  # the limits at T = inf and 0
+        error = xp.where(usable, error, xp.zeros_like(error))
+    # −inf − finite is exact, and where x is −inf so is e^x = 0; the transformations give NaN there.
+    error = xp.where(xp.isfinite(error), error, xp.zeros_like(error))
+    impossible = (x == -_inf(xp, x)) & (m > -_inf(xp, m)) & (m < _inf(xp, m))
+    y = xp.where(impossible, -_inf(xp, y), y)
+    e = xp.exp(y)
+    return m, y, error, e + e * error
+
+
+def _centred(xp: Any, p: Array, g: Array, read: Array | None = None) -> Array:
+    """g − Σ p g, from g − g_k with k the largest p: exact arithmetic cannot tell, a saturated row can (p_k → 1)."""
+    p, g = xp.broadcast_arrays(p, g)
+    read = p != 0 if read is None else read
+    peak = _one_hot(xp, xp.argmax(p, axis=-1, keepdims=True), p)
+    at_peak = xp.sum(xp.where(peak & read, g, xp.zeros_like(g)), axis=-1, keepdims=True)
+    relative = xp.where(read, g - at_peak, xp.zeros_like(g))
+    mean, error = _sum(xp, p * relative)
+    return (relative - mean) - error
+
+
+def _rest(xp: Any, e: Array) -> Array:
+    """Σ_{j≠k} e_j with k the largest entry."""
+    peak = _one_hot(xp, xp.argmax(e, axis=-1, keepdims=True), e)
+    total, error = _sum(xp, xp.where(peak, e * 0, e))  # e * 0: a NaN stays
+    return total + error
+
+
+def _one_hot(xp: Any, index: Array, x: Array) -> Array:
+    return xp.arange(x.shape[-1], dtype=index.dtype) == index
+
+
+def _sum(xp: Any, x: Array) -> tuple[Array, Array]:
+    """Σ x over the last axis (kept), and its rounding error: halves are folded on each other, errors carried along."""
+    error = xp.zeros_like(x)
+    while (n := x.shape[-1]) > 1:
+        half = n // 2
+        odd, odd_error = x[..., 2 * half :], error[..., 2 * half :]
+        x, lost = _two_sum(x[..., :half], x[..., half : 2 * half])
+        error = error[..., :half] + error[..., half : 2 * half] + lost
+        if n % 2:
+            x, error = xp.concat([x, odd], axis=-1), xp.concat([error, odd_error], axis=-1)
+    return x, xp.where(xp.isfinite(error), error, xp.zeros_like(error))
+
+
+def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """a + b = sum + error, exactly (Knuth)."""
+    total = a + b
+    of_b = total - a
+    return total, (a - (total - of_b)) + (b - of_b)
+
+
+def _two_product(a: Array, b: Array) -> tuple[Array, Array]:
+    """a b = product + error, exactly (Dekker), by halves of the significand."""
+    product = a * b
+    a_high, a_low = _halves(a)
+    b_high, b_low = _halves(b)
+    return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+
+
+def _halves(a: Array) -> tuple[Array, Array]:
+    digits = round(-math.log2(float(namespace(a).finfo(a.dtype).eps))) + 1
+    scaled = a * float(2 ** ((digits + 1) // 2) + 1)
+    high = scaled - (scaled - a)
+    return high, a - high
+
+
+def _inf(xp: Any, like: Array) -> Array:
+    return xp.asarray(xp.inf, dtype=like.dtype)

@@ -1,0 +1,89 @@
+"""Slices as rows: an axis, several axes or all of them become one last axis, and back.
+
+Everything below the public functions works on the last axis only; this file is the one place that knows about `axis`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Axis = int | tuple[int, ...] | None
+
+
+def normalize_axis(axis: Axis, ndim: int) -> tuple[int, ...]:
+    """The axes that `axis` names, as sorted non-negative numbers; AxisError or ValueError if there are no such axes."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    found = []
+    for a in axes:
+        if not -ndim <= (a := _index(a)) < ndim:
+            raise np.exceptions.AxisError(a, ndim)
+        found.append(a % ndim)
+    if len(set(found)) != len(found):
+        raise ValueError(f"axis must not name an axis twice; got {axis!r} for an array of {ndim} dimensions")
+    return tuple(sorted(found))
+
+
+def _index(axis: Any) -> int:
+    try:
+        return int(axis.__index__())
+    except AttributeError:
+        raise TypeError(f"axis must be an integer, a tuple of integers or None; got {axis!r}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """How the slices of an array of `shape` along `axes` lie as rows along one last axis."""
+
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], axis: Axis) -> Rows:
+        """Validate `axis` against `shape`."""
+        return cls(shape, normalize_axis(axis, len(shape)))
+
+    @property
+    def batch_axes(self) -> tuple[int, ...]:
+        """The axes that stay: one slice for each index into them."""
+        return tuple(a for a in range(len(self.shape)) if a not in self.axes)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The shape of one value per slice."""
+        return tuple(self.shape[a] for a in self.batch_axes)
+
+    @property
+    def kept_shape(self) -> tuple[int, ...]:
+        """The shape of one value per slice where every reduced axis is kept with length 1."""
+        return tuple(1 if a in self.axes else n for a, n in enumerate(self.shape))
+
+    @property
+    def n(self) -> int:
+        """The number of entries in one slice."""
+        return math.prod(self.shape[a] for a in self.axes)
+
+    @property
+    def _order(self) -> tuple[int, ...]:
+        return (*self.batch_axes, *self.axes)
+
+    def gather(self, x: Any, xp: Any = np) -> Any:
+        """`x` (of `shape`) as rows: batch axes first, the slice's entries along one last axis. A view where one exists."""
+        if self.axes == (len(self.shape) - 1,):
+            return x
+        moved = xp.permute_dims(x, self._order)
+        return moved if len(self.axes) == 1 else xp.reshape(moved, (*self.batch_shape, self.n))
+
+    def scatter(self, rows: Any, xp: Any = np) -> Any:
+        """Rows back to an array of `shape`: the inverse of `gather`."""
+        if self.axes == (len(self.shape) - 1,):
+            return rows
+        if len(self.axes) != 1:
+            rows = xp.reshape(rows, tuple(self.shape[a] for a in self._order))
+        inverse = sorted(range(len(self.shape)), key=self._order.__getitem__)
+        return xp.permute_dims(rows, tuple(inverse))

@@ -1,0 +1,159 @@
+"""NumPy arrays: the native kernels where they apply, the generic formulas elsewhere, rows spread over threads.
+
+Every function takes operands of one floating dtype whose last axis is the slice, and an optional `out` of the result's
+shape and dtype. The kernels know float32 and float64; half precision is computed in float32 and rounded once.
+"""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from softgrad.arrays import generic
+from softgrad.arrays.threads import over_rows
+
+try:
+    from softgrad import _kernels
+except ImportError:  # built without the extension
+    _kernels = None  # type: ignore[assignment]
+
+Array = np.ndarray[Any, Any]
+
+LEVELS: tuple[str, ...] = (*(_kernels.levels() if _kernels else ()), "generic")
+"""What this machine can run, best first. `generic` is NumPy's own arithmetic."""
+
+
+def _load(level: str) -> SimpleNamespace | None:
+    if level not in LEVELS:
+        raise ImportError(f"SOFTGRAD_ISA must be one of {', '.join(LEVELS)} on this machine; got {level!r}")
+    return None if level == "generic" else SimpleNamespace(**_kernels.ufuncs(level))
+
+
+level: str = os.environ.get("SOFTGRAD_ISA") or LEVELS[0]
+kernels: SimpleNamespace | None = _load(level)
+
+
+def softmax(
+    x: Array, where: Array | None = None, temperature: Array | float = 1.0, out: Array | None = None, workers: int = 1
+) -> Array:
+    """e^(x/T) / Σ e^(x/T)."""
+    return _forward("softmax", x, where, temperature, out, workers)
+
+
+def log_softmax(
+    x: Array, where: Array | None = None, temperature: Array | float = 1.0, out: Array | None = None, workers: int = 1
+) -> Array:
+    """x/T − log Σ e^(x/T)."""
+    return _forward("log_softmax", x, where, temperature, out, workers)
+
+
+def logsumexp(
+    x: Array, where: Array | None = None, b: Array | None = None, out: Array | None = None, workers: int = 1
+) -> Array:
+    """Log Σ b e^x, one value per row."""
+    if b is not None or not _native(x):
+        return _formula("logsumexp", (x, where, b), x.dtype, out)
+    if where is None:
+        return _native_call("logsumexp", (x,), out, workers)
+    return _native_call("logsumexp_where", (x, where), out, workers)
+
+
+def softmax_vjp(p: Array, g: Array, out: Array | None = None, workers: int = 1) -> Array:
+    """p ∘ (g − Σ p g)."""
+    return _backward("softmax_vjp", p, g, out, workers)
+
+
+def log_softmax_vjp(y: Array, g: Array, out: Array | None = None, workers: int = 1) -> Array:
+    """g − e^y Σ g."""
+    return _backward("log_softmax_vjp", y, g, out, workers)
+
+
+def log_softmax_jvp(y: Array, v: Array, out: Array | None = None, workers: int = 1) -> Array:
+    """v − Σ e^y v."""
+    return _backward("log_softmax_jvp", y, v, out, workers)
+
+
+def softmax_second(p: Array, u: Array, v: Array, out: Array | None = None) -> Array:
+    """p ∘ ((u−ū)(v−v̄) − Cov_p(u, v))."""
+    return _formula("softmax_second", (p, u, v), p.dtype, out)
+
+
+def jacobian(p: Array, temperature: Array | float = 1.0, out: Array | None = None, workers: int = 1) -> Array:
+    """(diag(p) − p pᵀ)/T, shape (..., n, n)."""
+    if not _native(p):
+        return _formula("jacobian", (p, _per_row(temperature)), p.dtype, out)
+    return _native_call("jacobian", (p, temperature), out, workers)
+
+
+def textbook_softmax(x: Array, where: Array | None = None, temperature: Array | float = 1.0, log: bool = False) -> Array:
+    """The formula without the shift, with NumPy's own warnings where it overflows."""
+    return np.asarray(generic.textbook_softmax(x, where, _per_row(temperature), log))
+
+
+def _forward(
+    name: str, x: Array, where: Array | None, temperature: Array | float, out: Array | None, workers: int
+) -> Array:
+    plain = where is None and isinstance(temperature, float) and temperature == 1.0
+    if not _native(x):
+        return _formula(name, (x, where, _per_row(temperature)), x.dtype, out)
+    if plain:
+        return _native_call(name, (x,), out, workers)
+    mask = np.broadcast_to(np.True_ if where is None else where, x.shape)
+    return _native_call(f"{name}_where", (x, mask, temperature), out, workers)
+
+
+def _backward(name: str, y: Array, g: Array, out: Array | None, workers: int) -> Array:
+    if not _native(y):
+        return _formula(name, (y, g), y.dtype, out)
+    return _native_call(name, (y, g), out, workers)
+
+
+def _native(x: Array) -> bool:
+    return kernels is not None and (x.dtype.itemsize <= 4 or x.dtype == np.float64)
+
+
+def _native_call(name: str, operands: tuple[Any, ...], out: Array | None, workers: int) -> Array:
+    ufunc = getattr(kernels, name)
+    dtype = operands[0].dtype
+    if dtype.itemsize >= 4:
+        return over_rows(ufunc, operands, out, workers)
+    single = tuple(a.astype(np.float32) if getattr(a, "dtype", None) == dtype else a for a in operands)
+    return _deliver(over_rows(ufunc, single, None, workers), dtype, out)
+
+
+def _formula(name: str, operands: tuple[Any, ...], dtype: np.dtype[Any], out: Array | None) -> Array:
+    with np.errstate(all="ignore"):  # NaN, inf and underflow are results here, never news
+        return _deliver(getattr(generic, name)(*operands), dtype, out)
+
+
+def _deliver(result: Array, dtype: np.dtype[Any], out: Array | None) -> Array:
+    if out is None:
+        return result.astype(dtype, copy=False)
+    np.copyto(out, result, casting="same_kind")
+    return out
+
+
+def _per_row(temperature: Array | float) -> Array | float:
+    return temperature if isinstance(temperature, float) else temperature[..., np.newaxis]
+
+
+def backend() -> str:
+    """The instruction-set level that the NumPy functions run on.
+
+    Returns
+    -------
+    str
+        ``"x86-64-v4"`` (AVX-512), ``"x86-64-v3"`` (AVX2), ``"x86-64-v2"`` or ``"neon"`` for the native kernels, and
+        ``"generic"`` for NumPy's own arithmetic. The environment variable ``SOFTGRAD_ISA``, read when softgrad is
+        imported, chooses another level that the machine has.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> sg.backend() in ("x86-64-v4", "x86-64-v3", "x86-64-v2", "neon", "generic")
+    True
+    """
+    return level

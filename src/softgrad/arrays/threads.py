@@ -1,0 +1,74 @@
+"""Rows over threads: a kernel releases the GIL, so blocks of rows run side by side, each row exactly as it would alone."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+AUTOMATIC_FROM = 2**19
+"""Entries from which `workers=None` uses more than one thread: below, starting a thread costs more than it saves."""
+
+
+def cpu_count() -> int:
+    """The CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def count(workers: int | None, size: int) -> int:
+    """How many threads `workers` means for a call on `size` entries."""
+    if workers is None:
+        # Somebody else's thread is already one of several: splitting it again would only oversubscribe the machine.
+        alone = threading.current_thread() is threading.main_thread()
+        return cpu_count() if alone and size >= AUTOMATIC_FROM else 1
+    if isinstance(workers, bool) or not hasattr(workers, "__index__"):
+        raise TypeError(f"workers must be an integer or None; got {workers!r}")
+    workers = int(workers.__index__())
+    if workers == -1:
+        return cpu_count()
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, or -1 for every CPU; got {workers}")
+    return workers
+
+
+def over_rows(ufunc: np.ufunc, operands: tuple[Any, ...], out: Array | None, workers: int) -> Array:
+    """`ufunc(*operands, out=out)`, its batch cut into `workers` blocks along the longest axis."""
+    if workers == 1 or operands[0].ndim < 2 or operands[0].size == 0:
+        return ufunc(*operands) if out is None else ufunc(*operands, out=out)
+    *cores, result_core = _core_dimensions(ufunc)
+    arrays = [np.asarray(a) for a in operands]
+    batch = np.broadcast_shapes(*(a.shape[: a.ndim - core] for a, core in zip(arrays, cores, strict=True)))
+    arrays = [np.broadcast_to(a, batch + a.shape[a.ndim - core :]) for a, core in zip(arrays, cores, strict=True)]
+    if out is None:
+        n = arrays[0].shape[-1]
+        out = np.empty(batch + (n,) * result_core, dtype=arrays[0].dtype.newbyteorder("="))
+    axis = int(np.argmax(batch))
+    edges = np.linspace(0, batch[axis], min(workers, batch[axis]) + 1, dtype=int)
+    before = (slice(None),) * axis
+
+    def run(start: int, stop: int) -> None:
+        rows = (*before, slice(start, stop))
+        ufunc(*(a[rows] for a in arrays), out=out[rows])
+
+    (own, *others) = itertools.pairwise(edges)
+    with ThreadPoolExecutor(max(1, len(others))) as pool:
+        pending = [pool.submit(run, *block) for block in others]
+        run(*own)
+    for block in pending:
+        block.result()
+    return out
+
+
+@functools.cache
+def _core_dimensions(ufunc: np.ufunc) -> tuple[int, ...]:
+    """How many trailing axes of each operand, inputs first, belong to one row: "(n),()->(n,n)" gives 1, 0, 2."""
+    operands = re.findall(r"\(([^)]*)\)", ufunc.signature or "")
+    return tuple(len(core.split(",")) if core else 0 for core in operands)
