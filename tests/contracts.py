@@ -1,0 +1,28 @@
+"""The bounds that the tests hold softgrad to, in one place: the design's section 4, "Contracts on accuracy"."""
+
+SOFTMAX = 2.0
+LOG_SOFTMAX = 2.0
+LOGSUMEXP = 1.0
+"""In ulp of max(|result|, |max x|)."""
+JACOBIAN = 5.0
+VJP = 4.0
+"""In ulp of p_i(|g_i−g_k| + Σ p_j|g_j−g_k|), k the largest entry of p."""
+HALF = 0.55
+"""float16 and bfloat16: computed wider, rounded once."""
+SUBNORMAL = 1.0
+"""In subnormal spacings, where a value or a Jacobian entry is subnormal. A VJP is a sum of products that may each
+underflow, rounded one by one: it keeps its 4 ulp, which are 4 spacings there."""
+GENERIC_SOFTMAX = 3.0
+"""float64 without the kernels: NumPy's own exp may take an ulp of the two. Every other bound holds there too."""
+
+# The design names no bound for these; they are held to the VJP's, in ulp of the sum of the absolute values of the terms
+# that remain after the rewriting for saturated rows (see the functions of the same names in oracle.py).
+LOG_SOFTMAX_VJP = 4.0
+LOG_SOFTMAX_JVP = 4.0
+SOFTMAX_SECOND = 8.0
+"""Twice the VJP's: a product of two centred directions."""
+
+
+def softmax(level, dtype):
+    """The bound for softmax itself."""
+    return GENERIC_SOFTMAX if level == "generic" and dtype.itemsize >= 8 else SOFTMAX
