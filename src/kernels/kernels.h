@@ -1,0 +1,39 @@
+// The table of kernels: what each level of the instruction set offers to the module.
+#pragma once
+
+#include <stddef.h>
+
+// A row is a gufunc: name, signature, number of inputs and of outputs, the dtype of each operand ('T' is the row's own,
+// 'd' float64, '?' bool), and the loop template. Adding a kernel is adding a row.
+#define SOFTGRAD_KERNELS(KERNEL)                                                                     \
+    KERNEL(softmax, "(n)->(n)", 1, 1, "TT", (forward<Softmax<T>, T>))                                \
+    KERNEL(softmax_where, "(n),(n),()->(n)", 3, 1, "T?dT", (forward_where<Softmax<T>, T>))           \
+    KERNEL(log_softmax, "(n)->(n)", 1, 1, "TT", (forward<LogSoftmax<T>, T>))                         \
+    KERNEL(log_softmax_where, "(n),(n),()->(n)", 3, 1, "T?dT", (forward_where<LogSoftmax<T>, T>))    \
+    KERNEL(logsumexp, "(n)->()", 1, 1, "TT", (logsumexp<T>))                                         \
+    KERNEL(logsumexp_where, "(n),(n)->()", 2, 1, "T?T", (logsumexp_where<T>))                        \
+    KERNEL(softmax_vjp, "(n),(n)->(n)", 2, 1, "TTT", (backward<SoftmaxVjp<T>, T>))                   \
+    KERNEL(log_softmax_vjp, "(n),(n)->(n)", 2, 1, "TTT", (backward<LogSoftmaxVjp<T>, T>))            \
+    KERNEL(log_softmax_jvp, "(n),(n)->(n)", 2, 1, "TTT", (backward<LogSoftmaxJvp<T>, T>))            \
+    KERNEL(jacobian, "(n),()->(n,n)", 2, 1, "TdT", (jacobian<T>))
+
+typedef void (*Loop)(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void* data);
+
+#define SOFTGRAD_COUNT(...) +1
+constexpr int KERNEL_COUNT = 0 SOFTGRAD_KERNELS(SOFTGRAD_COUNT);
+#undef SOFTGRAD_COUNT
+
+// The loops of one level, for float32 and float64, in the order of the table.
+struct Loops {
+    Loop of[KERNEL_COUNT][2];
+};
+
+extern "C" {
+extern const Loops softgrad_loops_v2, softgrad_loops_v3, softgrad_loops_v4, softgrad_loops_neon;
+
+// Raise MemoryError; called from a loop, which does not hold the GIL.
+void softgrad_no_memory();
+// Forget the floating-point exceptions of this thread: NaN, inf and underflow are results here, never news, and NumPy
+// would turn the flags into warnings.
+void softgrad_clear_flags();
+}

@@ -1,0 +1,304 @@
+// From the strided operands of a gufunc to rows: where memory lies as the kernels want it they work in place, otherwise
+// on a scratch copy. The regime depends on the length of a row alone, so a row has the same bits in any layout.
+#pragma once
+
+#include <stdlib.h>
+
+#include "derivatives.h"
+#include "kernels.h"
+#include "softmax.h"
+
+namespace {
+
+// Rows up to this length are taken WIDTH at a time, one per lane: the work across lanes that a row of its own needs (a
+// maximum, a sum, a remainder) costs as much as the work along it.
+constexpr ptrdiff_t PANEL = 32;
+
+// One operand: entry j of row i lies at data + i · row + j · step.
+template <class T>
+struct Operand {
+    char* data;
+    ptrdiff_t row, step;
+
+    T& at(ptrdiff_t i, ptrdiff_t j) const { return *(T*)(data + i * row + j * step); }
+    bool contiguous() const { return step == (ptrdiff_t)sizeof(T); }
+};
+
+typedef const unsigned char Mask;
+
+// Memory for rows that do not lie as a kernel wants them; one allocation per loop, none where nothing is copied.
+template <class T>
+class Scratch {
+   public:
+    explicit Scratch(ptrdiff_t entries) : memory_((T*)malloc(entries * sizeof(T))) {
+        if (!memory_ && entries) softgrad_no_memory();
+    }
+    ~Scratch() { free(memory_); }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    explicit operator bool() const { return memory_; }
+    operator T*() const { return memory_; }
+
+   private:
+    T* memory_;
+};
+
+// Temperatures that the vector kernels take: outside, 1/T or T ln 2 would leave the range of T.
+template <class T>
+inline bool ordinary(double temperature) {
+    constexpr double RANGE = sizeof(T) == 4 ? 0x1p60 : 0x1p400;
+    return temperature >= 1 / RANGE && temperature <= RANGE;
+}
+
+// softmax or log_softmax with its options: a mask and a temperature for each row.
+template <class Map, class T>
+struct Forward {
+    Operand<const T> x;
+    Operand<Mask> mask;        // no data: nothing is masked
+    Operand<const double> t;   // no data: T = 1
+    Operand<T> y;
+    ptrdiff_t rows, n;
+
+    void run() const {
+        if (n == 0) return;
+        // A mask that is one value for all is no mask, or masks everything: row by row, the first path costs nothing.
+        if (n <= PANEL)
+            panels();
+        else
+            each();
+    }
+
+   private:
+    static constexpr int W = WIDTH<T>;
+
+    bool read(ptrdiff_t i, ptrdiff_t j) const { return !mask.data || mask.at(i, j); }
+    T entry(ptrdiff_t i, ptrdiff_t j) const { return read(i, j) ? x.at(i, j) : (T)-INFINITY; }
+    double temperature(ptrdiff_t i) const { return t.data ? t.at(i, 0) : 1; }
+
+    void panels() const {
+        alignas(BYTES) T panel[PANEL * W];
+        for (ptrdiff_t i = 0; i < rows; i += W) {
+            const int lanes = rows - i < W ? (int)(rows - i) : W;
+            load_panel(panel, i, lanes);
+            compute_panel(panel, i, lanes);
+            for (int lane = 0; lane < lanes; ++lane)
+                for (ptrdiff_t j = 0; j < n; ++j) y.at(i + lane, j) = panel[j * W + lane];
+            for (int lane = 0; lane < lanes; ++lane) mend(i + lane);
+        }
+    }
+
+    void load_panel(T* panel, ptrdiff_t i, int lanes) const {
+        for (int lane = 0; lane < W; ++lane)
+            for (ptrdiff_t j = 0; j < n; ++j) panel[j * W + lane] = lane < lanes ? entry(i + lane, j) : 0;
+    }
+
+    void compute_panel(T* panel, ptrdiff_t i, int lanes) const {
+        if (!t.data) {
+            Map::template panel<false>(panel, n, Temperature<T>());
+            return;
+        }
+        T high[W], low[W];
+        for (int lane = 0; lane < W; ++lane) {
+            const double value = lane < lanes && ordinary<T>(temperature(i + lane)) ? temperature(i + lane) : 1;
+            high[lane] = (T)value;
+            low[lane] = (T)(value - (double)high[lane]);
+        }
+        Map::template panel<true>(panel, n, Temperature<T>(load(high), load(low)));
+    }
+
+    void each() const {
+        const bool copy_in = mask.data || !x.contiguous(), copy_out = !y.contiguous();
+        const Scratch<T> in(copy_in ? n : 0), out(copy_out ? n : 0);
+        if ((copy_in && !in) || (copy_out && !out)) return;
+        Temperature<T> units;
+        double units_of = 1;
+        for (ptrdiff_t i = 0; i < rows; ++i) {
+            const T* source = &x.at(i, 0);
+            T* target = copy_out ? (T*)out : &y.at(i, 0);
+            if (copy_in) {
+                for (ptrdiff_t j = 0; j < n; ++j) in[j] = entry(i, j);
+                source = in;
+            }
+            const double temperature = this->temperature(i);
+            if (ordinary<T>(temperature) && temperature != units_of) {
+                units = Temperature<T>::of(temperature);
+                units_of = temperature;
+            }
+            if (units_of == 1)
+                Map::template row<false>(source, target, n, units);
+            else
+                Map::template row<true>(source, target, n, units);
+            if (copy_out)
+                for (ptrdiff_t j = 0; j < n; ++j) y.at(i, j) = out[j];
+            mend(i);
+        }
+    }
+
+    // The rows that vectors do not get right: masks in rows that became NaN, and temperatures beyond their range.
+    void mend(ptrdiff_t i) const {
+        if (!ordinary<T>(temperature(i)))
+            extreme(i);
+        else if (mask.data && y.at(i, 0) != y.at(i, 0))
+            for (ptrdiff_t j = 0; j < n; ++j)
+                if (!read(i, j)) y.at(i, j) = Map::MASKED;
+    }
+
+    // T at or near 0 or inf: entry by entry, in a wider type.
+    void extreme(ptrdiff_t i) const {
+        const double T_ = temperature(i);
+        Wide<T> m = -INFINITY, rest = 0, ties = 0;
+        for (ptrdiff_t j = 0; j < n; ++j) m = (Wide<T>)entry(i, j) > m ? (Wide<T>)entry(i, j) : m;
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            const Wide<T> a = entry(i, j);
+            ties += a == m;
+            if (a != m) rest += wide_exp(shifted(a, m, T_));
+        }
+        rest += ties - 1;
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            const Wide<T> d = shifted(entry(i, j), m, T_);
+            y.at(i, j) = read(i, j) ? (T)Map::value(d, wide_exp(d), rest) : Map::MASKED;
+        }
+    }
+
+    // (a − m)/T with the limits at T = 0 and T = inf; NaN where a or the whole row is.
+    static Wide<T> shifted(Wide<T> a, Wide<T> m, double temperature) {
+        const Wide<T> d = a - m;
+        if (d != d || d == 0 || a == -INFINITY) return d;
+        return temperature == 0 ? -(Wide<T>)INFINITY : d / temperature;
+    }
+};
+
+template <class Map, class T>
+void forward(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+    Forward<Map, T>{{args[0], steps[0], steps[2]}, {}, {}, {args[1], steps[1], steps[3]}, dims[0], dims[1]}.run();
+    softgrad_clear_flags();
+}
+
+template <class Map, class T>
+void forward_where(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+    Forward<Map, T>{{args[0], steps[0], steps[4]},
+                    {args[1], steps[1], steps[5]},
+                    {args[2], steps[2], 0},
+                    {args[3], steps[3], steps[6]},
+                    dims[0],
+                    dims[1]}
+        .run();
+    softgrad_clear_flags();
+}
+
+// logsumexp, with or without a mask.
+template <class T>
+struct Reduce {
+    Operand<const T> x;
+    Operand<Mask> mask;
+    Operand<T> y;
+    ptrdiff_t rows, n;
+
+    void run() const {
+        if (n <= PANEL)
+            panels();
+        else
+            each();
+        for (ptrdiff_t i = 0; i < rows; ++i)
+            if (y.at(i, 0) != y.at(i, 0)) y.at(i, 0) = of_special(i);
+    }
+
+   private:
+    static constexpr int W = WIDTH<T>;
+
+    T entry(ptrdiff_t i, ptrdiff_t j) const { return !mask.data || mask.at(i, j) ? x.at(i, j) : (T)-INFINITY; }
+
+    void panels() const {
+        alignas(BYTES) T panel[PANEL * W];
+        for (ptrdiff_t i = 0; i < rows; i += W) {
+            const int lanes = rows - i < W ? (int)(rows - i) : W;
+            for (int lane = 0; lane < W; ++lane)
+                for (ptrdiff_t j = 0; j < n; ++j) panel[j * W + lane] = lane < lanes ? entry(i + lane, j) : 0;
+            const Vec<T> result = LogSumExp<T>::panel(panel, n);
+            for (int lane = 0; lane < lanes; ++lane) y.at(i + lane, 0) = result[lane];
+        }
+    }
+
+    void each() const {
+        const bool copy = mask.data || !x.contiguous();
+        const Scratch<T> scratch(copy ? n : 0);
+        if (copy && !scratch) return;
+        for (ptrdiff_t i = 0; i < rows; ++i) {
+            if (copy)
+                for (ptrdiff_t j = 0; j < n; ++j) scratch[j] = entry(i, j);
+            y.at(i, 0) = LogSumExp<T>::row(copy ? (const T*)scratch : &x.at(i, 0), n);
+        }
+    }
+
+    // NaN, inf or −inf in a row whose shift is not finite, in this order of precedence.
+    T of_special(ptrdiff_t i) const {
+        T m = (T)-INFINITY;
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            const T a = entry(i, j);
+            if (a != a) return a;
+            m = a > m ? a : m;
+        }
+        return m;
+    }
+};
+
+template <class T>
+void logsumexp(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+    Reduce<T>{{args[0], steps[0], steps[2]}, {}, {args[1], steps[1], 0}, dims[0], dims[1]}.run();
+    softgrad_clear_flags();
+}
+
+template <class T>
+void logsumexp_where(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+    Reduce<T>{{args[0], steps[0], steps[3]}, {args[1], steps[1], steps[4]}, {args[2], steps[2], 0}, dims[0], dims[1]}
+        .run();
+    softgrad_clear_flags();
+}
+
+// Derivatives: two rows in, one out.
+template <class Map, class T>
+void backward(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+    const ptrdiff_t rows = dims[0], n = dims[1];
+    const Operand<const T> a{args[0], steps[0], steps[3]}, b{args[1], steps[1], steps[4]};
+    const Operand<T> out{args[2], steps[2], steps[5]};
+    const bool copy_a = !a.contiguous(), copy_b = !b.contiguous(), copy_out = !out.contiguous();
+    const Scratch<T> scratch(copy_a || copy_b || copy_out ? 3 * n : 0);
+    if (n == 0 || ((copy_a || copy_b || copy_out) && !scratch)) return;
+    T* const scratch_a = scratch;
+    T* const scratch_b = scratch_a + n;
+    for (ptrdiff_t i = 0; i < rows; ++i) {
+        for (ptrdiff_t j = 0; copy_a && j < n; ++j) scratch_a[j] = a.at(i, j);
+        for (ptrdiff_t j = 0; copy_b && j < n; ++j) scratch_b[j] = b.at(i, j);
+        T* const target = copy_out ? scratch_b + n : &out.at(i, 0);
+        Map::row(copy_a ? scratch_a : &a.at(i, 0), copy_b ? scratch_b : &b.at(i, 0), target, n);
+        for (ptrdiff_t j = 0; copy_out && j < n; ++j) out.at(i, j) = target[j];
+    }
+    softgrad_clear_flags();
+}
+
+// The dense Jacobian: a row and its temperature in, a matrix out.
+template <class T>
+void jacobian(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+    const ptrdiff_t rows = dims[0], n = dims[1];
+    const Operand<const T> p{args[0], steps[0], steps[3]};
+    const Operand<const double> t{args[1], steps[1], 0};
+    const ptrdiff_t matrix = steps[2], line = steps[4];
+    const Operand<T> entry{nullptr, 0, steps[5]};
+    const bool copy_in = !p.contiguous(), copy_out = !entry.contiguous();
+    const Scratch<T> scratch(copy_in || copy_out ? 2 * n : 0);
+    if (n == 0 || ((copy_in || copy_out) && !scratch)) return;
+    for (ptrdiff_t i = 0; i < rows; ++i) {
+        for (ptrdiff_t j = 0; copy_in && j < n; ++j) scratch[j] = p.at(i, j);
+        const T* const source = copy_in ? (const T*)scratch : &p.at(i, 0);
+        const SaturatedRow<T> row(source, n);
+        for (ptrdiff_t k = 0; k < n; ++k) {
+            const Operand<T> out{args[2] + i * matrix + k * line, 0, steps[5]};
+            T* const target = copy_out ? (T*)scratch + n : &out.at(0, 0);
+            row.jacobian_line(k, t.at(i, 0), target);
+            for (ptrdiff_t j = 0; copy_out && j < n; ++j) out.at(0, j) = target[j];
+        }
+    }
+    softgrad_clear_flags();
+}
+
+}  // namespace

@@ -1,0 +1,59 @@
+// Sums whose rounding errors are kept.
+#pragma once
+
+#include "exp.h"
+
+namespace {
+
+// Entries after which the lanes are added up: the error term of a longer run would itself start to round.
+constexpr ptrdiff_t BLOCK = 4096;
+
+template <class T>
+inline Wide<T> sum_of_lanes(Vec<T> a, Vec<T> b) {
+    Wide<T> lanes[WIDTH<T>];
+    for (int lane = 0; lane < WIDTH<T>; ++lane) lanes[lane] = (Wide<T>)a[lane] + (Wide<T>)b[lane];
+    for (int half = WIDTH<T> / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+    return lanes[0];
+}
+
+// A sum of exponentials. It starts above every term, so that Dekker's three-operation sum (which wants the larger
+// summand first) is exact, and the start is taken off exactly in the end.
+template <class T>
+struct SumOfExp {
+    static constexpr T START = (T)(sizeof(T) == 4 ? 0x1p72 : 0x1p514);  // 4 · 2^SCALE; terms are below 1.5 · 2^SCALE
+    Vec<T> sum = splat(START), error = splat<T>(0);
+
+    void add(Vec<T> term) {
+        const Vec<T> next = sum + term;
+        error += term - (next - sum);
+        sum = next;
+    }
+    void add(const typename Exp<T, false>::Parts& e) { add_parts(e); }
+    void add(const typename Exp<T, true>::Parts& e) { add_parts(e); }
+
+    Vec<T> high() const { return sum - START; }
+    Wide<T> total() const { return sum_of_lanes<T>(sum - START, error); }
+
+   private:
+    template <class Parts>
+    void add_parts(const Parts& e) {
+        add(e.high * e.scale);
+        error = mul_add(e.low, e.scale, error);
+    }
+};
+
+// A sum of terms of any sign and size (Knuth's sum).
+template <class T>
+struct Sum {
+    Vec<T> sum = splat<T>(0), error = splat<T>(0);
+
+    void add(Vec<T> term) {
+        const Vec<T> next = sum + term, of_term = next - sum;
+        error += (sum - (next - of_term)) + (term - of_term);
+        sum = next;
+    }
+    Wide<T> total() const { return sum_of_lanes<T>(sum, error); }
+};
+
+}  // namespace

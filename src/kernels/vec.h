@@ -1,0 +1,167 @@
+// Vectors of the widest registers that the instruction set of this translation unit has.
+//
+// Arithmetic and comparisons are the compiler's own vector extensions; this file adds the few operations that they
+// lack. Everything is in an anonymous namespace: the same templates are compiled once per instruction set, and a linker
+// that merged them by name would hand AVX-512 code to everybody (numpy/numpy#25274).
+#pragma once
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int BYTES = 64;
+#elif defined(__AVX2__)
+constexpr int BYTES = 32;
+#else
+constexpr int BYTES = 16;
+#endif
+
+template <class T>
+struct Types;
+
+template <>
+struct Types<float> {
+    typedef float Vec __attribute__((vector_size(BYTES)));
+    typedef int32_t Bits __attribute__((vector_size(BYTES)));
+    typedef double Wide;  // for the few numbers of a row that are computed once
+};
+
+template <>
+struct Types<double> {
+    typedef double Vec __attribute__((vector_size(BYTES)));
+    typedef int64_t Bits __attribute__((vector_size(BYTES)));
+    typedef long double Wide;
+};
+
+template <class T>
+using Vec = typename Types<T>::Vec;
+template <class T>
+using Bits = typename Types<T>::Bits;
+template <class T>
+using Wide = typename Types<T>::Wide;
+template <class T>
+constexpr int WIDTH = BYTES / sizeof(T);
+
+template <class T>
+inline Vec<T> splat(T a) {
+    return Vec<T>{} + a;
+}
+
+template <class T>
+inline Vec<T> load(const T* p) {
+    Vec<T> v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
+
+template <class T>
+inline void store(T* p, Vec<T> v) {
+    __builtin_memcpy(p, &v, sizeof v);
+}
+
+// The first `count` < WIDTH entries; the other lanes hold `fill`.
+template <class T>
+inline Vec<T> load_head(const T* p, ptrdiff_t count, T fill) {
+    Vec<T> v = splat(fill);
+    __builtin_memcpy(&v, p, count * sizeof(T));
+    return v;
+}
+
+template <class T>
+inline void store_head(T* p, Vec<T> v, ptrdiff_t count) {
+    __builtin_memcpy(p, &v, count * sizeof(T));
+}
+
+#if defined(__AVX512F__)
+inline __mmask16 head_mask16(ptrdiff_t count) { return (__mmask16)((1u << count) - 1); }
+inline __mmask8 head_mask8(ptrdiff_t count) { return (__mmask8)((1u << count) - 1); }
+template <>
+inline Vec<float> load_head(const float* p, ptrdiff_t count, float fill) {
+    return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), head_mask16(count), p);
+}
+template <>
+inline Vec<double> load_head(const double* p, ptrdiff_t count, double fill) {
+    return _mm512_mask_loadu_pd(_mm512_set1_pd(fill), head_mask8(count), p);
+}
+template <>
+inline void store_head(float* p, Vec<float> v, ptrdiff_t count) {
+    _mm512_mask_storeu_ps(p, head_mask16(count), v);
+}
+template <>
+inline void store_head(double* p, Vec<double> v, ptrdiff_t count) {
+    _mm512_mask_storeu_pd(p, head_mask8(count), v);
+}
+#endif
+
+// max(a, b), and b where either is NaN: the order of the operands decides whether NaN is dropped or kept.
+#if defined(__AVX512F__)
+inline Vec<float> max(Vec<float> a, Vec<float> b) { return _mm512_max_ps(a, b); }
+inline Vec<double> max(Vec<double> a, Vec<double> b) { return _mm512_max_pd(a, b); }
+#elif defined(__AVX2__)
+inline Vec<float> max(Vec<float> a, Vec<float> b) { return _mm256_max_ps(a, b); }
+inline Vec<double> max(Vec<double> a, Vec<double> b) { return _mm256_max_pd(a, b); }
+#elif defined(__x86_64__)
+inline Vec<float> max(Vec<float> a, Vec<float> b) { return _mm_max_ps(a, b); }
+inline Vec<double> max(Vec<double> a, Vec<double> b) { return _mm_max_pd(a, b); }
+#else
+inline Vec<float> max(Vec<float> a, Vec<float> b) { return a > b ? a : b; }
+inline Vec<double> max(Vec<double> a, Vec<double> b) { return a > b ? a : b; }
+#endif
+
+// a b + c with one rounding.
+#if defined(__AVX512F__)
+inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return _mm512_fmadd_ps(a, b, c); }
+inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm512_fmadd_pd(a, b, c); }
+#elif defined(__FMA__)
+inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return _mm256_fmadd_ps(a, b, c); }
+inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm256_fmadd_pd(a, b, c); }
+#elif defined(__aarch64__)
+inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return vfmaq_f32(c, a, b); }
+inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return vfmaq_f64(c, a, b); }
+#else
+// Without the instruction: float by way of double, whose 53 bits hold the product exactly; double by Dekker's product
+// and Knuth's sum, which is right to half an ulp and a little.
+inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
+    typedef double Double __attribute__((vector_size(2 * BYTES)));
+    return __builtin_convertvector(__builtin_convertvector(a, Double) * __builtin_convertvector(b, Double) +
+                                       __builtin_convertvector(c, Double),
+                                   Vec<float>);
+}
+inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
+    const double SPLIT = 0x1p27 + 1;
+    Vec<double> a_high = SPLIT * a - (SPLIT * a - a), a_low = a - a_high;
+    Vec<double> b_high = SPLIT * b - (SPLIT * b - b), b_low = b - b_high;
+    Vec<double> product = a * b;
+    Vec<double> product_low = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low;
+    Vec<double> sum = product + c, of_c = sum - product;
+    return sum + (((product - (sum - of_c)) + (c - of_c)) + product_low);
+}
+#endif
+
+// a b + c, with one rounding or two: where an ulp of the product does not matter.
+template <class V>
+inline V mul_add(V a, V b, V c) {
+#if defined(__AVX512F__) || defined(__FMA__) || defined(__aarch64__)
+    return fma(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+template <class T>
+inline T largest_lane(Vec<T> v) {
+    T best = v[0];
+    for (int lane = 1; lane < WIDTH<T>; ++lane) best = v[lane] > best ? v[lane] : best;
+    return best;
+}
+
+}  // namespace
