@@ -63,7 +63,7 @@ class ExactSoftmax:
 
 
 class ExactProducts:
-    """Derivatives applied to directions, from a given output p or e^y, each with the size that its error is counted in."""
+    """Derivatives applied to directions, from a given output, each with the size that its error is counted in."""
 
     def __init__(self, p):
         self.p = p
