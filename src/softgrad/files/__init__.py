@@ -6,18 +6,20 @@ module with a reader and a writer (the protocols below); adding one is adding a 
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 from collections.abc import Callable
 from contextlib import closing
-from os import PathLike
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
 from softgrad.arrays.layout import normalize_axis
 from softgrad.files.atomic import replacing
-from softgrad.files.blocks import Contents, Region, regions
+from softgrad.files.blocks import Contents, Region, array_regions, file_regions, shape_of
 from softgrad.files.csv import CsvReader, CsvWriter
 from softgrad.files.npy import NpyReader, NpyWriter
 
@@ -27,12 +29,14 @@ Array = np.ndarray[Any, Any]
 class Reader(Protocol):
     """An open input file. With `by_rows`, `read` is called for rows from the first to the last, each once."""
 
-    by_rows: bool
+    by_rows: ClassVar[bool]
     contents: Contents
     nbytes: int
 
+    def __init__(self, path: Path) -> None: ...
+
     def read(self, region: Region) -> Array:
-        """The entries of `region`."""
+        """Return the entries of `region`."""
 
     def close(self) -> None:
         """Close the file."""
@@ -41,26 +45,28 @@ class Reader(Protocol):
 class Writer(Protocol):
     """An output file that is being filled. With `by_rows`, `write` is called for rows from the first to the last."""
 
-    by_rows: bool
+    by_rows: ClassVar[bool]
+
+    def __init__(self, file: BinaryIO, contents: Contents) -> None: ...
 
     def write(self, region: Region, values: Array) -> None:
         """Put `values` at `region`."""
 
 
 class Format(NamedTuple):
-    """How to open a file for reading, and how to start writing one."""
+    """How files of one suffix are read and written."""
 
-    reader: Callable[[Path], Reader]
-    writer: Callable[[BinaryIO, Contents], Writer]
+    reader: type[Reader]
+    writer: type[Writer]
 
 
-FORMATS = {".npy": Format(NpyReader, NpyWriter), ".csv": Format(CsvReader, CsvWriter)}
+FORMATS = {".csv": Format(CsvReader, CsvWriter), ".npy": Format(NpyReader, NpyWriter)}
 
 
 def apply_blocks(
     function: Callable[..., Any],
-    source: str | PathLike[str],
-    target: str | PathLike[str],
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
     *,
     axis: int = -1,
     force: bool = False,
@@ -95,7 +101,7 @@ def apply_blocks(
 
     Notes
     -----
-    Memory stays bounded: a block holds 2²⁰ entries, or one slice where a slice is longer. A table in text with `axis`
+    Memory stays bounded: a block takes 32 MiB, or one slice where a slice is longer. A table in text with `axis`
     0 is the exception: its columns are complete only at its end, so it is held as a whole.
 
     `target` appears under its name when it is complete; whatever interrupts the work leaves nothing behind.
@@ -104,24 +110,44 @@ def apply_blocks(
     read_format, write_format = _format(source), _format(target)
     with replacing(target, force) as file, closing(read_format.reader(source)) as reader:
         given = reader.contents
-        # An empty array tells what the function makes of this dtype and axis, in its own error messages.
-        empty = np.asarray(function(np.empty((0,) * len(given.shape), given.dtype), axis=axis))
-        (axis,) = normalize_axis(axis, len(given.shape))
-        by_rows = reader.by_rows or target.suffix == ".csv"
-        reduces = empty.ndim < len(given.shape)
-        # In a table a reduced axis stays, with length 1: column sums are a row.
-        dropped = (axis,) if reduces and not (target.suffix == ".csv" and len(given.shape) == 2) else ()
-        resized = {axis: 1} if reduces else {}
-        shape = _without(dropped, tuple(resized.get(a, n) for a, n in enumerate(given.shape)))
-        result = Contents(shape, empty.dtype, given.order, None if reduces and axis else given.header)
+        result = _result(function, given, axis)
         writer = write_format.writer(file, result)
+        (sliced,) = normalize_axis(axis, len(given.shape))
         done, entries = 0, math.prod(given.shape)
-        for region in regions(given.shape, axis, given.order, by_rows):
+        for region in file_regions(given, sliced, reader.by_rows or writer.by_rows):
             block = reader.read(region)
-            written = tuple(slice(0, 1) if a in resized else piece for a, piece in enumerate(region))
-            written = _without(dropped, written)
-            values = np.reshape(function(block, axis=axis), tuple(piece.stop - piece.start for piece in written))
-            writer.write(written, values)
+            writer.write(result.place(region), _computed(function, block, sliced, result))
             done += block.size
             progress(reader.nbytes * done // max(1, entries), reader.nbytes)
     return result
+
+
+def _computed(function: Callable[..., Any], block: Array, axis: int, result: Contents) -> Array:
+    """Apply `function` to an array, in blocks of its own, so that what it needs besides stays small."""
+    everything = tuple(slice(0, n) for n in block.shape)
+    values = np.empty(shape_of(result.place(everything)), result.dtype, result.order)
+    for region in array_regions(block.shape, axis, result.order):
+        place = result.place(region)
+        values[place] = np.reshape(function(block[region], axis=axis), shape_of(place))
+    return values
+
+
+def _format(path: Path) -> Format:
+    suffix = path.suffix.lower()
+    if suffix in FORMATS:
+        return FORMATS[suffix]
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise ValueError(f"{path}: the suffix must be {' or '.join(FORMATS)}; got {suffix or 'none'}")
+
+
+def _result(function: Callable[..., Any], given: Contents, axis: int) -> Contents:
+    """Describe what `function` makes of a file: one entry asks it, so that it judges dtype and axis itself."""
+    ndim = len(given.shape)
+    sample = np.asarray(function(np.zeros((1,) * ndim, given.dtype), axis=axis))
+    if sample.ndim == ndim:
+        return replace(given, dtype=sample.dtype)
+    (reduced,) = normalize_axis(axis, ndim)
+    shape = tuple(1 if a == reduced else n for a, n in enumerate(given.shape))
+    header = None if reduced == ndim - 1 else given.header  # the columns that it names are summed
+    return Contents(shape, sample.dtype, given.order, header, reduced)
