@@ -4,48 +4,36 @@
 // the plain formulas subtract nearly equal numbers and return 0 for the small true value.
 #pragma once
 
-#include "softmax.h"
+#include "shape.h"
 
 namespace {
 
 // The index of the largest entry; of the first, where several are. NaN is passed over.
 template <class T>
 inline ptrdiff_t row_argmax(const T* x, ptrdiff_t n) {
-    const T m = row_max(x, n);
+    const T m = Row<T>(n).range(x).max[0];
     ptrdiff_t k = 0;
     while (k < n - 1 && x[k] != m) ++k;
     return k;
 }
 
-// Calls add(j, load) for each vector of [start, stop), where load(p, fill) reads the entries of a row at j, and hands
-// `fill` to the lanes beyond the end.
-template <class T, class Step>
-inline void for_each_vector(ptrdiff_t start, ptrdiff_t stop, Step step) {
-    ptrdiff_t i = start;
-    for (; i + WIDTH<T> <= stop; i += WIDTH<T>) step(i, [i](const T* p, T) { return load(p + i); });
-    if (i < stop) step(i, [i, stop](const T* p, T fill) { return load_head(p + i, stop - i, fill); });
-}
-
-// Calls step for each vector of a row and stores what it returns.
-template <class T, class Step>
-inline void write_each_vector(T* out, ptrdiff_t n, Step step) {
-    ptrdiff_t i = 0;
-    for (; i + WIDTH<T> <= n; i += WIDTH<T>) store(out + i, step([i](const T* p, T) { return load(p + i); }));
-    if (i < n)
-        store_head(out + i, step([i, n](const T* p, T fill) { return load_head(p + i, n - i, fill); }), n - i);
-}
-
-// Σ of the terms that `term(load)` gives for the vectors of [start, stop), with rounding errors kept.
+// Σ of the terms that `term(load)` gives for the vectors of [start, stop), with rounding errors kept; `load(p, fill)`
+// reads the entries of any row at the same place.
 template <class T, class Term>
 inline Wide<T> sum_of(ptrdiff_t start, ptrdiff_t stop, Term term) {
     Wide<T> total = 0;
-    for (ptrdiff_t block = start; block < stop; block += BLOCK) {
+    Row<T>(start, stop).blocks([&](const Row<T> block) {
         Sum<T> sum;
-        for_each_vector<T>(block, block + BLOCK < stop ? block + BLOCK : stop,
-                           [&](ptrdiff_t, auto load) { sum.add(term(load)); });
+        block.at_each([&](auto load) { sum.add(term(load)); });
         total += sum.total();
-    }
+    });
     return total;
+}
+
+// out = value(load) along a row.
+template <class T, class Value>
+inline void write(T* out, ptrdiff_t n, Value value) {
+    Row<T>(n).at_each([&](auto load) { load.store(out, value(load)); });
 }
 
 // e^y for log-probabilities.
@@ -71,7 +59,7 @@ struct SoftmaxVjp {
             return probability * relative(probability, load(v, 0));
         });
         const Vec<T> mean = splat((T)sum);
-        write_each_vector(out, n, [&](auto load) {
+        write(out, n, [&](auto load) {
             const Vec<T> probability = load(p, 0);
             const Vec<T> product = probability * (relative(probability, load(v, 0)) - mean);
             return probability == 0 ? zero : product;
@@ -86,16 +74,16 @@ struct LogSoftmaxJvp {
         const Probability<T> probability;
         const Vec<T> at_peak = splat(v[row_argmax(y, n)]), zero = splat<T>(0);
         const auto relative = [&](Vec<T> log, Vec<T> direction) {
-            return log == (T)-INFINITY ? zero : direction - at_peak;
+            return log == -INF<T> ? zero : direction - at_peak;
         };
         const Wide<T> sum = sum_of<T>(0, n, [&](auto load) {
-            const Vec<T> log = load(y, (T)-INFINITY);
+            const Vec<T> log = load(y, -INF<T>);
             return probability(log) * relative(log, load(v, 0));
         });
         const Vec<T> mean = splat((T)sum);
-        write_each_vector(out, n, [&](auto load) {
+        write(out, n, [&](auto load) {
             const Vec<T> log = load(y, 0);
-            return log == (T)-INFINITY ? zero : relative(log, load(v, 0)) - mean;
+            return log == -INF<T> ? zero : relative(log, load(v, 0)) - mean;
         });
     }
 };
@@ -107,23 +95,19 @@ struct LogSoftmaxVjp {
         const Probability<T> probability;
         const ptrdiff_t k = row_argmax(y, n);
         const Vec<T> zero = splat<T>(0);
-        const auto read = [&](auto load) { return load(y, (T)-INFINITY) == (T)-INFINITY ? zero : load(g, 0); };
+        const auto read = [&](auto load) { return load(y, -INF<T>) == -INF<T> ? zero : load(g, 0); };
         // At k, g − e^y Σ g = (1 − e^y) g − e^y Σ_{j≠k} g, and 1 − e^y is −expm1(y) without cancellation.
         const Wide<T> rest = sum_of<T>(0, k, read) + sum_of<T>(k + 1, n, read);
-        const T peak = y[k], at_peak = peak == (T)-INFINITY ? 0 : g[k];
+        const T peak = y[k], at_peak = peak == -INF<T> ? 0 : g[k];
         const Split<T> total(rest + (Wide<T>)at_peak);
-        write_each_vector(out, n, [&](auto load) {
+        write(out, n, [&](auto load) {
             const Vec<T> log = load(y, 0), p = probability(log);
             const Vec<T> direct = fma(-p, total.high, load(g, 0)) - p * total.low;
-            return log == (T)-INFINITY ? zero : direct;
+            return log == -INF<T> ? zero : direct;
         });
-        if (peak != (T)-INFINITY)
+        if (peak != -INF<T>)
             out[k] = (T)(-wide_expm1((Wide<T>)peak) * (Wide<T>)at_peak - wide_exp((Wide<T>)peak) * rest);
     }
-
-   private:
-    static double wide_expm1(double a) { return ::expm1(a); }
-    static long double wide_expm1(long double a) { return ::expm1l(a); }
 };
 
 // One row of probabilities, ready to write any line of its Jacobian (diag(p) − p pᵀ)/T.
@@ -141,7 +125,7 @@ struct SaturatedRow {
     void jacobian_line(ptrdiff_t i, double temperature, T* out) const {
         const T scaled = temperature == 1 ? p[i] : (T)((Wide<T>)p[i] / (Wide<T>)temperature);
         const Vec<T> minus = splat(-scaled), zero = splat<T>(0);
-        write_each_vector(out, n, [&](auto load) { return mul_add(minus, load(p, 0), zero); });  // −0 + 0 is 0
+        write(out, n, [&](auto load) { return mul_add(minus, load(p, 0), zero); });  // −0 + 0 is 0
         out[i] = scaled * (i == peak ? others : 1 - p[i]);
     }
 };

@@ -23,6 +23,7 @@ struct Constants<float> {
     static constexpr int SCALE = 70;  // results carry 2^SCALE, so that none that matters is subnormal
     static constexpr float DEPTH = 110;   // e^-DEPTH is 0, even beside a subnormal
     static constexpr float LIMIT = 256;
+    static constexpr float SMALLEST = 0x1p-126f;  // normal number
     // (e^r − 1 − r)/r², minimax for the relative error of e^r on |r| ≤ 0.3475: 0.026 ulp.
     static constexpr float POLYNOMIAL[] = {0x1.fffffcp-2f, 0x1.555490p-3f, 0x1.5558fap-5f, 0x1.123b6ap-7f,
                                            0x1.6a21acp-10f};
@@ -37,6 +38,7 @@ struct Constants<double> {
     static constexpr int SCALE = 512;
     static constexpr double DEPTH = 760;
     static constexpr double LIMIT = 2048;
+    static constexpr double SMALLEST = 0x1p-1022;
     // |r| ≤ 0.34665: 0.016 ulp.
     static constexpr double POLYNOMIAL[] = {0x1.000000000000ap-1,  0x1.55555555554fap-3,  0x1.555555555086ap-5,
                                             0x1.1111111127c3fp-7,  0x1.6c16c1842e784p-10, 0x1.a01a012a41e31p-13,

@@ -6,7 +6,9 @@
 
 #include "derivatives.h"
 #include "kernels.h"
+#include "logsumexp.h"
 #include "softmax.h"
+#include "transpose.h"
 
 namespace {
 
@@ -43,6 +45,65 @@ class Scratch {
     T* memory_;
 };
 
+// WIDTH rows, from row i on, into the lanes of a panel. A vector may read past the end of its row where the loop's last
+// row still lies behind it; what it finds there ends up in panel entries beyond n, which nobody reads.
+template <class T>
+inline void load_panel(T* panel, const Operand<const T>& x, ptrdiff_t i, int lanes, ptrdiff_t rows, ptrdiff_t n) {
+    constexpr int W = WIDTH<T>;
+    if (lanes == W && x.row == (ptrdiff_t)sizeof(T)) {
+        for (ptrdiff_t j = 0; j < n; ++j) store(panel + j * W, load(&x.at(i, j)));
+    } else if (lanes == W && x.contiguous()) {
+        const T* const end = x.row > 0 ? &x.at(rows - 1, 0) + n : nullptr;
+        for (ptrdiff_t j = 0; j < n; j += W) {
+            Vec<T> block[W];
+            for (int lane = 0; lane < W; ++lane) {
+                const T* const p = &x.at(i + lane, j);
+                block[lane] = p + W <= end || n - j >= W ? load(p) : load_head(p, n - j, (T)0);
+            }
+            transpose<T>(block);
+            for (int entry = 0; entry < W; ++entry) store(panel + (j + entry) * W, block[entry]);
+        }
+    } else {
+        for (ptrdiff_t j = 0; j < n; ++j)
+            for (int lane = 0; lane < W; ++lane) panel[j * W + lane] = lane < lanes ? x.at(i + lane, j) : 0;
+    }
+}
+
+// The lanes of a panel to rows. Where rows follow each other without a gap, a vector may write past the end of its row:
+// the next one repairs what it spoiled.
+template <class T>
+inline void store_panel(const T* panel, const Operand<T>& y, ptrdiff_t i, int lanes, ptrdiff_t n) {
+    constexpr int W = WIDTH<T>;
+    if (lanes == W && y.row == (ptrdiff_t)sizeof(T)) {
+        for (ptrdiff_t j = 0; j < n; ++j) store(&y.at(i, j), load(panel + j * W));
+    } else if (lanes == W && y.contiguous()) {
+        const bool dense = n <= W && y.row == n * (ptrdiff_t)sizeof(T);
+        const T* const end = &y.at(i + W - 1, 0) + n;
+        for (ptrdiff_t j = 0; j < n; j += W) {
+            Vec<T> block[W];
+            for (int entry = 0; entry < W; ++entry) block[entry] = load(panel + (j + entry) * W);
+            transpose<T>(block);
+            for (int lane = 0; lane < W; ++lane) {
+                T* const p = &y.at(i + lane, j);
+                if (n - j >= W || (dense && p + W <= end))
+                    store(p, block[lane]);
+                else
+                    store_head(p, block[lane], n - j);
+            }
+        }
+    } else {
+        for (int lane = 0; lane < lanes; ++lane)
+            for (ptrdiff_t j = 0; j < n; ++j) y.at(i + lane, j) = panel[j * W + lane];
+    }
+}
+
+template <class T>
+inline void hide_masked(T* panel, const Operand<Mask>& mask, ptrdiff_t i, int lanes, ptrdiff_t n) {
+    for (int lane = 0; lane < lanes; ++lane)
+        for (ptrdiff_t j = 0; j < n; ++j)
+            if (!mask.at(i + lane, j)) panel[j * WIDTH<T> + lane] = -INF<T>;
+}
+
 // Temperatures that the vector kernels take: outside, 1/T or T ln 2 would leave the range of T.
 template <class T>
 inline bool ordinary(double temperature) {
@@ -61,7 +122,6 @@ struct Forward {
 
     void run() const {
         if (n == 0) return;
-        // A mask that is one value for all is no mask, or masks everything: row by row, the first path costs nothing.
         if (n <= PANEL)
             panels();
         else
@@ -72,29 +132,24 @@ struct Forward {
     static constexpr int W = WIDTH<T>;
 
     bool read(ptrdiff_t i, ptrdiff_t j) const { return !mask.data || mask.at(i, j); }
-    T entry(ptrdiff_t i, ptrdiff_t j) const { return read(i, j) ? x.at(i, j) : (T)-INFINITY; }
+    T entry(ptrdiff_t i, ptrdiff_t j) const { return read(i, j) ? x.at(i, j) : -INF<T>; }
     double temperature(ptrdiff_t i) const { return t.data ? t.at(i, 0) : 1; }
 
     void panels() const {
-        alignas(BYTES) T panel[PANEL * W];
+        alignas(BYTES) T in[PANEL * W], out[PANEL * W];
         for (ptrdiff_t i = 0; i < rows; i += W) {
             const int lanes = rows - i < W ? (int)(rows - i) : W;
-            load_panel(panel, i, lanes);
-            compute_panel(panel, i, lanes);
-            for (int lane = 0; lane < lanes; ++lane)
-                for (ptrdiff_t j = 0; j < n; ++j) y.at(i + lane, j) = panel[j * W + lane];
+            load_panel(in, x, i, lanes, rows, n);
+            if (mask.data) hide_masked(in, mask, i, lanes, n);
+            compute_panel(in, out, i, lanes);
+            store_panel(out, y, i, lanes, n);
             for (int lane = 0; lane < lanes; ++lane) mend(i + lane);
         }
     }
 
-    void load_panel(T* panel, ptrdiff_t i, int lanes) const {
-        for (int lane = 0; lane < W; ++lane)
-            for (ptrdiff_t j = 0; j < n; ++j) panel[j * W + lane] = lane < lanes ? entry(i + lane, j) : 0;
-    }
-
-    void compute_panel(T* panel, ptrdiff_t i, int lanes) const {
+    void compute_panel(const T* in, T* out, ptrdiff_t i, int lanes) const {
         if (!t.data) {
-            Map::template panel<false>(panel, n, Temperature<T>());
+            Map::template run<false>(Panel<T>(n), in, out, Temperature<T>());
             return;
         }
         T high[W], low[W];
@@ -103,7 +158,7 @@ struct Forward {
             high[lane] = (T)value;
             low[lane] = (T)(value - (double)high[lane]);
         }
-        Map::template panel<true>(panel, n, Temperature<T>(load(high), load(low)));
+        Map::template run<true>(Panel<T>(n), in, out, Temperature<T>(load(high), load(low)));
     }
 
     void each() const {
@@ -125,9 +180,9 @@ struct Forward {
                 units_of = temperature;
             }
             if (units_of == 1)
-                Map::template row<false>(source, target, n, units);
+                Map::template run<false>(Row<T>(n), source, target, units);
             else
-                Map::template row<true>(source, target, n, units);
+                Map::template run<true>(Row<T>(n), source, target, units);
             if (copy_out)
                 for (ptrdiff_t j = 0; j < n; ++j) y.at(i, j) = out[j];
             mend(i);
@@ -136,6 +191,7 @@ struct Forward {
 
     // The rows that vectors do not get right: masks in rows that became NaN, and temperatures beyond their range.
     void mend(ptrdiff_t i) const {
+        if (!t.data && !mask.data) return;
         if (!ordinary<T>(temperature(i)))
             extreme(i);
         else if (mask.data && y.at(i, 0) != y.at(i, 0))
@@ -155,8 +211,7 @@ struct Forward {
         }
         rest += ties - 1;
         for (ptrdiff_t j = 0; j < n; ++j) {
-            const Wide<T> d = shifted(entry(i, j), m, T_);
-            y.at(i, j) = read(i, j) ? (T)Map::value(d, wide_exp(d), rest) : Map::MASKED;
+            y.at(i, j) = read(i, j) ? (T)Map::value(shifted(entry(i, j), m, T_), rest) : Map::MASKED;
         }
     }
 
@@ -206,15 +261,15 @@ struct Reduce {
    private:
     static constexpr int W = WIDTH<T>;
 
-    T entry(ptrdiff_t i, ptrdiff_t j) const { return !mask.data || mask.at(i, j) ? x.at(i, j) : (T)-INFINITY; }
+    T entry(ptrdiff_t i, ptrdiff_t j) const { return !mask.data || mask.at(i, j) ? x.at(i, j) : -INF<T>; }
 
     void panels() const {
         alignas(BYTES) T panel[PANEL * W];
         for (ptrdiff_t i = 0; i < rows; i += W) {
             const int lanes = rows - i < W ? (int)(rows - i) : W;
-            for (int lane = 0; lane < W; ++lane)
-                for (ptrdiff_t j = 0; j < n; ++j) panel[j * W + lane] = lane < lanes ? entry(i + lane, j) : 0;
-            const Vec<T> result = LogSumExp<T>::panel(panel, n);
+            load_panel(panel, x, i, lanes, rows, n);
+            if (mask.data) hide_masked(panel, mask, i, lanes, n);
+            const Vec<T> result = LogSumExp<T>::run(Panel<T>(n), panel);
             for (int lane = 0; lane < lanes; ++lane) y.at(i + lane, 0) = result[lane];
         }
     }
@@ -226,13 +281,13 @@ struct Reduce {
         for (ptrdiff_t i = 0; i < rows; ++i) {
             if (copy)
                 for (ptrdiff_t j = 0; j < n; ++j) scratch[j] = entry(i, j);
-            y.at(i, 0) = LogSumExp<T>::row(copy ? (const T*)scratch : &x.at(i, 0), n);
+            y.at(i, 0) = LogSumExp<T>::run(Row<T>(n), copy ? (const T*)scratch : &x.at(i, 0))[0];
         }
     }
 
     // NaN, inf or −inf in a row whose shift is not finite, in this order of precedence.
     T of_special(ptrdiff_t i) const {
-        T m = (T)-INFINITY;
+        T m = -INF<T>;
         for (ptrdiff_t j = 0; j < n; ++j) {
             const T a = entry(i, j);
             if (a != a) return a;

@@ -17,8 +17,8 @@ inline Wide<T> sum_of_lanes(Vec<T> a, Vec<T> b) {
     return lanes[0];
 }
 
-// A sum of exponentials. It starts above every term, so that Dekker's three-operation sum (which wants the larger
-// summand first) is exact, and the start is taken off exactly in the end.
+// A sum of exponentials of which one is the maximum's. It starts above every term, so that Dekker's three-operation sum
+// (which wants the larger summand first) is exact, and the start is taken off exactly in the end.
 template <class T>
 struct SumOfExp {
     static constexpr T START = (T)(sizeof(T) == 4 ? 0x1p72 : 0x1p514);  // 4 · 2^SCALE; terms are below 1.5 · 2^SCALE
@@ -29,18 +29,8 @@ struct SumOfExp {
         error += term - (next - sum);
         sum = next;
     }
-    void add(const typename Exp<T, false>::Parts& e) { add_parts(e); }
-    void add(const typename Exp<T, true>::Parts& e) { add_parts(e); }
-
     Vec<T> high() const { return sum - START; }
-    Wide<T> total() const { return sum_of_lanes<T>(sum - START, error); }
-
-   private:
-    template <class Parts>
-    void add_parts(const Parts& e) {
-        add(e.high * e.scale);
-        error = mul_add(e.low, e.scale, error);
-    }
+    Wide<T> total() const { return sum_of_lanes<T>(high(), error); }
 };
 
 // A sum of terms of any sign and size (Knuth's sum).
@@ -53,7 +43,21 @@ struct Sum {
         error += (sum - (next - of_term)) + (term - of_term);
         sum = next;
     }
+    // Parts of an exponential, never rounded to one number.
+    template <class Parts>
+    auto add(const Parts& e) -> decltype(e.scale, void()) {
+        add(e.high * e.scale);
+        error = mul_add(e.low, e.scale, error);
+    }
     Wide<T> total() const { return sum_of_lanes<T>(sum, error); }
 };
+
+// The same functions of both wide types.
+inline double wide_exp(double a) { return ::exp(a); }
+inline long double wide_exp(long double a) { return ::expl(a); }
+inline double wide_expm1(double a) { return ::expm1(a); }
+inline long double wide_expm1(long double a) { return ::expm1l(a); }
+inline double wide_log1p(double a) { return ::log1p(a); }
+inline long double wide_log1p(long double a) { return ::log1pl(a); }
 
 }  // namespace

@@ -31,14 +31,14 @@ struct Types;
 template <>
 struct Types<float> {
     typedef float Vec __attribute__((vector_size(BYTES)));
-    typedef int32_t Bits __attribute__((vector_size(BYTES)));
+    typedef int32_t Integer, Bits __attribute__((vector_size(BYTES)));
     typedef double Wide;  // for the few numbers of a row that are computed once
 };
 
 template <>
 struct Types<double> {
     typedef double Vec __attribute__((vector_size(BYTES)));
-    typedef int64_t Bits __attribute__((vector_size(BYTES)));
+    typedef int64_t Integer, Bits __attribute__((vector_size(BYTES)));
     typedef long double Wide;
 };
 
@@ -50,6 +50,8 @@ template <class T>
 using Wide = typename Types<T>::Wide;
 template <class T>
 constexpr int WIDTH = BYTES / sizeof(T);
+template <class T>
+constexpr T INF = (T)INFINITY;
 
 template <class T>
 inline Vec<T> splat(T a) {
@@ -102,19 +104,31 @@ inline void store_head(double* p, Vec<double> v, ptrdiff_t count) {
 }
 #endif
 
-// max(a, b), and b where either is NaN: the order of the operands decides whether NaN is dropped or kept.
+// max(a, b) and min(a, b), and b where either is NaN: the order of the operands decides whether NaN is dropped or kept.
 #if defined(__AVX512F__)
 inline Vec<float> max(Vec<float> a, Vec<float> b) { return _mm512_max_ps(a, b); }
+inline Vec<float> min(Vec<float> a, Vec<float> b) { return _mm512_min_ps(a, b); }
 inline Vec<double> max(Vec<double> a, Vec<double> b) { return _mm512_max_pd(a, b); }
+inline Vec<double> min(Vec<double> a, Vec<double> b) { return _mm512_min_pd(a, b); }
 #elif defined(__AVX2__)
 inline Vec<float> max(Vec<float> a, Vec<float> b) { return _mm256_max_ps(a, b); }
+inline Vec<float> min(Vec<float> a, Vec<float> b) { return _mm256_min_ps(a, b); }
 inline Vec<double> max(Vec<double> a, Vec<double> b) { return _mm256_max_pd(a, b); }
+inline Vec<double> min(Vec<double> a, Vec<double> b) { return _mm256_min_pd(a, b); }
 #elif defined(__x86_64__)
 inline Vec<float> max(Vec<float> a, Vec<float> b) { return _mm_max_ps(a, b); }
+inline Vec<float> min(Vec<float> a, Vec<float> b) { return _mm_min_ps(a, b); }
 inline Vec<double> max(Vec<double> a, Vec<double> b) { return _mm_max_pd(a, b); }
+inline Vec<double> min(Vec<double> a, Vec<double> b) { return _mm_min_pd(a, b); }
 #else
-inline Vec<float> max(Vec<float> a, Vec<float> b) { return a > b ? a : b; }
-inline Vec<double> max(Vec<double> a, Vec<double> b) { return a > b ? a : b; }
+template <class V>
+inline V max(V a, V b) {
+    return a > b ? a : b;
+}
+template <class V>
+inline V min(V a, V b) {
+    return a < b ? a : b;
+}
 #endif
 
 // a b + c with one rounding.
@@ -157,11 +171,22 @@ inline V mul_add(V a, V b, V c) {
 #endif
 }
 
+template <class T, class Choose>
+inline T reduce_lanes(Vec<T> v, Choose choose) {
+    T lanes[WIDTH<T>];
+    store(lanes, v);
+    for (int half = WIDTH<T> / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; ++lane) lanes[lane] = choose(lanes[lane], lanes[lane + half]);
+    return lanes[0];
+}
+
+// Whether the condition, a comparison of vectors, holds in any lane.
 template <class T>
-inline T largest_lane(Vec<T> v) {
-    T best = v[0];
-    for (int lane = 1; lane < WIDTH<T>; ++lane) best = v[lane] > best ? v[lane] : best;
-    return best;
+inline bool any(Bits<T> condition) {
+    typename Types<T>::Integer lanes[WIDTH<T>], found = 0;
+    __builtin_memcpy(lanes, &condition, sizeof lanes);
+    for (int lane = 0; lane < WIDTH<T>; ++lane) found |= lanes[lane];
+    return found;
 }
 
 }  // namespace

@@ -1,0 +1,156 @@
+// The two shapes in which kernels see rows: one contiguous row, and a panel of WIDTH short rows, one per lane.
+//
+// A kernel is written once over vectors. In a row a vector holds neighbouring entries, and what belongs to the row is
+// the same in every lane; in a panel vector j holds entry j of each row, and nothing is ever added across lanes.
+#pragma once
+
+#include "sum.h"
+
+namespace {
+
+// The largest and the smallest entry; NaN is passed over.
+template <class T>
+struct Range {
+    Vec<T> max = splat(-INF<T>), min = splat(INF<T>);
+
+    void add(Vec<T> x) {
+        max = ::max(x, max);
+        min = ::min(x, min);
+    }
+    void add(const Range& other) {
+        max = ::max(other.max, max);
+        min = ::min(other.min, min);
+    }
+};
+
+// `a` in two parts of type T, for products that are rounded only once.
+template <class T>
+struct Split {
+    Vec<T> high, low;
+
+    Split(Vec<T> high, Vec<T> low) : high(high), low(low) {}
+    explicit Split(Wide<T> a) : high(splat((T)a)), low(splat((T)(a - (Wide<T>)(T)a))) {}
+};
+
+template <class T>
+inline Vec<T> times(Vec<T> a, const Split<T>& b) {
+    return fma(a, b.high, a * b.low);
+}
+
+// A contiguous row, or the part of it from `start` to `stop`.
+template <class T>
+struct Row {
+    ptrdiff_t start, stop;
+
+    explicit Row(ptrdiff_t n) : start(0), stop(n) {}
+    Row(ptrdiff_t start, ptrdiff_t stop) : start(start), stop(stop) {}
+
+    // WIDTH entries from i on, of any array of the row's length.
+    struct Whole {
+        ptrdiff_t i;
+        Vec<T> operator()(const T* x, T /* fill */) const { return load(x + i); }
+        void store(T* y, Vec<T> v) const { ::store(y + i, v); }
+    };
+    // The last `count` entries, fewer than WIDTH; the other lanes hold `fill`.
+    struct Head {
+        ptrdiff_t i, count;
+        Vec<T> operator()(const T* x, T fill) const { return load_head(x + i, count, fill); }
+        void store(T* y, Vec<T> v) const { store_head(y + i, v, count); }
+    };
+
+    // f(place) for each vector of the row.
+    template <class F>
+    void at_each(F f) const {
+        ptrdiff_t i = start;
+        for (; i + WIDTH<T> <= stop; i += WIDTH<T>) f(Whole{i});
+        if (i < stop) f(Head{i, stop - i});
+    }
+    // f(x) for each vector.
+    template <class F>
+    void each(const T* x, T fill, F f) const {
+        at_each([&](auto place) { f(place(x, fill)); });
+    }
+    // y = f(x).
+    template <class F>
+    void map(const T* x, T* y, T fill, F f) const {
+        at_each([&](auto place) { place.store(y, f(place(x, fill))); });
+    }
+    // f of each block that is summed on its own.
+    template <class F>
+    void blocks(F f) const {
+        for (ptrdiff_t i = start; i < stop; i += BLOCK) f(Row(i, i + BLOCK < stop ? i + BLOCK : stop));
+    }
+
+    Range<T> range(const T* x) const {
+        Range<T> chains[4];  // to hide the latency of a maximum
+        ptrdiff_t i = start;
+        for (; i + 4 * WIDTH<T> <= stop; i += 4 * WIDTH<T>)
+            for (int k = 0; k < 4; ++k) chains[k].add(load(x + i + k * WIDTH<T>));
+        for (; i + WIDTH<T> <= stop; i += WIDTH<T>) chains[0].add(load(x + i));
+        if (i < stop) chains[1].add(load_head(x + i, stop - i, x[i]));
+        chains[0].add(chains[1]);
+        chains[2].add(chains[3]);
+        chains[0].add(chains[2]);
+        chains[0].max = splat(reduce_lanes<T>(chains[0].max, [](T a, T b) { return a > b ? a : b; }));
+        chains[0].min = splat(reduce_lanes<T>(chains[0].min, [](T a, T b) { return a < b ? a : b; }));
+        return chains[0];
+    }
+
+    // Blocks add up to one number for the row.
+    static constexpr int ROWS = 1;
+    static void collect(Wide<T>* into, Vec<T> a, Vec<T> b) { into[0] += sum_of_lanes<T>(a, b); }
+    static Vec<T> spread(const T* values) { return splat(values[0]); }
+
+    struct Total {
+        Wide<T> sum = 0;
+        void add(const SumOfExp<T>& block) { sum += block.total(); }
+        Split<T> reciprocal(T scale = 1) const { return Split<T>((Wide<T>)scale / sum); }
+    };
+};
+
+template <class T>
+struct Panel {
+    ptrdiff_t n;
+
+    explicit Panel(ptrdiff_t n) : n(n) {}
+
+    template <class F>
+    void each(const T* x, T, F f) const {
+        for (ptrdiff_t j = 0; j < n; ++j) f(load(x + j * WIDTH<T>));
+    }
+    template <class F>
+    void map(const T* x, T* y, T, F f) const {
+        for (ptrdiff_t j = 0; j < n; ++j) store(y + j * WIDTH<T>, f(load(x + j * WIDTH<T>)));
+    }
+    template <class F>
+    void blocks(F f) const {
+        f(*this);
+    }
+
+    Range<T> range(const T* x) const {
+        Range<T> range;
+        each(x, 0, [&](Vec<T> v) { range.add(v); });
+        return range;
+    }
+
+    static constexpr int ROWS = WIDTH<T>;
+    static void collect(Wide<T>* into, Vec<T> a, Vec<T> b) {
+        for (int lane = 0; lane < ROWS; ++lane) into[lane] = (Wide<T>)a[lane] + (Wide<T>)b[lane];
+    }
+    static Vec<T> spread(const T* values) { return load(values); }
+
+    struct Total {
+        Vec<T> high, low;
+        void add(const SumOfExp<T>& sum) {
+            high = sum.high() + sum.error;
+            low = (sum.high() - high) + sum.error;
+        }
+        Split<T> reciprocal(T scale = 1) const {
+            const Vec<T> inverse = 1 / high;
+            const Vec<T> residual = fma(-inverse, high, splat<T>(1)) - inverse * low;
+            return {inverse * scale, inverse * residual * scale};
+        }
+    };
+};
+
+}  // namespace
