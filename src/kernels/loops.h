@@ -63,9 +63,11 @@ inline void load_panel(T* panel, const Operand<const T>& x, ptrdiff_t i, int lan
             transpose<T>(block);
             for (int entry = 0; entry < W; ++entry) store(panel + (j + entry) * W, block[entry]);
         }
-    } else {
-        for (ptrdiff_t j = 0; j < n; ++j)
-            for (int lane = 0; lane < W; ++lane) panel[j * W + lane] = lane < lanes ? x.at(i + lane, j) : 0;
+    } else {  // lanes without a row repeat the last one
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            store(panel + j * W, splat(x.at(i + lanes - 1, j)));
+            for (int lane = 0; lane < lanes - 1; ++lane) panel[j * W + lane] = x.at(i + lane, j);
+        }
     }
 }
 

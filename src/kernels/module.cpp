@@ -21,7 +21,10 @@ extern "C" void softgrad_no_memory() {
     PyGILState_Release(state);
 }
 
-extern "C" void softgrad_clear_flags() { std::feclearexcept(FE_ALL_EXCEPT); }
+extern "C" void softgrad_clear_flags() {
+    constexpr int NEWS = FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID;
+    if (std::fetestexcept(NEWS)) std::feclearexcept(NEWS);  // testing is cheap, clearing is not
+}
 
 namespace {
 

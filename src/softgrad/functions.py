@@ -95,6 +95,18 @@ def softmax(
     >>> sg.softmax([1.0, 2.0, 3.0], temperature=0.0)
     array([0., 0., 1.])
     """
+    if (
+        where is None
+        and dtype is None
+        and out is None
+        and workers is None
+        and axis == -1
+        and normalization
+        and type(temperature) is float
+        and temperature == 1.0
+        and (kernel := native.direct("softmax", x)) is not None
+    ):
+        return kernel(x)  # nothing to prepare: a small call costs what the kernel costs
     return _forward("softmax", x, axis, temperature, where, normalization, dtype, out, workers)
 
 
@@ -143,6 +155,18 @@ def log_softmax(
     >>> sg.log_softmax([0.0, -40.0])
     array([-4.24835426e-18, -4.00000000e+01])
     """
+    if (
+        where is None
+        and dtype is None
+        and out is None
+        and workers is None
+        and axis == -1
+        and normalization
+        and type(temperature) is float
+        and temperature == 1.0
+        and (kernel := native.direct("log_softmax", x)) is not None
+    ):
+        return kernel(x)  # nothing to prepare: a small call costs what the kernel costs
     return _forward("log_softmax", x, axis, temperature, where, normalization, dtype, out, workers)
 
 
@@ -196,6 +220,13 @@ def logsumexp(
     >>> float(sg.logsumexp([0.0, 1.0], b=[1.0, 0.0]))
     0.0
     """
+    if (
+        b is where is dtype is out is workers is None
+        and axis == -1
+        and not keepdims
+        and (kernel := native.direct("logsumexp", x)) is not None
+    ):
+        return kernel(x)
     x, where, _ = _unmasked(arguments.as_real(x), where)
     rows = Rows.of(tuple(x.shape), axis)
     x, result_dtype = _typed(x, dtype)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from softgrad.arrays import generic
-from softgrad.arrays.threads import over_rows
+from softgrad.arrays.threads import AUTOMATIC_FROM, over_rows
 
 try:
     from softgrad import _kernels
@@ -34,6 +34,17 @@ def _load(level: str) -> SimpleNamespace | None:
 
 level: str = os.environ.get("SOFTGRAD_ISA") or LEVELS[0]
 kernels: SimpleNamespace | None = _load(level)
+
+
+_DIRECT = {np.dtype(np.float32), np.dtype(np.float64)}
+
+
+def direct(name: str, x: Any) -> np.ufunc | None:
+    """The kernel itself, if calling it on `x` is all there is to do: a plain array, small enough for one thread."""
+    if type(x) is np.ndarray and x.dtype in _DIRECT and 0 < x.ndim and x.size < AUTOMATIC_FROM and kernels is not None:
+        kernel: np.ufunc = getattr(kernels, name)
+        return kernel
+    return None
 
 
 def softmax(
