@@ -1,0 +1,40 @@
+# `make demo` and `make test` need Python 3.11 or later and a C++ compiler; all they install goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml meson.build meson.options $(shell find src -type f -not -name '*.pyc' -not -name '*.so')
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test lint bench clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed-examples ## train a network written by hand on real digits; pictures in examples/output/
+	$(BIN)/python examples/digits.py
+
+test: $(VENV)/installed-test ## run the whole test suite on the installed package
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-lint ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/installed-bench ## measure speed beside SciPy, PyTorch and JAX
+	$(BIN)/python benchmarks/compare.py
+
+clean: ## remove what these commands made
+	rm -rf $(VENV) build dist examples/output .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find examples src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Not editable: the tests are to see what a user installs.
+$(VENV)/installed-%: $(SOURCES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
