@@ -1,0 +1,95 @@
+"""What importing softgrad does: NumPy and nothing else, at the level that SOFTGRAD_ISA names."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import softgrad as sg
+from softgrad.arrays import numpy as native
+
+
+def python(code, **environment):
+    """A fresh interpreter's output and error output."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return done.returncode, done.stdout.strip(), done.stderr
+
+
+def modules(code):
+    code, out, err = python(f"import sys, json\n{code}\nprint(json.dumps(sorted(sys.modules)))")
+    assert code == 0, err
+    return set(json.loads(out))
+
+
+def test_numpy_is_the_only_library_imported():
+    standard = sys.stdlib_module_names | {"__main__", "__mp_main__"}
+    extra = modules("import softgrad") - modules("import numpy")
+    foreign = {name for name in extra if name.split(".")[0] not in standard}
+    assert {name for name in foreign if name.split(".")[0] != "softgrad"} == set()
+
+
+def test_numpy_functions_import_nothing_more():
+    used = """
+import numpy as np, softgrad as sg
+x = np.ones((3, 4))
+p = sg.softmax(x, axis=0, where=x > 0, temperature=[1.0, 2.0, 3.0, 4.0])
+sg.logsumexp([1, 2, 3]), sg.log_softmax(1.0, axis=None), sg.softmax_vjp(p, x), sg.softmax_jacobian(x) @ x.T
+"""
+    standard = sys.stdlib_module_names | {"__main__"}
+    extra = modules(used) - modules("import numpy")
+    assert {name.split(".")[0] for name in extra} - standard <= {"softgrad", "numpy"}
+
+
+@pytest.mark.parametrize("level", native.LEVELS)
+def test_the_environment_forces_a_level(level):
+    code = "import softgrad as sg; print(sg.backend(), *(v.hex() for v in sg.softmax([1.0, 2.0, 3.0]).tolist()))"
+    status, out, err = python(code, SOFTGRAD_ISA=level)
+    assert status == 0, err
+    assert out.split()[0] == level
+    assert [float.fromhex(v) for v in out.split()[1:]] == pytest.approx(sg.softmax([1.0, 2.0, 3.0]).tolist(), rel=1e-15)
+
+
+def test_without_the_variable_it_is_the_best_level():
+    for value in ({}, {"SOFTGRAD_ISA": ""}):
+        environment = {k: v for k, v in os.environ.items() if k != "SOFTGRAD_ISA"} | value
+        done = subprocess.run(
+            [sys.executable, "-c", "import softgrad; print(softgrad.backend())"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        )
+        assert done.stdout.strip() == native.LEVELS[0]
+
+
+@pytest.mark.parametrize("bad", ["x86-64-v9", "avx2", "GENERIC "])
+def test_an_unknown_level_is_a_clear_error(bad):
+    status, _, err = python("import softgrad", SOFTGRAD_ISA=bad)
+    assert status != 0
+    last = err.strip().splitlines()[-1]
+    assert "SOFTGRAD_ISA" in last
+    assert repr(bad) in last
+    for level in native.LEVELS:
+        assert level in last
+
+
+def test_without_the_extension_everything_still_works():
+    code = """
+import sys
+sys.modules["softgrad._kernels"] = None
+import softgrad as sg
+print(sg.backend(), sg.softmax([1.0, 1.0]).tolist(), sg.calculate_gradient([0, 0]).tolist())
+"""
+    status, out, err = python(code)
+    assert status == 0, err
+    assert out == "generic [0.5, 0.5] [[0.25, -0.25], [-0.25, 0.25]]"

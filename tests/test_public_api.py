@@ -1,0 +1,119 @@
+"""The public names are exactly those that are promised, and every one of them is documented."""
+
+import inspect
+import re
+
+import numpy as np
+import pytest
+
+import softgrad as sg
+
+NAMES = {
+    "LogSoftmax",
+    "SimplexJacobian",
+    "Softmax",
+    "backend",
+    "calculate_gradient",
+    "log_softmax",
+    "log_softmax_jvp",
+    "log_softmax_vjp",
+    "logsumexp",
+    "softmax",
+    "softmax_jacobian",
+    "softmax_second",
+    "softmax_vjp",
+}
+FUNCTIONS = sorted(name for name in NAMES if inspect.isfunction(getattr(sg, name)))
+CLASSES = sorted(name for name in NAMES if inspect.isclass(getattr(sg, name)))
+SIGNATURES = {
+    "softmax": "(x, /, *, axis=-1, temperature=1.0, where=None, normalization=True, dtype=None, out=None, "
+    "workers=None)",
+    "log_softmax": "(x, /, *, axis=-1, temperature=1.0, where=None, normalization=True, dtype=None, out=None, "
+    "workers=None)",
+    "logsumexp": "(x, /, *, axis=-1, b=None, where=None, keepdims=False, dtype=None, out=None, workers=None)",
+    "softmax_jacobian": "(x, /, *, axis=-1, temperature=1.0, where=None)",
+    "softmax_vjp": "(p, g, /, *, axis=-1, out=None)",
+    "log_softmax_vjp": "(y, g, /, *, axis=-1, out=None)",
+    "log_softmax_jvp": "(y, v, /, *, axis=-1, out=None)",
+    "softmax_second": "(p, u, v, /, *, axis=-1, out=None)",
+    "calculate_gradient": "(x, normalization=True)",
+}
+OPERATOR = (
+    "shape",
+    "dtype",
+    "ndim",
+    "T",
+    "matvec",
+    "rmatvec",
+    "matmat",
+    "__matmul__",
+    "__rmatmul__",
+    "diagonal",
+    "trace",
+    "toarray",
+    "__array__",
+    "sqrt",
+    "pinv",
+    "solve",
+    "eigvalsh",
+    "logpdet",
+    "quadratic",
+)
+
+
+def test_all_is_the_promise():
+    assert set(sg.__all__) == NAMES
+    assert sg.__all__ == sorted(sg.__all__)
+
+
+def test_nothing_else_looks_public():
+    for name, value in vars(sg).items():
+        assert name.startswith("_") or name in NAMES or inspect.ismodule(value), name
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signatures(name):
+    signature = inspect.signature(getattr(sg, name))
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    assert str(inspect.Signature(bare)) == SIGNATURES[name]
+
+
+@pytest.mark.parametrize("name", OPERATOR)
+def test_the_operator_has(name):
+    assert hasattr(sg.SimplexJacobian, name)
+
+
+def sections(documented):
+    """The numpydoc section titles of a docstring."""
+    return re.findall(r"^ *([A-Z][A-Za-z ]+)\n *-+$", inspect.getdoc(documented) or "", flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_are_documented(name):
+    function = getattr(sg, name)
+    found = sections(function)
+    assert {"Returns", "Examples"} <= set(found)
+    parameters = inspect.signature(function).parameters
+    if parameters:
+        assert "Parameters" in found
+    described = inspect.getdoc(function).split("Returns\n")[0]
+    for parameter in parameters:
+        assert re.search(rf"^(\w+, )*{parameter}(, \w+)*( :|$)", described, flags=re.MULTILINE), parameter
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_classes_are_documented(name):
+    cls = getattr(sg, name)
+    assert {"Parameters", "Examples"} <= set(sections(cls))
+    for method, value in vars(cls).items():
+        if not method.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
+            assert inspect.getdoc(value), method
+
+
+def test_the_version_is_a_version():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", sg.__version__)
+
+
+def test_the_backend_is_the_level(level):
+    assert sg.backend() == level
+    assert np.isfinite(sg.softmax([1.0, 2.0])).all()
