@@ -34,14 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     _stop_on_signals()
     try:
-        code = _run(sys.argv[1:] if arguments is None else arguments)
+        code = run(sys.argv[1:] if arguments is None else arguments)
     except Stopped as stopped:
         _tell("interrupted" if stopped.signum == signal.SIGINT else "terminated")
         code = 128 + stopped.signum
     sys.exit(code)
 
 
-def _run(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit code, after one line on stderr if it is not 0."""
     try:
         from softgrad import commands  # noqa: PLC0415  its libraries may be absent
     except ModuleNotFoundError as error:
