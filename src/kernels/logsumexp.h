@@ -26,20 +26,20 @@ struct LogSum {
                 ties = v == max ? ties + 1 : ties;
                 sum.add(e);
             });
-            Shape::collect(rest, sum.sum, sum.error);
-            Shape::collect(count, ties, splat<T>(0));
+            block.collect(rest, sum.sum, sum.error);
+            block.collect(count, ties, splat<T>(0));
         });
         // e^0 at the scale of the sum: not exactly 1, since x and the maximum are reduced apart.
         const auto peak = exp.parts(max);
-        T parts[2][WIDTH<T>];
-        for (int lane = 0; lane < Shape::ROWS; ++lane) {
+        T parts[2][WIDTH<T>] = {};
+        for (int lane = 0; lane < shape.lanes; ++lane) {
             const Wide<T> one = ((Wide<T>)peak.high[lane] + (Wide<T>)peak.low[lane]) * (Wide<T>)peak.scale[lane];
             const Wide<T> log = wide_log1p(rest[lane] / one + (count[lane] - 1));
             parts[0][lane] = (T)log;
             parts[1][lane] = (T)(log - (Wide<T>)parts[0][lane]);
         }
-        high = Shape::spread(parts[0]);
-        low = Shape::spread(parts[1]);
+        high = shape.spread(parts[0]);
+        low = shape.spread(parts[1]);
     }
 };
 

@@ -151,7 +151,7 @@ struct Forward {
 
     void compute_panel(const T* in, T* out, ptrdiff_t i, int lanes) const {
         if (!t.data) {
-            Map::template run<false>(Panel<T>(n), in, out, Temperature<T>());
+            Map::template run<false>(Panel<T>(n, lanes), in, out, Temperature<T>());
             return;
         }
         T high[W], low[W];
@@ -160,7 +160,7 @@ struct Forward {
             high[lane] = (T)value;
             low[lane] = (T)(value - (double)high[lane]);
         }
-        Map::template run<true>(Panel<T>(n), in, out, Temperature<T>(load(high), load(low)));
+        Map::template run<true>(Panel<T>(n, lanes), in, out, Temperature<T>(load(high), load(low)));
     }
 
     void each() const {
@@ -271,7 +271,7 @@ struct Reduce {
             const int lanes = rows - i < W ? (int)(rows - i) : W;
             load_panel(panel, x, i, lanes, rows, n);
             if (mask.data) hide_masked(panel, mask, i, lanes, n);
-            const Vec<T> result = LogSumExp<T>::run(Panel<T>(n), panel);
+            const Vec<T> result = LogSumExp<T>::run(Panel<T>(n, lanes), panel);
             for (int lane = 0; lane < lanes; ++lane) y.at(i + lane, 0) = result[lane];
         }
     }

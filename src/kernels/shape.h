@@ -97,9 +97,9 @@ struct Row {
     }
 
     // Blocks add up to one number for the row.
-    static constexpr int ROWS = 1;
-    static void collect(Wide<T>* into, Vec<T> a, Vec<T> b) { into[0] += sum_of_lanes<T>(a, b); }
-    static Vec<T> spread(const T* values) { return splat(values[0]); }
+    static constexpr int lanes = 1;
+    void collect(Wide<T>* into, Vec<T> a, Vec<T> b) const { into[0] += sum_of_lanes<T>(a, b); }
+    Vec<T> spread(const T* values) const { return splat(values[0]); }
 
     struct Total {
         Wide<T> sum = 0;
@@ -111,8 +111,9 @@ struct Row {
 template <class T>
 struct Panel {
     ptrdiff_t n;
+    int lanes;  // those that hold a row
 
-    explicit Panel(ptrdiff_t n) : n(n) {}
+    Panel(ptrdiff_t n, int lanes) : n(n), lanes(lanes) {}
 
     template <class F>
     void each(const T* x, T, F f) const {
@@ -133,11 +134,10 @@ struct Panel {
         return range;
     }
 
-    static constexpr int ROWS = WIDTH<T>;
-    static void collect(Wide<T>* into, Vec<T> a, Vec<T> b) {
-        for (int lane = 0; lane < ROWS; ++lane) into[lane] = (Wide<T>)a[lane] + (Wide<T>)b[lane];
+    void collect(Wide<T>* into, Vec<T> a, Vec<T> b) const {
+        for (int lane = 0; lane < lanes; ++lane) into[lane] = (Wide<T>)a[lane] + (Wide<T>)b[lane];
     }
-    static Vec<T> spread(const T* values) { return load(values); }
+    Vec<T> spread(const T* values) const { return load(values); }
 
     struct Total {
         Vec<T> high, low;

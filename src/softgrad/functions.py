@@ -288,6 +288,8 @@ def softmax_vjp(p: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = None)
     >>> sg.softmax_vjp(p, [1.0, 0.0, 0.0])
     array([ 0.08192507, -0.02203304, -0.05989202])
     """
+    if out is None and axis == -1 and (kernel := native.direct("softmax_vjp", p, g)) is not None:
+        return kernel(p, g)
     return _backward("softmax_vjp", {"p": p, "g": g}, axis, out)
 
 
@@ -324,6 +326,8 @@ def log_softmax_vjp(y: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = N
     >>> sg.log_softmax_vjp(y, [-1.0, 0.0])  # cross-entropy with label 0
     array([-4.24835426e-18,  4.24835426e-18])
     """
+    if out is None and axis == -1 and (kernel := native.direct("log_softmax_vjp", y, g)) is not None:
+        return kernel(y, g)
     return _backward("log_softmax_vjp", {"y": y, "g": g}, axis, out)
 
 
@@ -359,6 +363,8 @@ def log_softmax_jvp(y: Any, v: Any, /, *, axis: Axis = -1, out: Array | None = N
     >>> sg.log_softmax_jvp(sg.log_softmax([0.0, 0.0]), [1.0, 0.0])
     array([ 0.5, -0.5])
     """
+    if out is None and axis == -1 and (kernel := native.direct("log_softmax_jvp", y, v)) is not None:
+        return kernel(y, v)
     return _backward("log_softmax_jvp", {"y": y, "v": v}, axis, out)
 
 

@@ -39,9 +39,12 @@ kernels: SimpleNamespace | None = _load(level)
 _DIRECT = {np.dtype(np.float32), np.dtype(np.float64)}
 
 
-def direct(name: str, x: Any) -> np.ufunc | None:
-    """The kernel itself, if calling it on `x` is all there is to do: a plain array, small enough for one thread."""
+def direct(name: str, x: Any, *others: Any) -> np.ufunc | None:
+    """The kernel itself, if calling it is all there is to do: plain arrays of one dtype, small enough for one thread."""
     if type(x) is np.ndarray and x.dtype in _DIRECT and 0 < x.ndim and x.size < AUTOMATIC_FROM and kernels is not None:
+        for other in others:
+            if type(other) is not np.ndarray or other.dtype != x.dtype or other.shape != x.shape:
+                return None
         kernel: np.ufunc = getattr(kernels, name)
         return kernel
     return None
