@@ -34,31 +34,42 @@ def numbers(values):
 
 
 class ExactSoftmax:
-    """softmax of one row of logits: −inf is an impossible entry, the largest one is finite."""
+    """softmax of one row of logits: −inf is an impossible entry, the largest one is finite.
+
+    Only the sum is kept; an entry is computed when it is asked for, so that long rows can be remembered.
+    """
 
     def __init__(self, x, temperature=1.0):
-        T = number(temperature)
-        self.z = [v / T for v in numbers(x)]
-        self.k = max(range(len(self.z)), key=self.z.__getitem__)
-        # e^−20000 is nothing in any format, even beside nothing.
-        relative = [v - self.z[self.k] for v in self.z]
-        self.e = [mp.exp(r) if r > -20000 else mp.mpf(0) for r in relative]
-        self.rest = mp.fsum(e for i, e in enumerate(self.e) if i != self.k)
+        self.x, self.T = x, number(temperature)
+        self.k = int(np.argmax(x))
+        self.rest = mp.fsum(self.weight(i) for i in range(len(x)) if i != self.k)
         self.log_total = mp.log1p(self.rest)
 
+    def relative(self, i):
+        """(x_i − x_k)/T."""
+        return (number(self.x[i]) - number(self.x[self.k])) / self.T
+
+    def weight(self, i):
+        """e^((x_i − x_k)/T); e^−20000 is nothing in any format, even beside nothing."""
+        relative = self.relative(i)
+        return mp.exp(relative) if relative > -20000 else mp.mpf(0)
+
     def softmax(self, i):
-        return self.e[i] / (1 + self.rest)
+        return self.weight(i) / (1 + self.rest)
 
     def log_softmax(self, i):
-        return self.z[i] - self.z[self.k] - self.log_total
+        return self.relative(i) - self.log_total
+
+    def largest(self):
+        return number(self.x[self.k]) / self.T
 
     def logsumexp(self):
-        return self.z[self.k] + self.log_total
+        return self.largest() + self.log_total
 
     def jacobian(self, i, j):
         if i != j:
             return -self.softmax(i) * self.softmax(j)
-        others = self.rest if i == self.k else 1 + self.rest - self.e[i]
+        others = self.rest if i == self.k else 1 + self.rest - self.weight(i)
         return self.softmax(i) * others / (1 + self.rest)
 
 

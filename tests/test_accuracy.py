@@ -42,7 +42,7 @@ def check_forward(level, x, temperature=1.0, note=""):
         close("log_softmax", level, y[i], value, bound=contracts.LOG_SOFTMAX, note=f"{note} i={i} T={temperature}")
     if temperature == 1:
         value = exact.logsumexp()
-        size = max(abs(value), abs(exact.z[exact.k]))
+        size = max(abs(value), abs(exact.largest()))
         close("logsumexp", level, sg.logsumexp(x), value, bound=contracts.LOGSUMEXP, size=size, note=note)
 
 
@@ -126,7 +126,7 @@ def test_long_rows(level, kind, dtype):
 
 @every_dtype
 def test_products_of_long_rows(level, dtype):
-    n = 20_000
+    n = 5_000
     x = rows.row("normal", n, dtype)
     check_products(level, sg.softmax(x), sg.log_softmax(x), *directions(n, dtype), note=f"directions({n})")
 
@@ -187,7 +187,7 @@ def test_half_precision_is_rounded_once(level, name, kind):
             sg.logsumexp(x),
             value,
             bound=contracts.HALF,
-            size=max(abs(value), abs(exact.z[exact.k])),
+            size=max(abs(value), abs(exact.largest())),
         )
 
 
