@@ -122,7 +122,7 @@ def show(
 
 @app.command(name="apply")
 def apply_(
-    function: Annotated[Function, typer.Argument(metavar="FUNCTION", help="What to compute of each slice.")],
+    function: Annotated[Function, typer.Argument(metavar="FUNCTION", help="softmax, log-softmax or logsumexp.")],
     source: Annotated[Path, typer.Argument(metavar="IN", help="The file to read, .npy or .csv.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, .npy or .csv.")],
     *,
@@ -191,6 +191,9 @@ def _function(function: Function, temperature: float | None, dtype: Dtype | None
 def _progress(description: str) -> Iterator[Callable[[int, int], None]]:
     """Draw a bar with rate and time left on stderr, where that is a terminal."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -199,7 +202,7 @@ def _progress(description: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
         TextColumn("left"),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(description, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
