@@ -33,7 +33,8 @@ clean: ## remove what these commands made
 
 # Not editable: the tests are to see what a user installs.
 $(VENV)/installed-%: $(SOURCES) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[$*]'
+	@echo "installing softgrad[$*] into $(VENV): a minute or two the first time"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[$*]'
 	@touch $@
 
 $(BIN)/python:
