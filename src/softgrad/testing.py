@@ -17,17 +17,11 @@ import numpy as np
 
 from softgrad.arguments import as_real
 from softgrad.arrays.layout import Axis, Rows
+from softgrad.differences import Function, Point, first_not_finite, relative_tolerance, unravel
 
 __all__ = ["GradientMismatch", "check_jacobian", "check_jvp", "check_vjp"]
 
 Array = np.ndarray[Any, Any]
-Function = Callable[[Any], Any]
-
-STEPS = 4.0 ** -np.arange(1, 13)
-"""Steps relative to the size of x: the first leave rounding far behind, the last suit functions 10⁶ times as steep."""
-
-NEAR = 6
-"""Which step the larger ones must agree with, roughly."""
 
 EXAMINED = 128
 """Entries of x that a report looks at one by one."""
@@ -141,11 +135,11 @@ def check_vjp(
       error     2.4, tolerance 2e-08
       hint      the wrong entries have the opposite sign
     """
-    point = _Point(function, x)
+    point = Point(function, x)
     for v, g in point.directions(directions, seed):
         point.settle()
         gradient = _returned(vjp(g), "vjp(g)", point.x.shape)
-        check = _Cotangent(point, gradient, g, _rtol(rtol, point.x, point.y, gradient))
+        check = _Cotangent(point, gradient, g, relative_tolerance(rtol, point.x, point.y, gradient))
         if check.mismatch(v) > 1:
             raise check.report(v)
 
@@ -186,7 +180,7 @@ def check_jvp(
     >>> y = sg.log_softmax(x)
     >>> check_jvp(sg.log_softmax, lambda v: sg.log_softmax_jvp(y, v), x)
     """
-    point = _Point(function, x)
+    point = Point(function, x)
 
     def product(v: Array) -> Array:
         point.settle()
@@ -247,7 +241,7 @@ def check_jacobian(
       error     1, tolerance 3e-08
       hint      it is the transposed Jacobian
     """
-    point = _Point(function, x)
+    point = Point(function, x)
     point.settle()
     dense = np.asarray(jacobian() if callable(jacobian) else jacobian)
     multiply = _multiplication(dense.shape, point, axis)
@@ -257,11 +251,16 @@ def check_jacobian(
         return multiply(dense, v)
 
     _check_products(
-        point, product, "jacobian", directions=directions, rtol=_rtol(rtol, point.x, point.y, dense), seed=seed
+        point,
+        product,
+        "jacobian",
+        directions=directions,
+        rtol=relative_tolerance(rtol, point.x, point.y, dense),
+        seed=seed,
     )
 
 
-def _multiplication(shape: tuple[int, ...], point: _Point, axis: Axis) -> Callable[[Array, Array], Array]:
+def _multiplication(shape: tuple[int, ...], point: Point, axis: Axis) -> Callable[[Array, Array], Array]:
     """How a Jacobian of `shape` multiplies a direction: as one matrix, or slice by slice."""
     x, y = point.x.shape, point.y.shape
     if shape == y + x:
@@ -276,7 +275,7 @@ def _multiplication(shape: tuple[int, ...], point: _Point, axis: Axis) -> Callab
 
 
 def _check_products(
-    point: _Point,
+    point: Point,
     product: Callable[[Array], Array],
     name: str,
     *,
@@ -290,106 +289,11 @@ def _check_products(
             raise check.report(v)
 
 
-class _Point:
-    """A function at a point: its value, and its derivative along directions by finite differences."""
-
-    def __init__(self, function: Function, x: Any) -> None:
-        self.function = function
-        self.x = np.array(as_real(x))
-        self.x64 = self.x.astype(np.result_type(self.x.dtype, np.float64))
-        _require_values(self.x64, "x")
-        self.y = np.array(as_real(function(self.x.copy()), "function(x)"))
-        _require_values(self.y, "function(x)")
-        self.size = float(np.sqrt(np.mean(self.x64**2))) or 1.0
-        self.y64 = self._value(self.x64)
-        self.eps = self._precision()
-
-    def _precision(self) -> float:
-        """Tell the machine epsilon that the function computes in: the values of a float32 layer all fit in float32."""
-        nearby = self.x64 + STEPS[-1] * self.size * np.random.default_rng(0).uniform(-1, 1, self.x.shape)
-        values = np.asarray(self.function(nearby))
-        single = np.array_equal(values.astype(np.float32), values)
-        return max(_eps(values.dtype), _eps(np.dtype(np.float32)) if single else 0.0)
-
-    def settle(self) -> None:
-        """Call the function at x once more: a layer's backward pass belongs to its last call."""
-        again = np.asarray(self.function(self.x.copy()))
-        near = _rtol(None, self.y)
-        if not np.allclose(again, self.y, rtol=near, atol=near * float(np.max(np.abs(self.y)))):
-            raise ValueError("function must be repeatable; two calls on the same x gave different values (dropout?)")
-
-    def directions(self, count: int, seed: int | np.random.Generator) -> Iterator[tuple[Array, Array]]:
-        """Draw v, of the size of x, and g: no entry is near 0, and no two are likely to cancel."""
-        if count < 1:
-            raise ValueError(f"directions must be at least 1; got {count}")
-        random = np.random.default_rng(seed)
-        for _ in range(count):
-            v, g = (random.uniform(0.5, 1.5, a.shape) * random.choice([-1.0, 1.0], a.shape) for a in (self.x, self.y))
-            yield np.asarray(self.size * v).astype(self.x.dtype), np.asarray(g).astype(self.y.dtype)
-
-    def unit(self, j: int) -> Array:
-        """Point along entry j of x."""
-        e = np.zeros_like(self.x64)
-        e.flat[j] = 1.0
-        return e
-
-    def along(self, v: Array) -> tuple[Array, Array]:
-        """Compute J v and an estimate of its error, entry by entry."""
-        stretch = self.size / float(np.max(np.abs(v)))
-        image, error = self._extrapolated(stretch * v.astype(self.x64.dtype))
-        return image / stretch, error / stretch
-
-    def _extrapolated(self, v: Array) -> tuple[Array, Array]:
-        """Differentiate along v, whose largest entry has the size of x: then J v, too, is as large as f may vary."""
-        best, error = np.zeros(self.y.shape), np.full(self.y.shape, np.inf)
-        row: list[Array] = []
-        with np.errstate(all="ignore"):  # a large step may leave the domain: its NaN loses against the smaller ones
-            near, near_rounding, _ = self._central(v, STEPS[NEAR])
-            for level, step in enumerate(STEPS):
-                slope, rounding, magnitude = self._central(v, step)
-                finer = [slope]
-                for order, coarse in enumerate(row, 1):
-                    value = finer[-1] + (finer[-1] - coarse) / (16.0**order - 1)
-                    estimate = np.maximum(np.abs(value - finer[-1]), np.abs(value - coarse)) + rounding
-                    if level < NEAR:  # on a plateau, or a whole period apart, large steps agree among themselves only
-                        agrees = np.abs(value - near) <= 1e-3 * (np.abs(value) + np.abs(near)) + near_rounding
-                        estimate = np.where(agrees, estimate, np.inf)
-                    best = np.where(estimate < error, value, best)
-                    error = np.fmin(error, estimate)
-                    finer.append(value)
-                row = finer
-                if np.all(error <= 1e-10 * np.abs(best) + 1e-12 * magnitude):
-                    break
-        if np.any(error > 1e-3 * (np.max(np.abs(best)) + np.max(np.abs(self.y)))):
-            raise ValueError(
-                "finite differences of function do not settle as the step shrinks: at x it has a jump, or noise, or "
-                "is computed in low precision"
-            )
-        return best, error
-
-    def _central(self, v: Array, step: float) -> tuple[Array, Array, Array]:
-        """Take the central difference along v; say how far rounding may have moved it and how large its terms are."""
-        plus, minus = self._value(self.x64 + step * v), self._value(self.x64 - step * v)
-        slope = (plus - minus) / (2 * step)
-        magnitude = np.maximum(np.abs(plus), np.abs(minus)) + np.abs(slope)
-        return slope, 16 * self.eps * magnitude / step, magnitude
-
-    def has_kink(self, j: int) -> bool:
-        """Tell whether the slopes to either side of x differ along entry j."""
-        e = STEPS[-3] * self.size * self.unit(j)
-        with np.errstate(all="ignore"):
-            right, left = self._value(self.x64 + e) - self.y64, self.y64 - self._value(self.x64 - e)
-        return bool(np.max(np.abs(right - left)) > 0.1 * max(np.max(np.abs(right)), np.max(np.abs(left))))
-
-    def _value(self, x: Array) -> Array:
-        return np.array(self.function(x), dtype=self.x64.dtype)  # a copy: layers reuse their buffers
-
-
 @dataclass(frozen=True)
 class _Cotangent:
     """vjp(g) = `gradient` beside finite differences of ⟨g, function⟩."""
 
-    point: _Point
+    point: Point
     gradient: Array
     g: Array
     rtol: float
@@ -428,7 +332,7 @@ class _Cotangent:
 class _Tangent:
     """jvp(v), or the product of a dense Jacobian with v, beside finite differences of the function."""
 
-    point: _Point
+    point: Point
     product: Callable[[Array], Array]
     name: str
     rtol: float | None
@@ -452,14 +356,14 @@ class _Tangent:
     def _compare(self, v: Array) -> tuple[Array, Array, Array]:
         got = self.product(v)
         expected, error = self.point.along(v)
-        return got, expected, _allowed(expected, error, _rtol(self.rtol, self.point.x, self.point.y, got))
+        return got, expected, _allowed(expected, error, relative_tolerance(self.rtol, self.point.x, self.point.y, got))
 
 
 @dataclass(frozen=True)
 class _Table:
     """Entries of a derivative, expected beside got: the last axis runs over the examined `entries` of x."""
 
-    point: _Point
+    point: Point
     name: str
     output_shape: tuple[int, ...]
     entries: range
@@ -485,8 +389,8 @@ class _Table:
         # The largest error, not the largest in tolerances: an entry that ought to be 0 would win over all others.
         worst = int(np.argmax(np.where(wrong, error, -1.0) if np.any(wrong) else distance))
         output, column = divmod(worst, len(self.entries))
-        index_y = _unravel(output, self.output_shape)
-        index_x = _unravel(self.entries[column], self.point.x.shape)
+        index_y = unravel(output, self.output_shape)
+        index_x = unravel(self.entries[column], self.point.x.shape)
         expected, got, allowed = (float(a.flat[worst]) for a in (self.expected, self.got, self.allowed))
         hints = tuple(self._hints(wrong, transposed, self.entries[column]))
         examined = "" if self.complete else f" examined, where x is worst; x has {self.point.x.size}"
@@ -569,7 +473,7 @@ def _returned(value: Any, name: str, shape: tuple[int, ...]) -> Array:
     if found.shape != shape:
         hint = ": transposed?" if found.shape == shape[::-1] else ""
         raise GradientMismatch(f"{name} must have shape {shape}; got {found.shape}{hint}")
-    bad = _first_not_finite(found)
+    bad = first_not_finite(found)
     if bad is not None:
         raise GradientMismatch(
             f"{name} must be finite, as function(x) is; got {found[bad]} at index {bad}",
@@ -579,32 +483,9 @@ def _returned(value: Any, name: str, shape: tuple[int, ...]) -> Array:
     return found
 
 
-def _require_values(values: Array, name: str) -> None:
-    if values.size == 0:
-        raise ValueError(f"{name} must not be empty; got shape {values.shape}")
-    bad = _first_not_finite(values)
-    if bad is not None:
-        raise ValueError(f"{name} must be finite; got {values[bad]} at index {bad}")
-
-
-def _first_not_finite(values: Array) -> tuple[int, ...] | None:
-    bad = np.flatnonzero(~np.isfinite(values))
-    return _unravel(bad[0], values.shape) if len(bad) else None
-
-
 def _allowed(expected: Array, error: Array, rtol: float) -> Array:
     """Tell the tolerance per entry; the last term is for entries that are 0 by cancellation, up to rounding."""
     return np.asarray(error + rtol * np.abs(expected) + 64 * rtol**2 * np.max(np.abs(expected)))
-
-
-def _rtol(rtol: float | None, *arrays: Array) -> float:
-    return math.sqrt(max(_eps(a.dtype) for a in arrays)) if rtol is None else rtol
-
-
-def _eps(dtype: np.dtype[Any]) -> float:
-    if dtype.name == "bfloat16":
-        return 2.0**-7
-    return max(float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps), float(np.finfo(np.float64).eps))
 
 
 def _in_tolerances(difference: Any, allowed: Any) -> Any:
@@ -615,10 +496,6 @@ def _in_tolerances(difference: Any, allowed: Any) -> Any:
 
 def _norm(a: Array) -> float:
     return float(np.sqrt(np.sum(a**2)))
-
-
-def _unravel(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(map(int, np.unravel_index(flat, shape)))
 
 
 def _subscript(index: tuple[int, ...]) -> str:
