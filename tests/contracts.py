@@ -10,8 +10,8 @@ VJP = 4.0
 HALF = 0.55
 """float16 and bfloat16: computed wider, rounded once."""
 SUBNORMAL = 1.0
-"""In subnormal spacings, where a value or a Jacobian entry is subnormal. A VJP is a sum of products that may each
-underflow, rounded one by one: it keeps its 4 ulp, which are 4 spacings there."""
+"""In subnormal spacings, where a value is subnormal. Derivatives are made of probabilities that are themselves rounded
+to a spacing there, and of products that may each underflow: they keep their bounds, counted in spacings."""
 GENERIC_SOFTMAX = 3.0
 """float64 without the kernels: NumPy's own exp may take an ulp of the two. Every other bound holds there too."""
 

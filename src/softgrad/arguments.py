@@ -24,7 +24,7 @@ def as_real(x: Any, name: str = "x") -> Array:
             return _foreign_real(x, name)
     kind = x.dtype.kind
     if kind == "f" or x.dtype.name == "bfloat16":
-        return x
+        return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
     if kind in "iub":
         return x.astype(np.float64)  # before any arithmetic: int8 would wrap around in the shift
     raise TypeError(f"{name} must hold real numbers; got dtype {x.dtype}")
@@ -50,7 +50,7 @@ def _foreign_real(x: Array, name: str) -> Array:
 
 def as_floating_dtype(dtype: Any) -> np.dtype[Any]:
     """`dtype` as a NumPy dtype; TypeError if it is not a floating one."""
-    found = np.dtype(dtype)
+    found: np.dtype[Any] = np.dtype(dtype)
     if found.kind != "f" and found.name != "bfloat16":
         raise TypeError(f"dtype must be a floating type; got {found}")
     return found
@@ -67,11 +67,17 @@ def as_mask(where: Any, shape: tuple[int, ...], xp: Any = np) -> Array:
 def as_temperature(temperature: Any, rows: Rows, xp: Any = np) -> Array | float:
     """`temperature` as a float, or as one number per slice."""
     if isinstance(temperature, int | float | np.number) or np.ndim(temperature) == 0:
-        value = float(temperature)
+        try:
+            value = float(temperature)
+        except (TypeError, ValueError):
+            raise TypeError(f"temperature must be a number or an array of numbers; got {temperature!r}") from None
         if not value >= 0:
             raise ValueError(f"temperature must be at least 0; got {value}")
         return value
-    values = np.asarray(temperature, dtype=np.float64) if xp is np else xp.asarray(temperature)
+    try:
+        values = np.asarray(temperature, dtype=np.float64) if xp is np else xp.asarray(temperature)
+    except (TypeError, ValueError):
+        raise TypeError(f"temperature must be a number or an array of numbers; got {temperature!r}") from None
     bad = ~(values >= 0)
     if xp.any(bad):
         raise ValueError(f"temperature must be at least 0 everywhere; got {float(values[bad][0])}")
@@ -88,16 +94,16 @@ def broadcast_to(name: str, values: Array, shape: tuple[int, ...], xp: Any) -> A
         raise ValueError(f"{name} must broadcast to shape {shape}; got shape {tuple(values.shape)}") from None
 
 
-def check_out(out: Any, shape: tuple[int, ...], dtype: Any) -> None:
+def check_out(out: Any, shape: tuple[int, ...], dtype: Any, name: str = "out") -> None:
     """TypeError or ValueError unless `out` can take a result of `shape` and `dtype` as it is."""
     if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be a NumPy array; got {type(out).__name__}")
+        raise TypeError(f"{name} must be a NumPy array; got {type(out).__name__}")
     if out.dtype != dtype:
-        raise TypeError(f"out must have dtype {dtype}; got {out.dtype}")
+        raise TypeError(f"{name} must have dtype {dtype}; got {out.dtype}")
     if out.shape != shape:
-        raise ValueError(f"out must have shape {shape}; got {out.shape}")
+        raise ValueError(f"{name} must have shape {shape}; got {out.shape}")
     if not out.flags.writeable:
-        raise ValueError("out must be writeable; got a read-only array")
+        raise ValueError(f"{name} must be writeable; got a read-only array")
 
 
 def broadcast_shapes(**operands: Array) -> tuple[int, ...]:
@@ -107,3 +113,11 @@ def broadcast_shapes(**operands: Array) -> tuple[int, ...]:
     except ValueError:
         shapes = ", ".join(f"{name} of shape {tuple(a.shape)}" for name, a in operands.items())
         raise ValueError(f"shapes must broadcast together; got {shapes}") from None
+
+
+def promoted(xp: Any, a: Any, b: Any) -> Any:
+    """The narrowest dtype that holds both; float32 for float16 and bfloat16, which neither library promotes."""
+    try:
+        return xp.result_type(a, b)
+    except TypeError:
+        return xp.float32

@@ -5,6 +5,7 @@ Throughout, p = softmax(x) and Σ runs over one slice: the entries along `axis`.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -227,7 +228,7 @@ def logsumexp(
         and (kernel := native.direct("logsumexp", x)) is not None
     ):
         return kernel(x)
-    x, where, _ = _unmasked(arguments.as_real(x), where)
+    x, where, masked = _unmasked(arguments.as_real(x), where)
     rows = Rows.of(tuple(x.shape), axis)
     x, result_dtype = _typed(x, dtype)
     xp = namespace(x)
@@ -243,7 +244,8 @@ def logsumexp(
         arguments.check_out(out, shape, result_dtype)
     threads_used = threads.count(workers, x.size)
     result = native.logsumexp(rows.gather(x), mask, b, workers=threads_used)
-    return _deliver(np.reshape(result, shape), result_dtype, out)
+    result = _deliver(np.reshape(result, shape), result_dtype, out)
+    return result if masked is None else np.ma.MaskedArray(result, masked.all(axis=rows.axes, keepdims=keepdims))
 
 
 def softmax_vjp(p: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = None) -> Array:
@@ -268,8 +270,8 @@ def softmax_vjp(p: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = None)
     Returns
     -------
     ndarray
-        The gradient with respect to the logits, within 4 ulp of p_i (\\|g_i − g_k\\| + Σ p_j \\|g_j − g_k\\|), where k is
-        the largest entry of p. With a temperature T, divide by T.
+        The gradient with respect to the logits, within 4 ulp of p_i (\\|g_i − g_k\\| + Σ p_j \\|g_j − g_k\\|), where k
+        is the largest entry of p. With a temperature T, divide by T.
 
     Raises
     ------
@@ -405,9 +407,7 @@ def softmax_second(p: Any, u: Any, v: Any, /, *, axis: Axis = -1, out: Array | N
     return _backward("softmax_second", {"p": p, "u": u, "v": v}, axis, out)
 
 
-def softmax_jacobian(
-    x: Any, /, *, axis: Axis = -1, temperature: Any = 1.0, where: Any = None
-) -> SimplexJacobian:
+def softmax_jacobian(x: Any, /, *, axis: Axis = -1, temperature: Any = 1.0, where: Any = None) -> SimplexJacobian:
     """Jacobian of softmax as an operator that holds O(n) numbers per slice.
 
     .. math:: J_{ij} = (p_i δ_{ij} - p_i p_j) / T
@@ -528,18 +528,31 @@ def _forward(
 
 def _backward(name: str, operands: dict[str, Any], axis: Axis, out: Array | None) -> Array:
     """A derivative from an output and directions that broadcast against it."""
+    masked = None
+    if any(isinstance(a, np.ma.MaskedArray) for a in operands.values()):
+        operands, masked = _unmasked_operands(operands, nothing=-np.inf if name.startswith("log") else 0.0)
     operands = {key: arguments.as_real(a, key) for key, a in operands.items()}
     xp = namespace(next(iter(operands.values())))
     shape = arguments.broadcast_shapes(**operands)
     rows = Rows.of(shape, axis)
-    dtype = xp.result_type(*operands.values())
+    dtype = functools.reduce(functools.partial(arguments.promoted, xp), (a.dtype for a in operands.values()))
     gathered = [rows.gather(xp.broadcast_to(xp.astype(a, dtype, copy=False), shape), xp) for a in operands.values()]
     if xp is not np:
         _no_numpy_options(out, None)
         return rows.scatter(getattr(generic, name)(*gathered), xp)
     if out is not None:
         arguments.check_out(out, shape, dtype)
-    return _deliver(rows.scatter(getattr(native, name)(*gathered)), dtype, out)
+    result = _deliver(rows.scatter(getattr(native, name)(*gathered)), dtype, out)
+    return result if masked is None else np.ma.MaskedArray(result, masked)
+
+
+def _unmasked_operands(operands: dict[str, Any], nothing: float) -> tuple[dict[str, Any], Array]:
+    """MaskedArrays as their data; the output, the first operand, becomes `nothing` where any is masked."""
+    masks = np.broadcast_arrays(*(np.ma.getmaskarray(a) for a in operands.values()))
+    masked = np.logical_or.reduce(masks)
+    (first, output), *others = ((key, np.ma.getdata(a)) for key, a in operands.items())
+    output = arguments.as_real(output, first)
+    return {first: np.where(masked, output.dtype.type(nothing), output), **dict(others)}, masked
 
 
 def _unmasked(x: Array, where: Any) -> tuple[Array, Any, Array | None]:
@@ -553,10 +566,10 @@ def _unmasked(x: Array, where: Any) -> tuple[Array, Any, Array | None]:
 def _typed(x: Array, dtype: Any) -> tuple[Array, Any]:
     """`x` in the dtype to compute in, and the dtype of the result."""
     if dtype is None:
-        return x, x.dtype.newbyteorder("=") if isinstance(x, np.ndarray) else x.dtype
+        return x, x.dtype
     xp = namespace(x)
     dtype = arguments.as_floating_dtype(dtype) if xp is np else dtype
-    return xp.astype(x, xp.result_type(x.dtype, dtype), copy=False), dtype
+    return xp.astype(x, arguments.promoted(xp, x.dtype, dtype), copy=False), dtype
 
 
 def _cast(result: Array, dtype: Any, xp: Any) -> Array:

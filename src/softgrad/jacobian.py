@@ -7,6 +7,7 @@ is taken instead.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ class _Operator:
     # NumPy's own `@` steps back, so that `array @ J` arrives at __rmatmul__.
     __array_ufunc__ = None
     p: Array
+    temperature: Array | float
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -60,8 +62,7 @@ class _Operator:
 
     def toarray(self) -> Array:
         """The dense array of shape (..., n, n); it costs n² numbers per matrix."""
-        xp = namespace(self.p)
-        return self.matmat(xp.eye(self.shape[-1], dtype=self.dtype))
+        return self.matmat(namespace(self.p).eye(self.shape[-1], dtype=self.dtype))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if copy is False:
@@ -84,7 +85,23 @@ class _Operator:
 
     def _per_column(self) -> Any:
         """The same operator with an axis of length 1 that stands for the columns of a matrix."""
-        raise NotImplementedError
+        return type(self)(self.p[..., None, :], self._per_entry())  # type: ignore[call-arg]
+
+    def _per_entry(self) -> Any:
+        """T, shaped to multiply a vector per matrix."""
+        return self.temperature if isinstance(self.temperature, float) else self.temperature[..., None]
+
+    def _apply(self, formula: Callable[..., Array], v: Any, name: str = "v") -> Array:
+        """`formula(xp, p, v, T)` in the common dtype of p and `v`."""
+        p, v = self._with(v, name)
+        return formula(p, v, self._per_entry())
+
+    def _with(self, v: Any, name: str) -> tuple[Array, Array]:
+        v = self._vector(v, name)
+        xp = namespace(self.p)
+        arguments.broadcast_shapes(**{"p": self.p, name: v})
+        dtype = arguments.promoted(xp, self.p.dtype, v.dtype)
+        return xp.astype(self.p, dtype, copy=False), xp.astype(v, dtype, copy=False)
 
     def _vector(self, v: Any, name: str = "v") -> Array:
         n = self.shape[-1]
@@ -121,10 +138,10 @@ class SimplexJacobian(_Operator):
     >>> J.shape
     (2, 3, 3)
     >>> J.diagonal()
-    array([[4.12230723e-09, 2.06115362e-09, 2.06115362e-09],
+    array([[4.12230721e-09, 2.06115361e-09, 2.06115361e-09],
            [2.22222222e-01, 2.22222222e-01, 2.22222222e-01]])
     >>> J.trace()
-    array([8.24461446e-09, 6.66666667e-01])
+    array([8.24461443e-09, 6.66666667e-01])
     """
 
     p: Array
@@ -137,40 +154,31 @@ class SimplexJacobian(_Operator):
 
     def matvec(self, v: Array) -> Array:
         """J v = p ∘ (v − Σ p v)/T, for `v` of shape (..., n)."""
-        v = self._vector(v)
-        p = self.p
+        p, v = self._with(v, "v")
         xp = namespace(p)
-        dtype = xp.result_type(p, v)
-        shape = arguments.broadcast_shapes(p=p, v=v)
-        p, v = (xp.broadcast_to(xp.astype(a, dtype, copy=False), shape) for a in (p, v))
-        product = native.softmax_vjp(p, v) if xp is np else generic.softmax_vjp(p, v)
-        return self._divided(product)
+        product = (native if xp is np else generic).softmax_vjp(*xp.broadcast_arrays(p, v))
+        T = self._per_entry()
+        return product if isinstance(T, float) and T == 1.0 else _quotient(product, T)
 
     rmatvec = matvec
 
     def diagonal(self) -> Array:
         """p (1 − p)/T, shape (..., n)."""
-        return self._divided(self.p * self._complement())
+        return _diagonal(self.p, self._per_entry())
 
     def trace(self) -> Array:
         """Σ p (1 − p)/T, one number per matrix."""
-        return self._sum(self.diagonal())
+        return _trace(self.p, self._per_entry())[..., 0]
 
     def toarray(self) -> Array:
         """The dense array of shape (..., n, n), written in one pass; it costs n² numbers per matrix."""
         if namespace(self.p) is np:
             return native.jacobian(self.p, self.temperature, workers=threads.count(None, self.p.size * self.shape[-1]))
-        return generic.jacobian(self.p, self._temperature())
+        return generic.jacobian(self.p, self._per_entry())
 
     def quadratic(self, v: Array) -> Array:
         """vᵀ J v, the variance of v under p, divided by T: one number per matrix, never negative."""
-        v = self._vector(v)
-        xp = namespace(self.p)
-        direction = xp.where(self.p == 0, xp.zeros_like(v), v)
-        peak = self._peak()
-        relative = direction - self._sum(xp.where(peak, direction, xp.zeros_like(direction)), keepdims=True)
-        centred = relative - self._sum(self.p * relative, keepdims=True)
-        return self._divided(self._sum(self.p * centred * centred), per_matrix=True)
+        return self._apply(_variance, v)[..., 0]
 
     def sqrt(self) -> SimplexRoot:
         """The factor L = (diag(√p) − p √pᵀ)/√T, for which J = L Lᵀ."""
@@ -203,14 +211,9 @@ class SimplexJacobian(_Operator):
         if not damping >= 0:
             raise ValueError(f"damping must be at least 0; got {damping}")
         if damping == 0:
-            return self.pinv().matvec(b)
-        b = self._vector(b, "b")
-        scaled = damping * self._temperature()
-        # diag(p + λ) − p pᵀ; the denominator 1 − Σ p²/(p+λ) is λ Σ p/(p+λ), which does not cancel.
-        weight = self.p / (self.p + scaled)
-        x = b / (self.p + scaled)
-        x = x + weight * (self._sum(self.p * x, keepdims=True) / (scaled * self._sum(weight, keepdims=True)))
-        return x * self._temperature()
+            return self._apply(_pseudo_inverse, b, "b")
+        p, b = self._with(b, "b")
+        return _damped_solution(p, b, self._per_entry(), float(damping))
 
     def eigvalsh(self) -> Array:
         """Eigenvalues in ascending order, shape (..., n): 0, and one in each gap of the sorted p, O(n²) per matrix.
@@ -220,43 +223,16 @@ class SimplexJacobian(_Operator):
         Golub, "Some modified matrix eigenvalue problems", SIAM Review 15 (1973), section 5. With Σ p = 1 the secular
         equation 1 = Σ p²/(p−λ) becomes Σ p/(p−λ) = 0 once its root 0 is divided out, and nothing cancels.
         """
-        p = np.sort(np.asarray(self.p), axis=-1)
-        return self._divided(_interlaced(p).astype(p.dtype, copy=False))
+        return _eigenvalues(self.p, self._per_entry())
 
     def logpdet(self) -> Array:
-        """Logarithm of the pseudo-determinant, Σ log p + log m − (m−1) log T, over the m entries with p > 0."""
-        xp = namespace(self.p)
-        support = self.p > 0
-        m = self._sum(xp.astype(support, self.dtype))
-        logs = self._sum(xp.where(support, xp.log(xp.where(support, self.p, xp.ones_like(self.p))), 0 * self.p))
-        return logs + xp.log(xp.where(m > 0, m, xp.ones_like(m))) - (m - 1) * xp.log(xp.asarray(self.temperature))
-
-    def _per_column(self) -> SimplexJacobian:
-        return SimplexJacobian(self.p[..., None, :], self._temperature())
-
-    def _temperature(self) -> Any:
-        """T, shaped to multiply a vector per matrix."""
-        return self.temperature if isinstance(self.temperature, float) else self.temperature[..., None]
-
-    def _divided(self, x: Array, per_matrix: bool = False) -> Array:
-        if isinstance(self.temperature, float) and self.temperature == 1.0:
-            return x
-        return namespace(x).astype(x / (self.temperature if per_matrix else self._temperature()), x.dtype, copy=False)
-
-    def _complement(self) -> Array:
-        return generic.complement(namespace(self.p), self.p)
-
-    def _peak(self) -> Array:
-        xp = namespace(self.p)
-        return xp.arange(self.p.shape[-1]) == xp.argmax(self.p, axis=-1, keepdims=True)
-
-    def _sum(self, x: Array, keepdims: bool = False) -> Array:
-        return namespace(x).sum(x, axis=-1, keepdims=keepdims, dtype=x.dtype)
+        """Log of the pseudo-determinant, Σ log p + log m − (m−1) log T, over the m entries with p > 0."""
+        return _log_pseudo_determinant(self.p, self._per_entry())[..., 0]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SimplexRoot(_Operator):
-    """L = (diag(√p) − p √pᵀ)/√T, a square root of the Jacobian: J = L Lᵀ. `L @ z` turns white noise into samples of J."""
+    """L = (diag(√p) − p √pᵀ)/√T, a root of the Jacobian: J = L Lᵀ, and `L @ noise` has the covariance J."""
 
     p: Array
     temperature: Array | float = 1.0
@@ -267,26 +243,12 @@ class SimplexRoot(_Operator):
         return _Transposed(self)
 
     def matvec(self, v: Array) -> Array:
-        """L v."""
-        v = self._vector(v)
-        root = self._root()
-        return (root * v - self.p * _sum(root * v)) / self._scale()
+        """L v = (√p ∘ v − p Σ √p v)/√T."""
+        return self._apply(_root_product, v)
 
     def rmatvec(self, v: Array) -> Array:
         """Lᵀ v = √p ∘ (v − Σ p v)/√T."""
-        v = self._vector(v)
-        return self._root() * (v - _sum(self.p * v)) / self._scale()
-
-    def _root(self) -> Array:
-        return namespace(self.p).sqrt(self.p)
-
-    def _scale(self) -> Any:
-        T = self.temperature
-        return T**0.5 if isinstance(T, float) else (T**0.5)[..., None]
-
-    def _per_column(self) -> SimplexRoot:
-        T = self.temperature
-        return SimplexRoot(self.p[..., None, :], T if isinstance(T, float) else T[..., None])
+        return self._apply(_transposed_root_product, v)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -303,24 +265,9 @@ class SimplexInverse(_Operator):
 
     def matvec(self, v: Array) -> Array:
         """The product with a vector per matrix."""
-        v = self._vector(v)
-        xp = namespace(self.p)
-        support = self.p > 0
-        count = _sum(xp.astype(support, self.dtype))
-
-        def centred(x: Array) -> Array:
-            x = xp.where(support, x, xp.zeros_like(x))
-            mean = _sum(x) / xp.where(count > 0, count, xp.ones_like(count))
-            return xp.where(support, x - mean, xp.zeros_like(x))
-
-        T = self.temperature if isinstance(self.temperature, float) else self.temperature[..., None]
-        return centred(centred(v) / xp.where(support, self.p, xp.ones_like(self.p))) * T
+        return self._apply(_pseudo_inverse, v)
 
     rmatvec = matvec
-
-    def _per_column(self) -> SimplexInverse:
-        T = self.temperature
-        return SimplexInverse(self.p[..., None, :], T if isinstance(T, float) else T[..., None])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -330,7 +277,7 @@ class _Transposed(_Operator):
     of: SimplexRoot
 
     @property
-    def p(self) -> Array:  # type: ignore[override]
+    def p(self) -> Array:
         """The probabilities of the operator itself."""
         return self.of.p
 
@@ -351,25 +298,91 @@ class _Transposed(_Operator):
         return _Transposed(self.of._per_column())
 
 
+# The formulas: p has shape (..., n), T broadcasts against it, and sums keep the axis.
+
+
+@generic.widened
+def _quotient(xp: Any, x: Array, T: Array) -> Array:
+    return x / T
+
+
+@generic.widened
+def _diagonal(xp: Any, p: Array, T: Array) -> Array:
+    return p * generic.complement(xp, p) / T
+
+
+@generic.widened
+def _trace(xp: Any, p: Array, T: Array) -> Array:
+    return _sum(p * generic.complement(xp, p)) / T
+
+
+@generic.widened
+def _variance(xp: Any, p: Array, v: Array, T: Array) -> Array:
+    centred = generic.centred(xp, p, v)
+    return _sum(xp.where(p == 0, xp.zeros_like(centred), p * centred * centred)) / T
+
+
+@generic.widened
+def _root_product(xp: Any, p: Array, v: Array, T: Array) -> Array:
+    scaled = xp.sqrt(p) * v
+    return (scaled - p * _sum(scaled)) / T**0.5
+
+
+@generic.widened
+def _transposed_root_product(xp: Any, p: Array, v: Array, T: Array) -> Array:
+    return xp.sqrt(p) * generic.centred(xp, p, v) / T**0.5
+
+
+@generic.widened
+def _pseudo_inverse(xp: Any, p: Array, v: Array, T: Array) -> Array:
+    support = p > 0
+    count = _sum(xp.astype(support, p.dtype))
+
+    def centred(x: Array) -> Array:
+        x = xp.where(support, x, xp.zeros_like(x))
+        return xp.where(support, x - _sum(x) / xp.where(count > 0, count, xp.ones_like(count)), xp.zeros_like(x))
+
+    return centred(centred(v) / xp.where(support, p, xp.ones_like(p))) * T
+
+
+@generic.widened
+def _damped_solution(xp: Any, p: Array, b: Array, T: Array, damping: float) -> Array:
+    # diag(p + λ) − p pᵀ; the denominator 1 − Σ p²/(p+λ) is λ Σ p/(p+λ), which does not cancel.
+    scaled = damping * T
+    weight = p / (p + scaled)
+    x = b / (p + scaled)
+    return T * (x + weight * (_sum(p * x) / (scaled * _sum(weight))))
+
+
+@generic.widened
+def _log_pseudo_determinant(xp: Any, p: Array, T: Array) -> Array:
+    support = p > 0
+    count = _sum(xp.astype(support, p.dtype))
+    missing = xp.where(p == 0, xp.zeros_like(p), p * xp.nan)
+    logs = _sum(xp.where(support, xp.log(xp.where(support, p, xp.ones_like(p))), missing))
+    return logs + xp.log(xp.where(count > 0, count, xp.ones_like(count))) - (count - 1) * xp.log(xp.asarray(T))
+
+
+@generic.widened
+def _eigenvalues(xp: Any, p: Array, T: Array) -> Array:
+    """Bisection in every gap at once, on the bits of μ = λ − lower end: numbers ≥ 0 are ordered as their bits."""
+    dtype, p = p.dtype, np.sort(np.asarray(p, np.float64), axis=-1)
+    low = p[..., :-1, None]
+    offsets = p[..., None, :] - low
+    left, right = np.zeros(low.shape), p[..., 1:, None] - low
+    for _ in range(64):
+        middle = ((left.view(np.int64) + right.view(np.int64)) // 2).view(np.float64)
+        # Σ p/(p − λ) increases in λ, from −∞ to +∞ between neighbouring poles.
+        above = np.sum(p[..., None, :] / (offsets - middle), axis=-1, keepdims=True) > 0
+        left, right = np.where(above, left, middle), np.where(above, middle, right)
+    zero = np.where(np.isnan(p[..., :1]), np.nan, 0.0)
+    eigenvalues = np.concatenate([zero[..., : p.shape[-1]], (low + left)[..., 0]], axis=-1)
+    return xp.asarray(eigenvalues, dtype=dtype) / T
+
+
 def _sum(x: Array) -> Array:
     return namespace(x).sum(x, axis=-1, keepdims=True)
 
 
 def _transpose(x: Array) -> Array:
     return namespace(x).matrix_transpose(x)
-
-
-def _interlaced(p: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Eigenvalues of diag(p) − p pᵀ for sorted p: bisection of every gap at once, measured from the gap's lower end."""
-    low, gap = p[..., :-1], np.diff(p, axis=-1)
-    weights, offsets = p[..., None, :], p[..., None, :] - low[..., :, None]
-    left, right = np.zeros_like(low), gap.copy()
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        for _ in range(2 * np.finfo(p.dtype).nmant + 20):
-            middle = left + (right - left) / 2
-            # Increasing in λ from −∞ to +∞ between neighbouring poles.
-            above = np.sum(weights / (offsets - middle[..., None]), axis=-1) > 0
-            left, right = np.where(above, left, middle), np.where(above, middle, right)
-    inner = low + (left + right) / 2
-    zero = np.where(np.isnan(p[..., :1]), np.nan, np.zeros_like(p[..., :1]))
-    return np.concatenate([zero, inner], axis=-1)

@@ -1,4 +1,4 @@
-"""The calculus of softmax as array formulas: complete for every array library, and the readable reference of the kernels.
+"""The calculus of softmax as array formulas: complete for every array library, the reference of the kernels.
 
 Every function works on the last axis of arrays of one floating dtype and follows the edge table of the documentation.
 Types narrower than float64 are computed in float64 and rounded once. In float64 itself (and NumPy's longdouble) nothing
@@ -13,6 +13,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+import numpy as np
+
 from softgrad.arrays.namespace import namespace
 
 Array = Any  # an array of any library of the array API standard
@@ -20,45 +22,47 @@ Array = Any  # an array of any library of the array API standard
 
 def softmax(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
     """e^(x/T) / Σ e^(x/T) along the last axis."""
-    return _widened(_softmax)(x, where, temperature)
+    return widened(_softmax)(x, where, temperature)
 
 
 def log_softmax(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
     """x/T − log Σ e^(x/T) along the last axis."""
-    return _widened(_log_softmax)(x, where, temperature)
+    return widened(_log_softmax)(x, where, temperature)
 
 
 def logsumexp(x: Array, where: Array | None = None, b: Array | None = None) -> Array:
     """Log Σ b e^x over the last axis."""
-    return _widened(_logsumexp)(x, where, b)
+    return widened(_logsumexp)(x, where, b)
 
 
 def softmax_vjp(p: Array, g: Array) -> Array:
     """p ∘ (g − Σ p g), the product of the Jacobian with g, from the output p."""
-    return _widened(_softmax_vjp)(p, g)
+    return widened(_softmax_vjp)(p, g)
 
 
 def log_softmax_vjp(y: Array, g: Array) -> Array:
     """g − e^y Σ g, the product of the transposed Jacobian of log_softmax with g, from the output y."""
-    return _widened(_log_softmax_vjp)(y, g)
+    return widened(_log_softmax_vjp)(y, g)
 
 
 def log_softmax_jvp(y: Array, v: Array) -> Array:
     """v − Σ e^y v, the product of the Jacobian of log_softmax with v, from the output y."""
-    return _widened(_log_softmax_jvp)(y, v)
+    return widened(_log_softmax_jvp)(y, v)
 
 
 def softmax_second(p: Array, u: Array, v: Array) -> Array:
     """p ∘ ((u−ū)(v−v̄) − Cov_p(u, v)), the second derivative of softmax along u and v, from the output p."""
-    return _widened(_softmax_second)(p, u, v)
+    return widened(_softmax_second)(p, u, v)
 
 
 def jacobian(p: Array, temperature: Array | float = 1.0) -> Array:
     """(diag(p) − p pᵀ)/T as a dense array, from the output p."""
-    return _widened(_jacobian)(p, temperature)
+    return widened(_jacobian)(p, temperature)
 
 
-def textbook_softmax(x: Array, where: Array | None = None, temperature: Array | float = 1.0, log: bool = False) -> Array:
+def textbook_softmax(
+    x: Array, where: Array | None = None, temperature: Array | float = 1.0, log: bool = False
+) -> Array:
     """The formula without the shift: it overflows where the textbook's does."""
     xp = namespace(x)
     e = xp.exp(x if isinstance(temperature, float) and temperature == 1.0 else x / temperature)
@@ -68,10 +72,11 @@ def textbook_softmax(x: Array, where: Array | None = None, temperature: Array | 
     return xp.log(p) if log else p
 
 
-def _widened(formula: Callable[..., Array]) -> Callable[..., Array]:
-    """`formula`, computed in float64 for narrower operands and rounded once to the dtype of the first."""
+def widened(formula: Callable[..., Array]) -> Callable[..., Array]:
+    """`formula(xp, x, …)` as a function of x, …, computed in float64 for narrower x and rounded once."""
 
     @wraps(formula)
+    @np.errstate(all="ignore")  # NaN, inf and underflow are results here, never news
     def wide(x: Array, *operands: Any) -> Array:
         xp = namespace(x)
         narrow = x.dtype
@@ -108,7 +113,7 @@ def _log_softmax(xp: Any, x: Array, where: Array | None, temperature: Array | fl
 
 def _logsumexp(xp: Any, x: Array, where: Array | None, b: Array | None) -> Array:
     if x.shape[-1] == 0:
-        return -_inf(xp, xp.sum(x, axis=-1))
+        return xp.full(x.shape[:-1], -xp.inf, dtype=x.dtype)
     if b is not None:
         return _weighted_logsumexp(xp, x, where, b)
     m, _, _, e = _exponentials(xp, x, where, 1.0)
@@ -120,7 +125,7 @@ def _weighted_logsumexp(xp: Any, x: Array, where: Array | None, b: Array) -> Arr
     read = b != 0 if where is None else where & (b != 0)
     x = xp.where(read, x, -_inf(xp, x))
     b = xp.where(read, b, xp.zeros_like(b))
-    # The shift is the entry whose *term* is largest: with the largest x alone, a small b there would leave only underflow.
+    # The shift is the entry whose *term* is largest: a small b at the largest x would leave only underflow.
     size = xp.where(read, x + xp.log(xp.where(read, xp.abs(b), xp.ones_like(b))), -_inf(xp, x))
     largest = _one_hot(xp, xp.argmax(size, axis=-1, keepdims=True), x)
     m = xp.max(xp.where(largest, x, -_inf(xp, x)), axis=-1, keepdims=True)
@@ -144,8 +149,8 @@ def _weighted_logsumexp(xp: Any, x: Array, where: Array | None, b: Array) -> Arr
 def _softmax_vjp(xp: Any, p: Array, g: Array) -> Array:
     if p.shape[-1] == 0:
         return p * g
-    centred = _centred(xp, p, g)
-    return xp.where(p == 0, xp.zeros_like(centred), p * centred)
+    relative = centred(xp, p, g)
+    return xp.where(p == 0, xp.zeros_like(relative), p * relative)
 
 
 def _log_softmax_vjp(xp: Any, y: Array, g: Array) -> Array:
@@ -167,22 +172,20 @@ def _log_softmax_vjp(xp: Any, y: Array, g: Array) -> Array:
 def _log_softmax_jvp(xp: Any, y: Array, v: Array) -> Array:
     if y.shape[-1] == 0:
         return y * v
-    centred = _centred(xp, xp.exp(y), v, read=y > -_inf(xp, y))
-    return xp.where(y == -_inf(xp, y), xp.zeros_like(centred), centred)
+    relative = centred(xp, xp.exp(y), v, read=y > -_inf(xp, y))
+    return xp.where(y == -_inf(xp, y), xp.zeros_like(relative), relative)
 
 
 def _softmax_second(xp: Any, p: Array, u: Array, v: Array) -> Array:
     if p.shape[-1] == 0:
         return p * u * v
-    product = _centred(xp, p, u) * _centred(xp, p, v)
+    product = centred(xp, p, u) * centred(xp, p, v)
     covariance, error = _sum(xp, xp.where(p == 0, xp.zeros_like(product), p * product))
     return xp.where(p == 0, xp.zeros_like(product), p * ((product - covariance) - error))
 
 
 def _jacobian(xp: Any, p: Array, temperature: Array | float) -> Array:
     n = p.shape[-1]
-    if n == 0:
-        return xp.zeros((*p.shape[:-1], 0, 0), dtype=p.dtype)
     scaled = p if isinstance(temperature, float) and temperature == 1.0 else p / temperature
     outer = 0 - scaled[..., :, None] * p[..., None, :]
     eye = xp.eye(n, dtype=xp.bool)
@@ -191,6 +194,8 @@ def _jacobian(xp: Any, p: Array, temperature: Array | float) -> Array:
 
 def complement(xp: Any, p: Array) -> Array:
     """1 − p, where the largest entry k takes Σ_{j≠k} p_j: summed, not subtracted, so that saturated rows keep it."""
+    if p.shape[-1] == 0:
+        return p
     peak = _one_hot(xp, xp.argmax(p, axis=-1, keepdims=True), p)
     others, _ = _sum(xp, xp.where(peak, xp.zeros_like(p), p))
     return xp.where(peak, others, 1 - p)
@@ -222,7 +227,7 @@ def _exponentials(
     return m, y, error, e + e * error
 
 
-def _centred(xp: Any, p: Array, g: Array, read: Array | None = None) -> Array:
+def centred(xp: Any, p: Array, g: Array, read: Array | None = None) -> Array:
     """g − Σ p g, from g − g_k with k the largest p: exact arithmetic cannot tell, a saturated row can (p_k → 1)."""
     p, g = xp.broadcast_arrays(p, g)
     read = p != 0 if read is None else read

@@ -73,7 +73,7 @@ class Rows:
         return (*self.batch_axes, *self.axes)
 
     def gather(self, x: Any, xp: Any = np) -> Any:
-        """`x` (of `shape`) as rows: batch axes first, the slice's entries along one last axis. A view where one exists."""
+        """`x` (of `shape`) as rows: batch axes first, the slice along one last axis. A view where there is one."""
         if self.axes == (len(self.shape) - 1,):
             return x
         moved = xp.permute_dims(x, self._order)

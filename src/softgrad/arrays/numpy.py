@@ -40,8 +40,8 @@ _DIRECT = {np.dtype(np.float32), np.dtype(np.float64)}
 
 
 def direct(name: str, x: Any, *others: Any) -> np.ufunc | None:
-    """The kernel itself, if calling it is all there is to do: plain arrays of one dtype, small enough for one thread."""
-    if type(x) is np.ndarray and x.dtype in _DIRECT and 0 < x.ndim and x.size < AUTOMATIC_FROM and kernels is not None:
+    """The kernel itself, if nothing else is to do: plain arrays of one dtype, small enough for one thread."""
+    if kernels is not None and type(x) is np.ndarray and x.dtype in _DIRECT and x.ndim and x.size < AUTOMATIC_FROM:
         for other in others:
             if type(other) is not np.ndarray or other.dtype != x.dtype or other.shape != x.shape:
                 return None
@@ -102,7 +102,9 @@ def jacobian(p: Array, temperature: Array | float = 1.0, out: Array | None = Non
     return _native_call("jacobian", (p, temperature), out, workers)
 
 
-def textbook_softmax(x: Array, where: Array | None = None, temperature: Array | float = 1.0, log: bool = False) -> Array:
+def textbook_softmax(
+    x: Array, where: Array | None = None, temperature: Array | float = 1.0, log: bool = False
+) -> Array:
     """The formula without the shift, with NumPy's own warnings where it overflows."""
     return np.asarray(generic.textbook_softmax(x, where, _per_row(temperature), log))
 
@@ -130,19 +132,20 @@ def _native(x: Array) -> bool:
 
 
 def _native_call(name: str, operands: tuple[Any, ...], out: Array | None, workers: int) -> Array:
-    ufunc = getattr(kernels, name)
+    ufunc: np.ufunc = getattr(kernels, name)
     dtype = operands[0].dtype
     if dtype.itemsize >= 4:
-        return over_rows(ufunc, operands, out, workers)
+        result: Array = over_rows(ufunc, operands, out, workers)
+        return result
     single = tuple(a.astype(np.float32) if getattr(a, "dtype", None) == dtype else a for a in operands)
     return _deliver(over_rows(ufunc, single, None, workers), dtype, out)
 
 
 def _formula(name: str, operands: tuple[Any, ...], dtype: np.dtype[Any], out: Array | None) -> Array:
-    with np.errstate(all="ignore"):  # NaN, inf and underflow are results here, never news
-        return _deliver(getattr(generic, name)(*operands), dtype, out)
+    return _deliver(getattr(generic, name)(*operands), dtype, out)
 
 
+@np.errstate(all="ignore")  # a cast may underflow or overflow, and that is its result
 def _deliver(result: Array, dtype: np.dtype[Any], out: Array | None) -> Array:
     if out is None:
         return result.astype(dtype, copy=False)

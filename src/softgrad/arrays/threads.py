@@ -1,4 +1,4 @@
-"""Rows over threads: a kernel releases the GIL, so blocks of rows run side by side, each row exactly as it would alone."""
+"""Rows over threads: a kernel releases the GIL, so blocks of rows run side by side, each row as it would alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def count(workers: int | None, size: int) -> int:
     return workers
 
 
-def over_rows(ufunc: np.ufunc, operands: tuple[Any, ...], out: Array | None, workers: int) -> Array:
+def over_rows(ufunc: np.ufunc, operands: tuple[Any, ...], out: Array | None, workers: int) -> Any:
     """`ufunc(*operands, out=out)`, its batch cut into `workers` blocks along the longest axis."""
     if workers == 1 or operands[0].ndim < 2 or operands[0].size == 0:
         return ufunc(*operands) if out is None else ufunc(*operands, out=out)
