@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from softgrad import arguments
 from softgrad.arrays.layout import Axis, Rows
 from softgrad.arrays.namespace import namespace
 from softgrad.functions import log_softmax, log_softmax_vjp, softmax, softmax_vjp
 from softgrad.jacobian import SimplexJacobian
+from softgrad.losses import cross_entropy_grad
 
 Array = Any
 
@@ -140,3 +142,80 @@ class LogSoftmax(_Layer):
         xp = namespace(y)
         unit = xp.eye(y.shape[-1], dtype=y.dtype)
         return log_softmax_vjp(y[..., None, :], unit)
+
+
+class SoftmaxCrossEntropy(_Layer):
+    """Softmax and cross-entropy as the last layer of a network written by hand: logits and labels in, losses out.
+
+    Parameters
+    ----------
+    axis : int, tuple of ints or None, default: -1
+        The axis of the classes.
+    weight, label_smoothing, ignore_index, z_loss
+        As in `cross_entropy`.
+
+    Attributes
+    ----------
+    output : ndarray
+        The losses of the last call, one per row.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> layer = sg.SoftmaxCrossEntropy()
+    >>> layer([[0.0, 0.0], [0.0, 40.0]], [0, 1])
+    array([6.93147181e-01, 4.24835426e-18])
+    >>> layer.backward()
+    array([[-5.00000000e-01,  5.00000000e-01],
+           [ 4.24835426e-18, -4.24835426e-18]])
+    """
+
+    def __init__(
+        self,
+        axis: Axis = -1,
+        *,
+        weight: Any = None,
+        label_smoothing: float = 0.0,
+        ignore_index: int | None = None,
+        z_loss: float = 0.0,
+    ) -> None:
+        super().__init__(axis)
+        self.options = {
+            "weight": weight,
+            "label_smoothing": label_smoothing,
+            "ignore_index": ignore_index,
+            "z_loss": z_loss,
+        }
+        self._grad: Array = None
+
+    def __call__(self, logits: Any, labels: Any) -> Array:
+        """Losses of `logits`, one per row; the gradient is computed in the same pass and kept."""
+        self._output, self._grad = cross_entropy_grad(logits, labels, axis=self.axis, **self.options)
+        return self._output
+
+    def backward(self, grad_output: Any = None) -> Array:
+        """Go backward from the last losses.
+
+        Parameters
+        ----------
+        grad_output : array_like, optional
+            The gradient of what follows with respect to every loss: for their mean over m rows, 1/m. Default: 1.
+
+        Returns
+        -------
+        ndarray
+            The gradient with respect to the logits, of their shape.
+
+        Raises
+        ------
+        RuntimeError
+            If the layer was not called yet.
+        """
+        losses, grad = self.output, self._grad
+        if grad_output is None:
+            return grad
+        rows = Rows.of(tuple(grad.shape), self.axis)
+        xp = namespace(grad)
+        factor = arguments.as_real(grad_output, "grad_output")
+        factor = arguments.broadcast_to("grad_output", factor, tuple(losses.shape), xp)
+        return grad * xp.astype(xp.reshape(factor, rows.kept_shape), grad.dtype)

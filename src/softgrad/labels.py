@@ -1,0 +1,93 @@
+"""Labels, weights and targets of losses, checked once; every error names the argument and the first offending entry."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from softgrad import arguments
+
+Array = Any
+
+
+def as_labels(
+    labels: Any, shape: tuple[int, ...], n: int, ignore_index: Any = None, xp: Any = np, name: str = "labels"
+) -> tuple[Array, Array | None]:
+    """`labels` as int64 in [0, n), of `shape`; and which are ignored (their label becomes 0), None if none is."""
+    found = labels if arguments.is_foreign(labels) else _as_numpy(labels, name)
+    if not _holds_integers(found, xp):
+        raise TypeError(f"{name} must be integers; got dtype {found.dtype}")
+    if tuple(found.shape) != shape:
+        raise ValueError(f"{name} must have shape {shape}, one per slice of the logits; got {tuple(found.shape)}")
+    ignored = None
+    if ignore_index is not None:
+        ignored = found == _as_integer(ignore_index, "ignore_index")
+        ignored = ignored if xp.any(ignored) else None
+    outside = (found < 0) | (found >= n)
+    if ignored is not None:
+        outside = outside & ~ignored
+    if xp.any(outside):
+        where = _first(outside, xp)
+        raise IndexError(f"{name} must lie in [0, {n}); {name}{_subscript(where)} is {int(found[where])}")
+    found = xp.astype(found, xp.int64, copy=False)
+    return (found, None) if ignored is None else (xp.where(ignored, xp.zeros_like(found), found), ignored)
+
+
+def as_weight(weight: Any, shape: tuple[int, ...], dtype: Any, xp: Any, name: str) -> Array:
+    """Finite factors ≥ 0, one per class or per row, broadcast to `shape`."""
+    values = xp.astype(xp.asarray(arguments.as_real(weight, name)), dtype, copy=False)
+    bad = ~((values >= 0) & (values < xp.inf))
+    if xp.any(bad):
+        where = _first(bad, xp)
+        raise ValueError(f"{name} must be finite and at least 0; {name}{_subscript(where)} is {float(values[where])}")
+    return arguments.broadcast_to(name, values, shape, xp)
+
+
+def as_number(value: Any, name: str, highest: float = math.inf) -> float:
+    """A finite float in [0, highest]."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number; got {value!r}") from None
+    if not (0 <= number <= highest and number < math.inf):
+        interval = f"[0, {highest:g}]" if highest < math.inf else "[0, inf)"
+        raise ValueError(f"{name} must lie in {interval}; got {number}")
+    return number
+
+
+def as_targets(targets: Any, shape: tuple[int, ...], dtype: Any, xp: Any) -> Array:
+    """Coefficients for every entry of the logits, in their dtype."""
+    values = xp.astype(arguments.as_real(targets, "targets"), dtype, copy=False)
+    return arguments.broadcast_to("targets", values, shape, xp)
+
+
+def _as_numpy(labels: Any, name: str) -> Array:
+    try:
+        found = np.asarray(labels)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array of integers: {error}") from None
+    return found.astype(np.int64) if found.size == 0 and isinstance(labels, list | tuple) else found
+
+
+def _holds_integers(labels: Array, xp: Any) -> bool:
+    return labels.dtype.kind in "iu" if isinstance(labels, np.ndarray) else bool(xp.isdtype(labels.dtype, "integral"))
+
+
+def _as_integer(value: Any, name: str) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer or None; got {value!r}") from None
+
+
+def _first(bad: Array, xp: Any) -> tuple[int, ...]:
+    """The position of the first True."""
+    flat = int(xp.argmax(xp.astype(xp.reshape(bad, (-1,)), xp.int8)))
+    return tuple(int(i) for i in np.unravel_index(flat, tuple(bad.shape)))
+
+
+def _subscript(where: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(str, where))}]" if where else ""
