@@ -24,8 +24,10 @@ lint: $(VENV)/installed-lint ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/installed-bench ## measure speed beside SciPy, PyTorch and JAX
+bench: $(VENV)/installed-bench ## measure speed, accuracy and import time beside other libraries, about 10 minutes
 	$(BIN)/python benchmarks/compare.py
+	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python benchmarks/import_time.py
 
 clean: ## remove what these commands made
 	rm -rf $(VENV) build dist examples/output .hypothesis .mypy_cache .pytest_cache .ruff_cache

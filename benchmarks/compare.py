@@ -1,0 +1,147 @@
+"""Time softgrad beside other libraries and beside moving the same bytes: tables, JSON and a picture.
+
+python benchmarks/compare.py                      everything, 5 to 8 minutes
+python benchmarks/compare.py --quick              a minute or two
+python benchmarks/compare.py --only "vjp float32" the cases whose name has all of these words
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rich.progress import track
+
+import derivatives
+import forward
+import machine
+import peers
+import picture
+import report
+import small_calls
+import targets
+from cases import Case
+from timing import Time, Timed, interleaved
+
+FAMILIES = (forward, derivatives, small_calls)
+QUICK_SHAPES = ((10,), (1000,), (64, 1000), (100_000, 10), (4096, 4096))
+HEADINGS = {
+    "floor": "floor",
+    "softgrad out=": "own out=",
+    "softgrad": "own fresh",
+    "softgrad AVX2": "own AVX2",
+    "softgrad 2 threads": "own 2 thr",
+    "torch 2 threads": "torch 2 thr",
+    "scikit-learn": "sk learn",
+    "ONNX Runtime": "ONNX RT",
+}
+HOW_TO_READ = (
+    "Medians of interleaved repeats, single-threaded unless marked (2 thr). *floor* and *own* are times; the other "
+    "columns tell how many times as long as softgrad that library takes, used in the same way: `out=`, ONNX Runtime "
+    "and numba, which write into a given array, against own `out=`; the others, which return a new array, against own "
+    "fresh; 2 threads against 2 threads. The floor is NumPy moving the same bytes: a copy; for logsumexp reading alone "
+    "(an integer maximum); for the VJP two reads and a write (an integer sum); for the Jacobian filling a new array."
+)
+
+
+def main() -> None:
+    options = parse()
+    entries, versions, missing = peers.installed(peers.OWN + peers.PEERS)
+    about = machine.describe(versions)
+    results, families = {}, chosen(options)
+    work = [(family, case) for family in FAMILIES for case in families[family]]
+    for family, case in track(work, "Measuring", console=report.console):
+        results[case] = measure(family, case, entries, 0.5 if options.quick else 2.5)
+    tables = [table for family in FAMILIES for table in tabulate(family, families[family], results, entries)]
+    if goals := targets.rows(results):
+        tables.append(report.Table("what the project set out to reach", ["case", "target", "measured", ""], goals))
+    for table in tables:
+        report.show(table)
+    notes = [f"Not installed, so not measured: {', '.join(missing)}."] if missing else []
+    for note in notes:
+        report.console.print(note)
+    directory = options.into or machine.results_directory(options.quick)
+    text = [machine.summary(about), HOW_TO_READ, *notes, "![time over floor by shape](compare.png)"]
+    report.write(directory, "compare", "Speed", text, tables, {"machine": about, "results": records(results)})
+    picture.draw(results, entries, directory / "compare.png")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="float32, few shapes, few repeats")
+    parser.add_argument("--only", default="", metavar="WORDS", help='such as "logsumexp 4096x4096 float64"')
+    parser.add_argument("--into", type=Path, metavar="DIR", help="default: results/<date>-<cpu>")
+    return parser.parse_args()
+
+
+def chosen(options: argparse.Namespace) -> dict[ModuleType, list[Case]]:
+    """The cases of each family that the options leave."""
+    words = options.only.replace("×", "x").split()
+
+    def wanted(case: Case) -> bool:
+        quick = case.dtype == "float32" and case.shape in QUICK_SHAPES
+        return (quick or not options.quick) and all(word in str(case).replace("×", "x") for word in words)
+
+    return {family: [case for case in family.CASES if wanted(case)] for family in FAMILIES}
+
+
+def measure(family: ModuleType, case: Case, entries: list[peers.Peer], seconds: float) -> dict[str, Time]:
+    """The times of all entries on one case, per entry or per call as the family says, in ns."""
+    prepared = family.prepare(case)
+    calls = {"floor": Timed(prepared.floor)}
+    for peer in entries:
+        pointless = peer.threads > 1 and family is small_calls
+        call = None if pointless or case.dtype not in peer.dtypes else peer.make(case, prepared.inputs, prepared.out)
+        if call is not None:
+            calls[peer.name] = Timed(call, peer.before)
+    times = interleaved(calls, seconds)
+    return {name: time.scaled(1e9 / prepared.entries) for name, time in times.items()}
+
+
+def tabulate(
+    family: ModuleType, cases: list[Case], results: dict[Case, dict[str, Time]], entries: list[peers.Peer]
+) -> list[report.Table]:
+    """The family's tables: the floor and softgrad's own times, and how many times as long the others take."""
+    grouped: dict[str, list[Case]] = {}
+    for case in cases:
+        grouped.setdefault(family.table(case)[0], []).append(case)
+    tables = []
+    for title, members in grouped.items():
+        seen = {name for case in members for name in results[case]}
+        own = ["floor", *(peer.name for peer in peers.OWN if peer.name in seen)]
+        others = [peer for peer in entries if peer in peers.PEERS and peer.name in seen]
+        headings = [family.UNIT, *(HEADINGS.get(name, name) for name in (*own, *(peer.name for peer in others)))]
+        rows = []
+        for case in members:
+            times = results[case]
+            cells = [report.number(times[name].median) if name in times else "" for name in own]
+            rows.append([family.table(case)[1], *cells, *(versus_own(times, peer) for peer in others)])
+        tables.append(report.Table(title, headings, rows))
+    return tables
+
+
+def versus_own(times: dict[str, Time], peer: peers.Peer) -> str:
+    if peer.name not in times:
+        return ""
+    own = times.get(peer.versus) or times["softgrad"]
+    return report.ratio(times[peer.name].median / own.median)
+
+
+def records(results: dict[Case, dict[str, Time]]) -> list[dict[str, Any]]:
+    """Everything that was measured, for the JSON file: ns per entry, or per call on 10 numbers."""
+    return [
+        {
+            "function": case.function,
+            "shape": case.shape,
+            "axis": case.axis,
+            "dtype": case.dtype,
+            "ns": {name: time._asdict() for name, time in times.items()},
+        }
+        for case, times in results.items()
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""What the project set out to reach, as data; compare.py prints what of it is met, and asserts nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cases import Case
+from timing import Time
+
+FLOOR, OUT, FRESH, TWO = "floor", "softgrad out=", "softgrad", "softgrad 2 threads"
+BIG, LONG, ONE_ROW, SHORT = (4096, 4096), (64, 131_072), (1, 2**24), (100_000, 10)
+
+
+@dataclass(frozen=True)
+class Target:
+    """`own` is at least so many times as fast as `other` ("≥"), or takes at most so many times as long ("≤")."""
+
+    function: str
+    shape: tuple[int, ...]
+    own: str
+    relation: str
+    ratios: tuple[float | None, float | None]
+    """For float32 and for float64."""
+    other: str
+    axis: int = -1
+    other_axis: int | None = None
+    """Where `other` is timed on another axis."""
+
+
+TARGETS = (
+    Target("softmax", BIG, OUT, "≤", (1.25, 1.3), FLOOR),
+    Target("softmax", BIG, OUT, "≥", (1.8, 1.7), "torch out="),
+    Target("softmax", BIG, FRESH, "≥", (2.5, 2.5), "torch"),
+    Target("softmax", LONG, OUT, "≤", (1.5, 1.5), FLOOR),
+    Target("softmax", LONG, OUT, "≥", (1.7, 1.7), "torch out="),
+    Target("softmax", (64, 1000), OUT, "≥", (1.8, 1.8), "torch out="),
+    Target("softmax", (64, 1000), FRESH, "≥", (4, None), "SciPy"),
+    Target("softmax", SHORT, OUT, "≥", (20, 12), "torch out="),
+    Target("softmax", SHORT, FRESH, "≥", (2, 1.3), "JAX"),
+    Target("softmax", SHORT, FRESH, "≥", (25, None), "SciPy"),
+    Target("softmax", ONE_ROW, OUT, "≥", (1.5, 1.5), "torch out="),
+    Target("softmax", ONE_ROW, TWO, "≥", (1.5, 1.5), "torch 2 threads"),
+    Target("log_softmax", BIG, OUT, "≤", (1.3, 1.3), FLOOR),
+    Target("logsumexp", BIG, FRESH, "≥", (1.3, 1.2), "JAX"),
+    Target("logsumexp", BIG, FRESH, "≥", (20, None), "SciPy"),
+    Target("softmax_vjp", BIG, OUT, "≥", (1.5, 1.5), "torch out="),
+    Target("softmax_vjp", BIG, OUT, "≤", (1.3, 1.3), FLOOR),
+    Target("jacobian", (1000,), FRESH, "≤", (1.2, 1.2), FLOOR),
+    Target("softmax", BIG, OUT, "≤", (2, 2), OUT, axis=0, other_axis=-1),
+    Target("softmax", (10,), FRESH, "≤", (1, 1), "torch"),
+    Target("softmax", (10,), FRESH, "≤", (0.2, 0.2), "SciPy"),
+)
+
+
+def rows(results: dict[Case, dict[str, Time]]) -> list[list[str]]:
+    """For each target that `results` can tell: the case, the target, what was measured, and whether it is met."""
+    found = []
+    for target in TARGETS:
+        for dtype, wanted in zip(("float32", "float64"), target.ratios, strict=True):
+            measured = _measured(target, dtype, results)
+            if wanted is None or measured is None:
+                continue
+            met = measured <= wanted if target.relation == "≤" else measured >= wanted
+            case = Case(target.function, target.shape, dtype, target.axis)
+            other = target.other if target.other_axis is None else "the last axis"
+            goal = f"{target.relation} {wanted:g} × {other}"
+            found.append([f"{case}, {target.own}", goal, f"{measured:.3g}", "met" if met else "missed"])
+    return found
+
+
+def _measured(target: Target, dtype: str, results: dict[Case, dict[str, Time]]) -> float | None:
+    own_case = Case(target.function, target.shape, dtype, target.axis)
+    other_axis = target.axis if target.other_axis is None else target.other_axis
+    other_case = Case(target.function, target.shape, dtype, other_axis)
+    own, other = results.get(own_case, {}).get(target.own), results.get(other_case, {}).get(target.other)
+    if own is None or other is None:
+        return None
+    return own.median / other.median if target.relation == "≤" else other.median / own.median
