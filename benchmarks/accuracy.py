@@ -106,7 +106,7 @@ def parse() -> argparse.Namespace:
 def judged() -> list[peers.Peer]:
     """softgrad at every level, and one single-threaded entry of each other library."""
     own = [
-        peers.Peer(level, f"softgrad {level}", "softgrad", peers.with_softgrad, peers.run_softgrad(level))
+        peers.Peer(level, f"softgrad {level}", ("softgrad",), peers.with_softgrad, peers.run_softgrad(level))
         for level in native.LEVELS
     ]
     others = {peer.library: peer for peer in reversed(peers.PEERS) if peer.threads == 1}

@@ -48,24 +48,31 @@ HOW_TO_READ = (
 
 def main() -> None:
     options = parse()
+    families = chosen(options)
     entries, versions, missing = peers.installed(peers.OWN + peers.PEERS)
     about = machine.describe(versions)
-    results, families = {}, chosen(options)
+    results: dict[Case, dict[str, Time]] = {}
     work = [(family, case) for family in FAMILIES for case in families[family]]
     for family, case in track(work, "Measuring", console=report.console):
         results[case] = measure(family, case, entries, 0.5 if options.quick else 2.5)
     tables = [table for family in FAMILIES for table in tabulate(family, families[family], results, entries)]
-    if goals := targets.rows(results):
+    goals = targets.rows(results)
+    if goals:
         tables.append(report.Table("what the project set out to reach", ["case", "target", "measured", ""], goals))
     for table in tables:
         report.show(table)
+    pictured = any(map(picture.shows, results))
     notes = [f"Not installed, so not measured: {', '.join(missing)}."] if missing else []
     for note in notes:
         report.console.print(note)
     directory = options.into or machine.results_directory(options.quick)
-    text = [machine.summary(about), HOW_TO_READ, *notes, "![time over floor by shape](compare.png)"]
-    report.write(directory, "compare", "Speed", text, tables, {"machine": about, "results": records(results)})
-    picture.draw(results, entries, directory / "compare.png")
+    directory.mkdir(parents=True, exist_ok=True)
+    text = [machine.summary(about), HOW_TO_READ, *notes]
+    if pictured:
+        text.append("![time over floor by shape](compare.png)")
+        picture.draw(results, entries, directory / "compare.png")
+    data = {"machine": about, "results": records(results), "targets": goals}
+    report.write(directory, "compare", "Speed", text, tables, data)
 
 
 def parse() -> argparse.Namespace:
@@ -84,7 +91,10 @@ def chosen(options: argparse.Namespace) -> dict[ModuleType, list[Case]]:
         quick = case.dtype == "float32" and case.shape in QUICK_SHAPES
         return (quick or not options.quick) and all(word in str(case).replace("×", "x") for word in words)
 
-    return {family: [case for case in family.CASES if wanted(case)] for family in FAMILIES}
+    families = {family: [case for case in family.CASES if wanted(case)] for family in FAMILIES}
+    if not any(families.values()):
+        raise SystemExit(f"--only: no case has all of the words {words}; a case is named {forward.CASES[1]}")
+    return families
 
 
 def measure(family: ModuleType, case: Case, entries: list[peers.Peer], seconds: float) -> dict[str, Time]:

@@ -33,7 +33,7 @@ class Peer:
     name: str
     library: str
     """The line in the picture; entries that share it are variants, of which the picture shows the fastest."""
-    module: str
+    modules: tuple[str, ...]
     """What has to be importable."""
     make: Make
     """From a case, its inputs and a result to write to: a call to time, or None if the library has no such function."""
@@ -225,32 +225,32 @@ BEST = preferring_out(with_softgrad_out, with_softgrad)
 TORCH_BEST = preferring_out(with_torch_out, with_torch)
 
 OWN = [
-    Peer(OUT, "softgrad", "softgrad", with_softgrad_out, run_softgrad(), OUT, DTYPES),
-    Peer("softgrad", "softgrad", "softgrad", with_softgrad, run_softgrad(), "softgrad", DTYPES),
-    Peer(TWO, "softgrad, 2 threads", "softgrad", BEST, run_softgrad(cpus=2), TWO, DTYPES, threads=2),
+    Peer(OUT, "softgrad", ("softgrad",), with_softgrad_out, run_softgrad(), OUT, DTYPES),
+    Peer("softgrad", "softgrad", ("softgrad",), with_softgrad, run_softgrad(), "softgrad", DTYPES),
+    Peer(TWO, "softgrad, 2 threads", ("softgrad",), BEST, run_softgrad(cpus=2), TWO, DTYPES, threads=2),
 ]
 if "x86-64-v3" in native.LEVELS and native.level != "x86-64-v3":
-    OWN.insert(2, Peer(AVX2, AVX2, "softgrad", BEST, run_softgrad("x86-64-v3"), AVX2, DTYPES))
+    OWN.insert(2, Peer(AVX2, AVX2, ("softgrad",), BEST, run_softgrad("x86-64-v3"), AVX2, DTYPES))
 
 PEERS = [
-    Peer("torch out=", "PyTorch", "torch", with_torch_out, run_torch(1), OUT, DTYPES),
-    Peer("torch", "PyTorch", "torch", with_torch, run_torch(1), "softgrad", DTYPES),
-    Peer("torch 2 threads", "PyTorch, 2 threads", "torch", TORCH_BEST, run_torch(2), TWO, DTYPES, threads=2),
-    Peer("JAX", "JAX", "jax", with_jax),
-    Peer("SciPy", "SciPy", "scipy", with_scipy),
-    Peer("scikit-learn", "scikit-learn", "sklearn", with_sklearn),
-    Peer("ONNX Runtime", "ONNX Runtime", "onnxruntime", with_onnxruntime, versus=OUT),
-    Peer("numba", "numba", "numba", with_numba, versus=OUT),
-    Peer("NumPy", "NumPy by hand", "numpy", with_numpy),
+    Peer("torch out=", "PyTorch", ("torch",), with_torch_out, run_torch(1), OUT, DTYPES),
+    Peer("torch", "PyTorch", ("torch",), with_torch, run_torch(1), "softgrad", DTYPES),
+    Peer("torch 2 threads", "PyTorch, 2 threads", ("torch",), TORCH_BEST, run_torch(2), TWO, DTYPES, threads=2),
+    Peer("JAX", "JAX", ("jax",), with_jax),
+    Peer("SciPy", "SciPy", ("scipy",), with_scipy),
+    Peer("scikit-learn", "scikit-learn", ("sklearn",), with_sklearn),
+    Peer("ONNX Runtime", "ONNX Runtime", ("onnxruntime", "onnx"), with_onnxruntime, versus=OUT),
+    Peer("numba", "numba", ("numba",), with_numba, versus=OUT),
+    Peer("NumPy", "NumPy by hand", ("numpy",), with_numpy),
 ]
 
 
 def installed(entries: list[Peer]) -> tuple[list[Peer], dict[str, str], list[str]]:
     """The entries whose library is there, the version of each library, and the libraries that are missing."""
     versions, missing = {}, []
-    for module in dict.fromkeys(peer.module for peer in entries):
+    for module in dict.fromkeys(module for peer in entries for module in peer.modules):
         try:
             versions[module] = importlib.import_module(module).__version__
         except ImportError:
             missing.append(module)
-    return [peer for peer in entries if peer.module in versions], versions, missing
+    return [peer for peer in entries if versions.keys() >= set(peer.modules)], versions, missing

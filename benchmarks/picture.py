@@ -7,8 +7,6 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.ticker import LogLocator, NullLocator
 
-import derivatives
-import forward
 from cases import Case
 from peers import Peer
 from timing import Time
@@ -24,13 +22,14 @@ def draw(results: dict[Case, dict[str, Time]], entries: list[Peer], path: Path) 
 
     single = [peer for peer in entries if peer.threads == 1]
     libraries = list(dict.fromkeys(peer.library for peer in single))
-    functions = [f for f in forward.FUNCTIONS + derivatives.FUNCTIONS if any(_in_panel(c, f) for c in results)]
-    dtypes = [d for d in ("float32", "float64") if any(c.dtype == d for c in results)]
+    shown = [case for case in results if shows(case)]
+    functions = list(dict.fromkeys(case.function for case in shown))
+    dtypes = list(dict.fromkeys(case.dtype for case in shown))
     size = (7 * len(dtypes), 3.6 * len(functions) + 1)
     figure, grid = plt.subplots(len(functions), len(dtypes), figsize=size, squeeze=False, layout="constrained")
     for function, row in zip(functions, grid, strict=True):
         for dtype, axes in zip(dtypes, row, strict=True):
-            cases = [c for c in results if _in_panel(c, function) and c.dtype == dtype]
+            cases = [c for c in shown if (c.function, c.dtype) == (function, dtype)]
             for library, colour, marker in zip(libraries, COLOURS, MARKERS, strict=False):
                 names = [peer.name for peer in single if peer.library == library]
                 ratios = [_to_floor(results[c], names) for c in cases]
@@ -55,8 +54,9 @@ def draw(results: dict[Case, dict[str, Time]], entries: list[Peer], path: Path) 
     plt.close(figure)
 
 
-def _in_panel(case: Case, function: str) -> bool:
-    return case.function == function and case.shape != (10,)
+def shows(case: Case) -> bool:
+    """Calls on 10 numbers and half precision are left to the tables."""
+    return case.shape != (10,) and case.dtype != "float16"
 
 
 def _tick(case: Case) -> str:
