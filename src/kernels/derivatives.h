@@ -39,7 +39,7 @@ inline void write(T* out, ptrdiff_t n, Value value) {
 // e^y for log-probabilities.
 template <class T>
 struct Probability {
-    Exp<T, false> exp{splat<T>(0), Temperature<T>()};
+    Exp<T, FAR> exp{splat<T>(0), Temperature<T>()};
     Vec<T> operator()(Vec<T> y) const {
         constexpr T UNSCALE = (T)(sizeof(T) == 4 ? 0x1p-70 : 0x1p-512);
         return exp(y) * UNSCALE;

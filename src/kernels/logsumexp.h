@@ -9,22 +9,36 @@ namespace {
 //
 // The terms at the maximum are counted, not summed: beside a 1 the others would be lost, and where they are all that
 // matters log1p takes them without it.
-template <class T, bool TEMPERED>
+template <class T, bool IS_TEMPERED>
 struct LogSum {
     Vec<T> max, high, low;
 
     template <class Shape>
-    LogSum(const Shape shape, const T* x, const Temperature<T>& t) : max(shape.range(x).max) {
-        const Exp<T, TEMPERED> exp(max, t);
+    LogSum(const Shape shape, const T* x, const Temperature<T>& t) {
+        const Range<T> range = shape.range(x);
+        max = range.max;
+        if constexpr (IS_TEMPERED)
+            add_up<TEMPERED>(shape, x, t);
+        else if (range.near())
+            add_up<NEAR>(shape, x, t);
+        else
+            add_up<FAR>(shape, x, t);
+    }
+
+   private:
+    template <Mode MODE, class Shape>
+    void add_up(const Shape shape, const T* x, const Temperature<T>& t) {
+        const Exp<T, MODE> exp(max, t);
         Wide<T> rest[WIDTH<T>] = {}, count[WIDTH<T>] = {};
         shape.blocks([&](const Shape block) {
             Sum<T> sum;
             Vec<T> ties = splat<T>(0);
-            block.each(x, -INF<T>, [&](Vec<T> v) {
-                auto e = exp.parts(v);
-                e.scale = v == max ? splat<T>(0) : e.scale;
-                ties = v == max ? ties + 1 : ties;
-                sum.add(e);
+            block.at_each([&](auto place) {
+                const Vec<T> v = place(x, x[0]);
+                const auto e = exp.parts(v, [&](Vec<T> power) { return v == max ? splat<T>(0) : place.keep(power); });
+                ties = v == max ? ties + place.keep(splat<T>(1)) : ties;
+                sum.add(e.high());
+                sum.error += e.low();
             });
             block.collect(rest, sum.sum, sum.error);
             block.collect(count, ties, splat<T>(0));
@@ -33,7 +47,7 @@ struct LogSum {
         const auto peak = exp.parts(max);
         T parts[2][WIDTH<T>] = {};
         for (int lane = 0; lane < shape.lanes; ++lane) {
-            const Wide<T> one = ((Wide<T>)peak.high[lane] + (Wide<T>)peak.low[lane]) * (Wide<T>)peak.scale[lane];
+            const Wide<T> one = (Wide<T>)peak.high()[lane] + (Wide<T>)peak.low()[lane];
             const Wide<T> log = wide_log1p(rest[lane] / one + (count[lane] - 1));
             parts[0][lane] = (T)log;
             parts[1][lane] = (T)(log - (Wide<T>)parts[0][lane]);
@@ -47,16 +61,16 @@ template <class T>
 struct LogSoftmax {
     static constexpr T MASKED = -INF<T>;
 
-    template <bool TEMPERED, class Shape>
+    template <bool IS_TEMPERED, class Shape>
     static void run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
-        const LogSum<T, TEMPERED> log(shape, x, t);
+        const LogSum<T, IS_TEMPERED> log(shape, x, t);
         // (x − max)/T − log: neither part is positive after the sign, so nothing cancels.
-        shape.map(x, y, 0, [&](Vec<T> v) {
+        shape.map(x, y, [&](Vec<T> v) {
             // The difference with its rounding error (Knuth); tempered rows subtract quarters, which cannot overflow.
-            const Vec<T> a = TEMPERED ? v * (T)0.25 : v, b = TEMPERED ? log.max * (T)0.25 : log.max;
+            const Vec<T> a = IS_TEMPERED ? v * (T)0.25 : v, b = IS_TEMPERED ? log.max * (T)0.25 : log.max;
             Vec<T> shifted = a - b, of_b = shifted - a;
             Vec<T> error = (a - (shifted - of_b)) - (b + of_b);
-            if constexpr (TEMPERED) {
+            if constexpr (IS_TEMPERED) {
                 const Vec<T> inverse = 4 * t.inverse, exact = shifted;
                 shifted = exact * inverse;
                 error = mul_add(error, inverse, fma(exact, inverse, -shifted) + exact * (4 * t.inverse_low));

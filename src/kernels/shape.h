@@ -21,21 +21,12 @@ struct Range {
         max = ::max(other.max, max);
         min = ::min(other.min, min);
     }
+    // Whether rows at T = 1 may be taken in the mode NEAR.
+    bool near() const {
+        const Vec<T> limit = splat(Constants<T>::LIMIT), floor = max - Constants<T>::DEPTH;
+        return !any<T>(absolute<T>(max) >= limit) && !any<T>(min <= floor);
+    }
 };
-
-// `a` in two parts of type T, for products that are rounded only once.
-template <class T>
-struct Split {
-    Vec<T> high, low;
-
-    Split(Vec<T> high, Vec<T> low) : high(high), low(low) {}
-    explicit Split(Wide<T> a) : high(splat((T)a)), low(splat((T)(a - (Wide<T>)(T)a))) {}
-};
-
-template <class T>
-inline Vec<T> times(Vec<T> a, const Split<T>& b) {
-    return fma(a, b.high, a * b.low);
-}
 
 // A contiguous row, or the part of it from `start` to `stop`.
 template <class T>
@@ -49,12 +40,14 @@ struct Row {
     struct Whole {
         ptrdiff_t i;
         Vec<T> operator()(const T* x, T /* fill */) const { return load(x + i); }
+        Vec<T> keep(Vec<T> v) const { return v; }
         void store(T* y, Vec<T> v) const { ::store(y + i, v); }
     };
     // The last `count` entries, fewer than WIDTH; the other lanes hold `fill`.
     struct Head {
         ptrdiff_t i, count;
         Vec<T> operator()(const T* x, T fill) const { return load_head(x + i, count, fill); }
+        Vec<T> keep(Vec<T> v) const { return keep_head<T>(v, count); }
         void store(T* y, Vec<T> v) const { store_head(y + i, v, count); }
     };
 
@@ -65,15 +58,15 @@ struct Row {
         for (; i + WIDTH<T> <= stop; i += WIDTH<T>) f(Whole{i});
         if (i < stop) f(Head{i, stop - i});
     }
-    // f(x) for each vector.
+    // f(x) for each vector; lanes beyond the end hold the first entry.
     template <class F>
-    void each(const T* x, T fill, F f) const {
-        at_each([&](auto place) { f(place(x, fill)); });
+    void each(const T* x, F f) const {
+        at_each([&](auto place) { f(place(x, x[start])); });
     }
     // y = f(x).
     template <class F>
-    void map(const T* x, T* y, T fill, F f) const {
-        at_each([&](auto place) { place.store(y, f(place(x, fill))); });
+    void map(const T* x, T* y, F f) const {
+        at_each([&](auto place) { place.store(y, f(place(x, x[start]))); });
     }
     // f of each block that is summed on its own.
     template <class F>
@@ -91,21 +84,31 @@ struct Row {
         chains[0].add(chains[1]);
         chains[2].add(chains[3]);
         chains[0].add(chains[2]);
-        chains[0].max = splat(reduce_lanes<T>(chains[0].max, [](T a, T b) { return a > b ? a : b; }));
-        chains[0].min = splat(reduce_lanes<T>(chains[0].min, [](T a, T b) { return a < b ? a : b; }));
+        chains[0].max = reduce_lanes<T>(chains[0].max, [](Vec<T> a, Vec<T> b) { return ::max(a, b); });
+        chains[0].min = reduce_lanes<T>(chains[0].min, [](Vec<T> a, Vec<T> b) { return ::min(a, b); });
         return chains[0];
     }
 
     // Blocks add up to one number for the row.
     static constexpr int lanes = 1;
-    void collect(Wide<T>* into, Vec<T> a, Vec<T> b) const { into[0] += sum_of_lanes<T>(a, b); }
+    void collect(Wide<T>* into, Vec<T> a, Vec<T> b) const { into[0] += sum_of_lanes(a, b); }
     Vec<T> spread(const T* values) const { return splat(values[0]); }
 
     struct Total {
         Wide<T> sum = 0;
-        void add(const SumOfExp<T>& block) { sum += block.total(); }
         Split<T> reciprocal(T scale = 1) const { return Split<T>((Wide<T>)scale / sum); }
     };
+    // Add up the row of positive e.
+    void add(Total& total, const T* e) const {
+        PositiveSum<T> even, odd;
+        ptrdiff_t i = start;
+        for (; i + 2 * WIDTH<T> <= stop; i += 2 * WIDTH<T>) {
+            even.add(e + i);
+            odd.add(e + i + WIDTH<T>);
+        }
+        for (; i < stop; i += WIDTH<T>) even.add(i + WIDTH<T> <= stop ? load(e + i) : load_head(e + i, stop - i, (T)0));
+        total.sum += even.total() + odd.total();
+    }
 };
 
 template <class T>
@@ -115,13 +118,25 @@ struct Panel {
 
     Panel(ptrdiff_t n, int lanes) : n(n), lanes(lanes) {}
 
+    // Entry j of every row.
+    struct Place {
+        ptrdiff_t i;
+        Vec<T> operator()(const T* x, T /* fill */) const { return load(x + i); }
+        Vec<T> keep(Vec<T> v) const { return v; }
+        void store(T* y, Vec<T> v) const { ::store(y + i, v); }
+    };
+
     template <class F>
-    void each(const T* x, T, F f) const {
-        for (ptrdiff_t j = 0; j < n; ++j) f(load(x + j * WIDTH<T>));
+    void at_each(F f) const {
+        for (ptrdiff_t j = 0; j < n; ++j) f(Place{j * WIDTH<T>});
     }
     template <class F>
-    void map(const T* x, T* y, T, F f) const {
-        for (ptrdiff_t j = 0; j < n; ++j) store(y + j * WIDTH<T>, f(load(x + j * WIDTH<T>)));
+    void each(const T* x, F f) const {
+        at_each([&](auto place) { f(place(x, 0)); });
+    }
+    template <class F>
+    void map(const T* x, T* y, F f) const {
+        at_each([&](auto place) { place.store(y, f(place(x, 0))); });
     }
     template <class F>
     void blocks(F f) const {
@@ -130,7 +145,7 @@ struct Panel {
 
     Range<T> range(const T* x) const {
         Range<T> range;
-        each(x, 0, [&](Vec<T> v) { range.add(v); });
+        each(x, [&](Vec<T> v) { range.add(v); });
         return range;
     }
 
@@ -140,17 +155,12 @@ struct Panel {
     Vec<T> spread(const T* values) const { return load(values); }
 
     struct Total {
-        Vec<T> high, low;
-        void add(const SumOfExp<T>& sum) {
-            high = sum.high() + sum.error;
-            low = (sum.high() - high) + sum.error;
-        }
-        Split<T> reciprocal(T scale = 1) const {
-            const Vec<T> inverse = 1 / high;
-            const Vec<T> residual = fma(-inverse, high, splat<T>(1)) - inverse * low;
-            return {inverse * scale, inverse * residual * scale};
-        }
+        PositiveSum<T> sum;
+        Split<T> reciprocal(T scale = 1) const { return sum.reciprocal(scale); }
     };
+    void add(Total& total, const T* e) const {
+        for (ptrdiff_t j = 0; j < n; ++j) total.sum.add(e + j * WIDTH<T>);
+    }
 };
 
 }  // namespace

@@ -7,16 +7,15 @@ namespace {
 
 // Probabilities below the normal numbers have fewer bits, and a product of rounded factors misses them by more than one
 // spacing. Here everything is 2^LIFT larger until the last step, which alone rounds.
-template <class T, bool TEMPERED>
+template <class T, Mode MODE>
 struct SubnormalQuotient {
     static constexpr T LIFT = (T)(sizeof(T) == 4 ? 0x1p48 : 0x1p106), LOWER = 1 / LIFT;
-    Exp<T, TEMPERED> exp;
+    Exp<T, MODE> exp;
     Split<T> inverse;  // LIFT/total
 
     Vec<T> operator()(Vec<T> x) const {
         const auto e = exp.parts(x);
-        const Vec<T> high = e.high * e.scale, low = e.low * e.scale;
-        return fma(high, inverse.high, fma(high, inverse.low, low * inverse.high)) * LOWER;
+        return fma(e.high(), inverse.high, fma(e.high(), inverse.low, e.low() * inverse.high)) * LOWER;
     }
 };
 
@@ -24,37 +23,62 @@ template <class T>
 struct Softmax {
     static constexpr T MASKED = 0;
 
-    template <bool TEMPERED, class Shape>
+    template <bool IS_TEMPERED, class Shape>
     static void run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
-        const Range<T> range = shape.range(x);
-        const Exp<T, TEMPERED> exp(range.max, t);
-        typename Shape::Total total;
-        shape.blocks([&](const Shape block) {
-            SumOfExp<T> sum;
-            block.map(x, y, -INF<T>, [&](Vec<T> v) {
-                const Vec<T> e = exp(v);
-                sum.add(e);
-                return e;
-            });
-            total.add(sum);
-        });
-        const Split<T> inverse = total.reciprocal();
-        if (any<T>(exp(range.min) * inverse.high < Constants<T>::SMALLEST) && has_subnormal(shape, y, inverse)) {
-            const SubnormalQuotient<T, TEMPERED> quotient{exp, total.reciprocal(quotient.LIFT)};
-            shape.map(x, y, 0, quotient);
-        } else {
-            shape.map(y, y, 0, [&](Vec<T> e) { return times(e, inverse); });
-        }
+        if constexpr (IS_TEMPERED)
+            shifted<TEMPERED>(shape, x, y, t);
+        else if (!unshifted(shape, x, y))
+            shifted<FAR>(shape, x, y, t);
     }
 
     // The value at an entry (x − m)/T = shifted, where `rest` sums e^shifted over all others.
     static Wide<T> value(Wide<T> shifted, Wide<T> rest) { return wide_exp(shifted) / (1 + rest); }
 
    private:
+    // Rows of small logits, which are nearly all: no maximum, so one pass less. Whether the row is one shows on the way.
+    template <class Shape>
+    static bool unshifted(const Shape shape, const T* x, T* y) {
+        const Exp<T, UNSHIFTED> exp;
+        Vec<T> size = splat<T>(0);
+        const auto total = exponentials(shape, x, y, [&](Vec<T> v) {
+            size = max_absolute<T>(v, size);
+            return exp(v);
+        });
+        if (any<T>(size > Constants<T>::SMALL)) return false;
+        const Split<T> inverse = total.reciprocal();
+        shape.map(y, y, [&](Vec<T> e) { return times(e, inverse); });
+        return true;
+    }
+
+    template <Mode MODE, class Shape>
+    static void shifted(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
+        const Range<T> range = shape.range(x);
+        const Exp<T, MODE> exp(range.max, t);
+        const auto total = exponentials(shape, x, y, exp);
+        const Split<T> inverse = total.reciprocal();
+        if (any<T>(exp(range.min) * inverse.high < Constants<T>::SMALLEST) && has_subnormal(shape, y, inverse)) {
+            const SubnormalQuotient<T, MODE> quotient{exp, total.reciprocal(quotient.LIFT)};
+            shape.map(x, y, quotient);
+        } else {
+            shape.map(y, y, [&](Vec<T> e) { return times(e, inverse); });
+        }
+    }
+
+    // e = exp(x), and the sum.
+    template <class Shape, class F>
+    [[gnu::always_inline]] static typename Shape::Total exponentials(const Shape shape, const T* x, T* e, F exp) {
+        typename Shape::Total total;
+        shape.blocks([&](const Shape block) {
+            block.map(x, e, exp);
+            block.add(total, e);
+        });
+        return total;
+    }
+
     template <class Shape>
     static bool has_subnormal(const Shape shape, const T* e, const Split<T>& inverse) {
         Bits<T> found{};
-        shape.each(e, 0, [&](Vec<T> v) { found |= (v > 0) & (v * inverse.high < Constants<T>::SMALLEST); });
+        shape.each(e, [&](Vec<T> v) { found |= (v > 0) & (v * inverse.high < Constants<T>::SMALLEST); });
         return any<T>(found);
     }
 };

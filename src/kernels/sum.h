@@ -8,48 +8,112 @@ namespace {
 // Entries after which the lanes are added up: the error term of a longer run would itself start to round.
 constexpr ptrdiff_t BLOCK = 4096;
 
-template <class T>
-inline Wide<T> sum_of_lanes(Vec<T> a, Vec<T> b) {
-    Wide<T> lanes[WIDTH<T>];
-    for (int lane = 0; lane < WIDTH<T>; ++lane) lanes[lane] = (Wide<T>)a[lane] + (Wide<T>)b[lane];
-    for (int half = WIDTH<T> / 2; half > 0; half /= 2)
+// The two halves of a vector of float32, as vectors of float64.
+struct Halves {
+    typedef float Half __attribute__((vector_size(BYTES / 2)));
+    Vec<double> lower, upper;
+
+    explicit Halves(const float* p) {
+        Half halves[2];
+        __builtin_memcpy(halves, p, BYTES);
+        lower = __builtin_convertvector(halves[0], Vec<double>);
+        upper = __builtin_convertvector(halves[1], Vec<double>);
+    }
+    explicit Halves(Vec<float> v) : Halves((const float*)&v) {}
+    Halves(Vec<double> lower, Vec<double> upper) : lower(lower), upper(upper) {}
+
+    Vec<float> rounded() const {
+        const Half halves[2] = {__builtin_convertvector(lower, Half), __builtin_convertvector(upper, Half)};
+        Vec<float> v;
+        __builtin_memcpy(&v, halves, BYTES);
+        return v;
+    }
+};
+
+inline double sum_of_lanes(Vec<double> v) {
+    return reduce_lanes<double>(v, [](Vec<double> a, Vec<double> b) { return a + b; })[0];
+}
+
+inline double sum_of_lanes(Vec<float> a, Vec<float> b) {
+    const Halves x(a), y(b);
+    return sum_of_lanes((x.lower + y.lower) + (x.upper + y.upper));
+}
+
+inline long double sum_of_lanes(Vec<double> a, Vec<double> b) {
+    long double lanes[WIDTH<double>];
+#pragma GCC unroll 8
+    for (int lane = 0; lane < WIDTH<double>; ++lane) lanes[lane] = (long double)a[lane] + b[lane];
+#pragma GCC unroll 8
+    for (int half = WIDTH<double> / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
         for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
     return lanes[0];
 }
-
-// A sum of exponentials of which one is the maximum's. It starts above every term, so that Dekker's three-operation sum
-// (which wants the larger summand first) is exact, and the start is taken off exactly in the end.
-template <class T>
-struct SumOfExp {
-    static constexpr T START = (T)(sizeof(T) == 4 ? 0x1p72 : 0x1p514);  // 4 · 2^SCALE; terms are below 1.5 · 2^SCALE
-    Vec<T> sum = splat(START), error = splat<T>(0);
-
-    void add(Vec<T> term) {
-        const Vec<T> next = sum + term;
-        error += term - (next - sum);
-        sum = next;
-    }
-    Vec<T> high() const { return sum - START; }
-    Wide<T> total() const { return sum_of_lanes<T>(high(), error); }
-};
 
 // A sum of terms of any sign and size (Knuth's sum).
 template <class T>
 struct Sum {
     Vec<T> sum = splat<T>(0), error = splat<T>(0);
 
-    void add(Vec<T> term) {
+    [[gnu::always_inline]] void add(Vec<T> term) {
         const Vec<T> next = sum + term, of_term = next - sum;
         error += (sum - (next - of_term)) + (term - of_term);
         sum = next;
     }
-    // Parts of an exponential, never rounded to one number.
-    template <class Parts>
-    auto add(const Parts& e) -> decltype(e.scale, void()) {
-        add(e.high * e.scale);
-        error = mul_add(e.low, e.scale, error);
+    Wide<T> total() const { return sum_of_lanes(sum, error); }
+};
+
+// `a` in two parts of type T, for products that are rounded only once.
+template <class T>
+struct Split {
+    Vec<T> high, low;
+
+    Split(Vec<T> high, Vec<T> low) : high(high), low(low) {}
+    explicit Split(Wide<T> a) : high(splat((T)a)), low(splat((T)(a - (Wide<T>)(T)a))) {}
+};
+
+template <class T>
+[[gnu::always_inline]] inline Vec<T> times(Vec<T> a, const Split<T>& b) {
+    return fma(a, b.high, a * b.low);
+}
+
+// A sum of positive numbers that lie in memory: float32 in float64, float64 with its rounding errors.
+template <class T>
+struct PositiveSum;
+
+template <>
+struct PositiveSum<float> {
+    Vec<double> lower = splat<double>(0), upper = splat<double>(0);
+
+    void add(const Halves& v) {
+        lower += v.lower;
+        upper += v.upper;
     }
-    Wide<T> total() const { return sum_of_lanes<T>(sum, error); }
+    void add(const float* p) { add(Halves(p)); }
+    void add(Vec<float> v) { add(Halves(v)); }
+
+    double total() const { return sum_of_lanes(lower + upper); }
+
+    // scale/sum, lane by lane.
+    Split<float> reciprocal(float scale) const {
+        const Halves inverse(scale / lower, scale / upper);
+        const Vec<float> high = inverse.rounded();
+        const Halves exact(high);
+        return {high, Halves(inverse.lower - exact.lower, inverse.upper - exact.upper).rounded()};
+    }
+};
+
+template <>
+struct PositiveSum<double> : Sum<double> {
+    using Sum<double>::add;
+    void add(const double* p) { add(load(p)); }
+
+    Split<double> reciprocal(double scale) const {
+        const Vec<double> high = sum + error, low = (sum - high) + error;
+        const Vec<double> inverse = 1 / high;
+        const Vec<double> residual = fma(-inverse, high, splat(1.0)) - inverse * low;
+        return {inverse * scale, inverse * residual * scale};
+    }
 };
 
 // The same functions of both wide types.

@@ -1,8 +1,6 @@
 // Rows into lanes and back: WIDTH rows × WIDTH entries, transposed in registers.
 #pragma once
 
-#include <utility>
-
 #include "vec.h"
 
 namespace {
@@ -10,13 +8,7 @@ namespace {
 // Lanes of a where the bit STEP of the lane is clear, of b (from OFFSET lanes away) where it is set.
 template <class T, int STEP, bool UPPER, int... LANE>
 inline Vec<T> exchange(Vec<T> a, Vec<T> b, std::integer_sequence<int, LANE...>) {
-#if defined(__clang__)
-    return __builtin_shufflevector(
-        a, b, ((LANE & STEP) ? WIDTH<T> + LANE - (UPPER ? 0 : STEP) : LANE + (UPPER ? STEP : 0))...);
-#else
-    return __builtin_shuffle(
-        a, b, Bits<T>{((LANE & STEP) ? WIDTH<T> + LANE - (UPPER ? 0 : STEP) : LANE + (UPPER ? STEP : 0))...});
-#endif
+    return shuffle<T, ((LANE & STEP) ? WIDTH<T> + LANE - (UPPER ? 0 : STEP) : LANE + (UPPER ? STEP : 0))...>(a, b);
 }
 
 template <class T, int STEP = 1>

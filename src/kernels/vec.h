@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <utility>
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -55,7 +57,7 @@ constexpr T INF = (T)INFINITY;
 
 template <class T>
 inline Vec<T> splat(T a) {
-    return Vec<T>{} + a;
+    return a - Vec<T>{};  // not +, which would lose the sign of a zero
 }
 
 template <class T>
@@ -83,6 +85,12 @@ inline void store_head(T* p, Vec<T> v, ptrdiff_t count) {
     __builtin_memcpy(p, &v, count * sizeof(T));
 }
 
+// The first `count` lanes of v, and 0 beyond them.
+template <class T>
+inline Vec<T> keep_head(Vec<T> v, ptrdiff_t count) {
+    return load_head((const T*)&v, count, (T)0);
+}
+
 #if defined(__AVX512F__)
 inline __mmask16 head_mask16(ptrdiff_t count) { return (__mmask16)((1u << count) - 1); }
 inline __mmask8 head_mask8(ptrdiff_t count) { return (__mmask8)((1u << count) - 1); }
@@ -93,6 +101,14 @@ inline Vec<float> load_head(const float* p, ptrdiff_t count, float fill) {
 template <>
 inline Vec<double> load_head(const double* p, ptrdiff_t count, double fill) {
     return _mm512_mask_loadu_pd(_mm512_set1_pd(fill), head_mask8(count), p);
+}
+template <>
+inline Vec<float> keep_head<float>(Vec<float> v, ptrdiff_t count) {
+    return _mm512_maskz_mov_ps(head_mask16(count), v);
+}
+template <>
+inline Vec<double> keep_head<double>(Vec<double> v, ptrdiff_t count) {
+    return _mm512_maskz_mov_pd(head_mask8(count), v);
 }
 template <>
 inline void store_head(float* p, Vec<float> v, ptrdiff_t count) {
@@ -171,22 +187,74 @@ inline V mul_add(V a, V b, V c) {
 #endif
 }
 
-template <class T, class Choose>
-inline T reduce_lanes(Vec<T> v, Choose choose) {
-    T lanes[WIDTH<T>];
-    store(lanes, v);
-    for (int half = WIDTH<T> / 2; half > 0; half /= 2)
-        for (int lane = 0; lane < half; ++lane) lanes[lane] = choose(lanes[lane], lanes[lane + half]);
-    return lanes[0];
+template <class T>
+inline Vec<T> absolute(Vec<T> a) {
+    const Bits<T> sign = (Bits<T>)splat((T)-0.0);
+    return (Vec<T>)((Bits<T>)a & ~sign);
 }
+
+// max(|a|, |b|), and b where either is NaN.
+template <class T>
+inline Vec<T> max_absolute(Vec<T> a, Vec<T> b) {
+    return max(absolute<T>(a), b);
+}
+
+// Two inputs, the lanes of both numbered on: b begins at lane WIDTH.
+template <class T, int... LANE>
+inline Vec<T> shuffle(Vec<T> a, Vec<T> b) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, LANE...);
+#else
+    return __builtin_shuffle(a, b, Bits<T>{LANE...});
+#endif
+}
+
+template <class T, int STEP, int... LANE>
+inline Vec<T> swap_lanes(Vec<T> v, std::integer_sequence<int, LANE...>) {
+    return shuffle<T, (LANE ^ STEP)...>(v, v);
+}
+
+// combine(…) of all lanes, in every lane.
+template <class T, class Combine, int STEP = WIDTH<T> / 2>
+inline Vec<T> reduce_lanes(Vec<T> v, Combine combine) {
+    if constexpr (STEP == 0) {
+        return v;
+    } else {
+        v = combine(v, swap_lanes<T, STEP>(v, std::make_integer_sequence<int, WIDTH<T>>()));
+        return reduce_lanes<T, Combine, STEP / 2>(v, combine);
+    }
+}
+
+// table[i] for each lane, i the low bits of the lane: the tables of exp.h, which registers hold.
+#if defined(__AVX512F__)
+template <class Entry>
+inline Vec<float> lookup(const Entry (&table)[16], Vec<float> index) {
+    return _mm512_permutexvar_ps((__m512i)index, _mm512_loadu_ps(table));
+}
+template <class Entry>
+inline Vec<double> lookup(const Entry (&table)[16], Vec<double> index) {
+    return _mm512_permutex2var_pd(_mm512_loadu_pd(table), (__m512i)index, _mm512_loadu_pd(table + 8));
+}
+#elif defined(__AVX2__)
+template <class Entry>
+inline Vec<float> lookup(const Entry (&table)[8], Vec<float> index) {
+    return _mm256_permutevar8x32_ps(_mm256_loadu_ps((const float*)table), (__m256i)index);
+}
+#endif
 
 // Whether the condition, a comparison of vectors, holds in any lane.
 template <class T>
 inline bool any(Bits<T> condition) {
-    typename Types<T>::Integer lanes[WIDTH<T>], found = 0;
-    __builtin_memcpy(lanes, &condition, sizeof lanes);
-    for (int lane = 0; lane < WIDTH<T>; ++lane) found |= lanes[lane];
-    return found;
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)condition, (__m512i)condition);
+#elif defined(__AVX2__)
+    return _mm256_movemask_epi8((__m256i)condition);
+#elif defined(__x86_64__)
+    return _mm_movemask_epi8((__m128i)condition);
+#else
+    const int64x2_t words = (int64x2_t)condition;
+    return words[0] | words[1];
+#endif
 }
 
 }  // namespace
