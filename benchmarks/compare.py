@@ -54,7 +54,7 @@ def main() -> None:
     results: dict[Case, dict[str, Time]] = {}
     work = [(family, case) for family in FAMILIES for case in families[family]]
     for family, case in track(work, "Measuring", console=report.console):
-        results[case] = measure(family, case, entries, 0.5 if options.quick else 2.5)
+        results[case] = measure(family, case, entries, 0.5 if options.quick else 2.0)
     tables = [table for family in FAMILIES for table in tabulate(family, families[family], results, entries)]
     goals = targets.rows(results)
     if goals:
