@@ -10,6 +10,7 @@ import softgrad as sg
 
 NAMES = {
     "DivergenceGrad",
+    "LinearLossGrad",
     "LogSoftmax",
     "LossGrad",
     "LossGradHess",
@@ -28,6 +29,8 @@ NAMES = {
     "focal_loss_grad",
     "kl_divergence",
     "kl_divergence_grad",
+    "linear_cross_entropy",
+    "linear_cross_entropy_grad",
     "log_softmax",
     "log_softmax_jvp",
     "log_softmax_vjp",

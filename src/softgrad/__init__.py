@@ -23,6 +23,7 @@ from softgrad.information import (
 )
 from softgrad.jacobian import SimplexJacobian
 from softgrad.layers import LogSoftmax, Softmax, SoftmaxCrossEntropy
+from softgrad.linear import LinearLossGrad, linear_cross_entropy, linear_cross_entropy_grad
 from softgrad.losses import (
     LossGrad,
     LossGradHess,
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DivergenceGrad",
+    "LinearLossGrad",
     "LogSoftmax",
     "LossGrad",
     "LossGradHess",
@@ -57,6 +59,8 @@ __all__ = [
     "focal_loss_grad",
     "kl_divergence",
     "kl_divergence_grad",
+    "linear_cross_entropy",
+    "linear_cross_entropy_grad",
     "log_softmax",
     "log_softmax_jvp",
     "log_softmax_vjp",
