@@ -4,7 +4,7 @@
 #include <stddef.h>
 
 // A row is a gufunc: name, signature, number of inputs and of outputs, the dtype of each operand ('T' is the row's own,
-// 'd' float64, '?' bool), and the loop template. Adding a kernel is adding a row.
+// 'd' float64, 'q' int64, '?' bool), and the loop template. Adding a kernel is adding a row.
 #define SOFTGRAD_KERNELS(KERNEL)                                                                     \
     KERNEL(softmax, "(n)->(n)", 1, 1, "TT", (forward<Softmax<T>, T>))                                \
     KERNEL(softmax_where, "(n),(n),()->(n)", 3, 1, "T?dT", (forward_where<Softmax<T>, T>))           \
@@ -15,7 +15,18 @@
     KERNEL(softmax_vjp, "(n),(n)->(n)", 2, 1, "TTT", (backward<SoftmaxVjp<T>, T>))                   \
     KERNEL(log_softmax_vjp, "(n),(n)->(n)", 2, 1, "TTT", (backward<LogSoftmaxVjp<T>, T>))            \
     KERNEL(log_softmax_jvp, "(n),(n)->(n)", 2, 1, "TTT", (backward<LogSoftmaxJvp<T>, T>))            \
-    KERNEL(jacobian, "(n),()->(n,n)", 2, 1, "TdT", (jacobian<T>))
+    KERNEL(jacobian, "(n),()->(n,n)", 2, 1, "TdT", (jacobian<T>))                                    \
+    KERNEL(log_sum, "(n)->(),(),()", 1, 3, "TTTT", (log_sum<T>))                                     \
+    KERNEL(cross_entropy, "(n),(),()->()", 3, 1, "TqdT", (cross_entropy<T, 1>))                      \
+    KERNEL(cross_entropy_grad, "(n),(),()->(),(n)", 3, 2, "TqdTT", (cross_entropy<T, 2>))            \
+    KERNEL(cross_entropy_grad_hess, "(n),(),(),()->(),(n),(n)", 4, 3, "TqddTTT",                     \
+           (cross_entropy<T, 3>))                                                                    \
+    KERNEL(target_cross_entropy, "(n),(n),(),(),(),()->()", 6, 1, "TTqdddT",                         \
+           (target_cross_entropy<T, false>))                                                         \
+    KERNEL(target_cross_entropy_grad, "(n),(n),(),(),(),()->(),(n)", 6, 2, "TTqdddTT",               \
+           (target_cross_entropy<T, true>))                                                          \
+    KERNEL(entropy, "(n)->()", 1, 1, "TT", (entropy<T, false>))                                      \
+    KERNEL(entropy_grad, "(n)->(),(n)", 1, 2, "TTT", (entropy<T, true>))
 
 typedef void (*Loop)(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void* data);
 

@@ -62,7 +62,7 @@ struct Kernel {
 #define SOFTGRAD_ENTRY(name, signature, inputs, outputs, types, loop) {#name, signature, inputs, outputs, types},
 const Kernel KERNELS[] = {SOFTGRAD_KERNELS(SOFTGRAD_ENTRY)};
 
-constexpr int MOST_OPERANDS = 4;
+constexpr int MOST_OPERANDS = 8;
 
 // NumPy keeps the pointers that a ufunc is made of, so what they point to lives as long as the ufunc: in a capsule that
 // the ufunc's `obj` slot owns.
@@ -78,6 +78,8 @@ char type_number(char code, char row) {
             return NPY_BOOL;
         case 'd':
             return NPY_DOUBLE;
+        case 'q':
+            return NPY_INT64;
         default:
             return row;
     }

@@ -239,7 +239,9 @@ def selective_log_softmax(logits: Any, index: Any, /, *, axis: Axis = -1, where:
     result = (numpy_losses if xp is np else generic_losses).log_probabilities(rows.x, entries)
     if rows.present is not None:
         result = xp.where(rows.present[..., None], result, xp.asarray(-xp.inf, dtype=result.dtype))
-    return (result if several else result[..., 0])[()]
+    if several:
+        return result
+    return result[..., 0][()] if xp is np else result[..., 0]
 
 
 def _pair(logits_p: Any, logits_q: Any, axis: Axis, where: Any) -> tuple[Logits, Logits]:

@@ -26,11 +26,10 @@ def as_labels(
     if ignore_index is not None:
         ignored = found == _as_integer(ignore_index, "ignore_index")
         ignored = ignored if xp.any(ignored) else None
-    outside = (found < 0) | (found >= n)
-    if ignored is not None:
-        outside = outside & ~ignored
-    if xp.any(outside):
-        where = _first(outside, xp)
+    counted = found if ignored is None else found[~ignored]
+    if math.prod(counted.shape) and not (int(xp.min(counted)) >= 0 and int(xp.max(counted)) < n):
+        outside = (found < 0) | (found >= n)
+        where = _first(outside if ignored is None else outside & ~ignored, xp)
         raise IndexError(f"{name} must lie in [0, {n}); {name}{_subscript(where)} is {int(found[where])}")
     found = xp.astype(found, xp.int64, copy=False)
     return (found, None) if ignored is None else (xp.where(ignored, xp.zeros_like(found), found), ignored)

@@ -60,10 +60,11 @@ class Logits:
 
     @property
     def count(self) -> Array | int:
-        """How many entries of each row take part; per row with a last axis of length 1."""
+        """How many entries of each row take part, at least 1; per row with a last axis of length 1."""
         if self.mask is None:
-            return self.rows.n
-        return self.xp.sum(self.xp.astype(self.mask, self.wide), axis=-1, keepdims=True)
+            return max(self.rows.n, 1)
+        found = self.xp.sum(self.xp.astype(self.mask, self.wide), axis=-1, keepdims=True)
+        return self.xp.where(found > 0, found, self.xp.ones_like(found))
 
     def hidden(self, values: Array) -> Array:
         """`values`, laid out as rows, with 0 for the entries that take no part."""

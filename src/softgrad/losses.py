@@ -515,8 +515,10 @@ def _scale(rows: Logits, sample_weight: Any, ignored: Array | None) -> Array | f
 def _curvature_factor(rows: Logits, curvature: str) -> Array | float | None:
     """What multiplies the diagonal of the Hessian; None where the gradient's size takes its place."""
     if curvature == "friedman":
-        count = rows.count if isinstance(rows.count, int) else rows.count[..., 0]
-        return count / (count - 1 + (count <= 1))  # a single class has no curvature to scale
+        if isinstance(rows.count, int):
+            return rows.count / max(rows.count - 1, 1)  # a single class has no curvature to scale
+        count = rows.count[..., 0]
+        return count / rows.xp.where(count > 1, count - 1, count)
     return {"diagonal": 1.0, "upper": 2.0, "residual": None}[curvature]
 
 
@@ -541,4 +543,5 @@ def _as_loss(rows: Logits, value: Array, out: Array | None) -> Array:
     if out is not None:
         np.copyto(out, value, casting="same_kind")
         return out
-    return rows.xp.astype(value, rows.x.dtype, copy=False)[()]
+    loss = rows.xp.astype(value, rows.x.dtype, copy=False)
+    return loss[()] if rows.xp is np else loss

@@ -82,10 +82,8 @@ def kl_divergence_grad(a: Array, b: Array) -> tuple[Array, Array, Array]:
     """The divergence of every row and its gradients with respect to a, p ∘ (d − Σ p d) with d = a − b, and b, q − p."""
     p, q = _Row.of(a), _Row.of(b)
     xp = p.xp
-    d, error = _difference(p, q)
-    relative = d - xp.sum(xp.where(p.peak, d, p.zeros), axis=-1, keepdims=True)
-    mean, lost = _sum(xp, xp.where(p.p == 0, p.zeros, p.p * relative))
-    grad_p = xp.where(p.p == 0, p.zeros, p.p * (((relative - mean) - lost) + error))
+    relative, _ = _centred_difference(p, q)
+    grad_p = xp.where(p.p == 0, p.zeros, p.p * relative)
     # Where both are largest at the same entry, q − p = (1 − p) − (1 − q) there.
     grad_q = xp.where(p.peak & q.peak, p.others - q.others, q.p - p.p)
     return p.narrowed(_divergence(p, q)), p.narrowed(grad_p), p.narrowed(grad_q)
@@ -151,6 +149,7 @@ class _Row:
 
     xp: Any
     dtype: Any  # of the operands; everything here has float64 or wider
+    x: Array
     m: Array
     shifted: Array  # x − m, and its rounding error
     error: Array
@@ -170,7 +169,7 @@ class _Row:
         p = e / total
         p = p - p * (low / total)
         peak = _one_hot(xp, xp.argmax(e, axis=-1, keepdims=True), e)
-        return cls(xp, dtype, m, shifted, error, xp.log1p(rest), p, xp.where(peak, rest / total, 1 - p), peak)
+        return cls(xp, dtype, x, m, shifted, error, xp.log1p(rest), p, xp.where(peak, rest / total, 1 - p), peak)
 
     @property
     def zeros(self) -> Array:
@@ -242,29 +241,31 @@ def _mean_depth(row: _Row) -> Array:
     return mean + error
 
 
-def _difference(p: _Row, q: _Row) -> tuple[Array, Array]:
-    """(a − m_a) − (b − m_b), and its rounding error: log p − log q but for a number per row."""
-    d, error = _two_sum(p.shifted, -q.shifted)
-    error = error + (p.error - q.error)
-    neither = (p.p == 0) & (q.p == 0)
-    return p.xp.where(neither, p.zeros, d), p.xp.where(neither | ~p.xp.isfinite(error), p.zeros, error)
+def _centred_difference(p: _Row, q: _Row) -> tuple[Array, Array]:
+    """d − Σ p d with d = a − b, the logits themselves; and whether it is small in every entry that counts."""
+    xp = p.xp
+    d, error = _two_sum(p.x, -q.x)
+    at_peak = xp.sum(xp.where(p.peak, d, p.zeros), axis=-1, keepdims=True)
+    relative, lost = _two_sum(d, -at_peak)
+    error = error + lost - xp.sum(xp.where(p.peak, error, p.zeros), axis=-1, keepdims=True)
+    relative = relative + xp.where(xp.isfinite(error), error, p.zeros)
+    mean, lost = _sum(xp, xp.where(p.p == 0, p.zeros, p.p * relative))
+    relative = (relative - mean) - lost
+    return relative, xp.all(xp.abs(relative) <= 1, axis=-1, keepdims=True)
 
 
 def _divergence(p: _Row, q: _Row) -> Array:
     xp = p.xp
-    d, error = _difference(p, q)
-    read = p.p > 0
-    ratio = xp.where(read, d - (p.log - q.log) + error, p.zeros)
-    direct, lost = _sum(xp, p.p * ratio)
-    # Near each other, with d relative to its mean: log Σ p e^−d, whose terms p (e^−d − 1 + d) are all positive.
-    mean, mean_lost = _sum(xp, xp.where(read, p.p * d, p.zeros))
-    relative = ((d - mean) - mean_lost) + error
-    near = xp.all(xp.abs(relative) <= 1, axis=-1, keepdims=True)
+    relative, near = _centred_difference(p, q)
+    # log Σ p e^−d, whose terms p (e^−d − 1 + d) are all positive.
     relative = xp.where(near, relative, p.zeros)
     close, close_lost = _sum(xp, p.p * (xp.expm1(-relative) + relative))
-    nan = xp.isnan(p.log + q.log)
-    result = xp.where(near, xp.log1p(close + close_lost), direct + lost)
-    return xp.where(nan, p.log + q.log, result)[..., 0]
+    log_p, log_q = p.shifted - p.log, q.shifted - q.log
+    ratio = (log_p - log_q) + (p.error - q.error)
+    far, far_lost = _sum(xp, xp.where(p.p > 0, p.p * ratio, p.zeros))
+    result = xp.where(near, xp.log1p(close + close_lost), far + far_lost)
+    nan = p.log + q.log
+    return xp.where(xp.isnan(nan), nan, result)[..., 0]
 
 
 def _per_entry(value: Array | float, dtype: Any, xp: Any) -> Array:

@@ -1,15 +1,19 @@
 """Losses of NumPy arrays: the functions of `generic_losses`, on the native kernels where they apply.
 
-Every function takes rows along the last axis, and optionally the arrays to write to, of the results' shapes and dtype.
+Every function takes rows along the last axis, and the arrays to write to, of the results' shapes and dtype. The kernels
+know float32 and float64; half precision is computed in float32 and rounded once.
 """
 
 from __future__ import annotations
 
+import itertools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from softgrad.arrays import generic_losses
+from softgrad.arrays import numpy as native
 from softgrad.arrays.targets import Target
 
 Array = np.ndarray[Any, Any]
@@ -18,41 +22,64 @@ Outs = tuple[Array, ...]
 
 def cross_entropy(x: Array, target: Target, outs: Outs, workers: int = 1) -> None:
     """The loss of every row."""
-    _formula("cross_entropy", (x, target), outs)
+    if not _has_kernel(x):
+        _formula("cross_entropy", (x, target), outs)
+    elif target.is_label:
+        _kernel("cross_entropy", (x, target.labels, _label_scale(target)), outs, workers)
+    else:
+        _kernel("target_cross_entropy", _operands(x, target), outs, workers)
 
 
 def cross_entropy_grad(x: Array, target: Target, outs: Outs, workers: int = 1) -> None:
     """The loss of every row and its gradient."""
-    _formula("cross_entropy_grad", (x, target), outs)
+    if not _has_kernel(x):
+        _formula("cross_entropy_grad", (x, target), outs)
+    elif target.is_label:
+        _kernel("cross_entropy_grad", (x, target.labels, _label_scale(target)), outs, workers)
+    else:
+        _kernel("target_cross_entropy_grad", _operands(x, target), outs, workers)
 
 
 def cross_entropy_grad_hess(
     x: Array, target: Target, factor: Array | float | None, outs: Outs, workers: int = 1
 ) -> None:
-    """The loss of every row, its gradient and `factor` times the diagonal of its Hessian."""
-    _formula("cross_entropy_grad_hess", (x, target, factor), outs)
+    """The loss of every row, its gradient and `factor` times its Hessian's diagonal (None: the gradient's size)."""
+    if factor is None:
+        cross_entropy_grad(x, target, outs[:2], workers)
+        np.abs(outs[1], out=outs[2])
+    elif _has_kernel(x) and target.is_label:
+        _kernel("cross_entropy_grad_hess", (x, target.labels, _label_scale(target), factor), outs, workers)
+    else:
+        _formula("cross_entropy_grad_hess", (x, target, factor), outs)
 
 
-def log_probabilities(x: Array, index: Array) -> Array:
+def log_probabilities(x: Array, index: Array, workers: int = 1) -> Array:
     """log p at the entries `index`, shape (..., k), of every row."""
     with np.errstate(all="ignore"):
-        return np.asarray(generic_losses.log_probabilities(x, index))
+        return np.asarray(generic_losses.selected(x, index, _log_sum(x, workers)), dtype=x.dtype)
 
 
-def focal(x: Array, labels: Array, gamma: float) -> tuple[Array, Array]:
+def focal(x: Array, labels: Array, gamma: float, workers: int = 1) -> tuple[Array, Array]:
     """(1 − p)^γ ℓ at the label, ℓ = −log p, and its derivative with respect to ℓ, in float64 or wider."""
     with np.errstate(all="ignore"):
-        return generic_losses.focal(x, labels, gamma)
+        at_label = generic_losses.selected(x, labels[..., np.newaxis], _log_sum(x, workers))
+        return generic_losses.focused(-at_label[..., 0], gamma)
 
 
 def entropy(x: Array, outs: Outs, workers: int = 1) -> None:
     """−Σ p log p of every row."""
-    _formula("entropy", (x,), outs)
+    if _has_kernel(x):
+        _kernel("entropy", (x,), outs, workers)
+    else:
+        _formula("entropy", (x,), outs)
 
 
 def entropy_grad(x: Array, outs: Outs, workers: int = 1) -> None:
     """The entropy of every row and its gradient."""
-    _formula("entropy_grad", (x,), outs)
+    if _has_kernel(x):
+        _kernel("entropy_grad", (x,), outs, workers)
+    else:
+        _formula("entropy_grad", (x,), outs)
 
 
 def kl_divergence(a: Array, b: Array, outs: Outs, workers: int = 1) -> None:
@@ -63,6 +90,63 @@ def kl_divergence(a: Array, b: Array, outs: Outs, workers: int = 1) -> None:
 def kl_divergence_grad(a: Array, b: Array, outs: Outs, workers: int = 1) -> None:
     """The divergence of every row and its gradients with respect to both logits."""
     _formula("kl_divergence_grad", (a, b), outs)
+
+
+def _log_sum(x: Array, workers: int) -> tuple[Array, ...]:
+    if not _has_kernel(x):
+        return generic_losses.log_sum(x)
+    x = x.astype(np.float32, copy=False) if x.dtype.itemsize < 4 else x
+    parts = tuple(np.empty(x.shape[:-1], x.dtype) for _ in range(3))
+    _kernel("log_sum", (x,), parts, workers)
+    return tuple(part.astype(np.float64, copy=False) for part in parts)
+
+
+def _label_scale(target: Target) -> Array:
+    return np.asarray(target.scale * target.label_weight, dtype=np.float64)
+
+
+def _operands(x: Array, target: Target) -> tuple[Any, ...]:
+    base = np.zeros(x.shape[-1], x.dtype) if target.base is None else target.base
+    labels = np.int64(0) if target.labels is None else target.labels
+    return x, base, labels, target.label_weight, target.scale, target.z_loss
+
+
+def _has_kernel(x: Array) -> bool:
+    return native.kernels is not None and (x.dtype.itemsize <= 4 or x.dtype == np.float64)
+
+
+def _kernel(name: str, operands: tuple[Any, ...], outs: Outs, workers: int) -> None:
+    """A kernel on one thread, or on `workers` blocks of rows along the longest axis of the batch."""
+    ufunc = getattr(native.kernels, name)
+    x, *others = operands
+    if x.dtype.itemsize < 4:
+        single = tuple(np.empty(out.shape, np.float32) for out in outs)
+        others = [a.astype(np.float32) if getattr(a, "dtype", None) == x.dtype else a for a in others]
+        _kernel(name, (x.astype(np.float32), *others), single, workers)
+        for out, result in zip(outs, single, strict=True):
+            np.copyto(out, result, casting="same_kind")
+        return
+    batch = x.shape[:-1]
+    if workers == 1 or not batch or x.size == 0:
+        ufunc(*operands, out=outs)
+        return
+    cores = [len(core.strip("()")) > 0 for core in ufunc.signature.split("->")[0].replace("),(", ") (").split()]
+    arrays = [
+        np.broadcast_to(a, batch + np.shape(a)[np.ndim(a) - core :]) for a, core in zip(operands, cores, strict=True)
+    ]
+    axis = int(np.argmax(batch))
+    edges = np.linspace(0, batch[axis], min(workers, batch[axis]) + 1, dtype=int)
+
+    def run(start: int, stop: int) -> None:
+        rows = (*(slice(None),) * axis, slice(start, stop))
+        ufunc(*(a[rows] for a in arrays), out=tuple(out[rows] for out in outs))
+
+    (own, *rest) = itertools.pairwise(edges)
+    with ThreadPoolExecutor(max(1, len(rest))) as pool:
+        pending = [pool.submit(run, *block) for block in rest]
+        run(*own)
+    for block in pending:
+        block.result()
 
 
 def _formula(name: str, operands: tuple[Any, ...], outs: Outs) -> None:
