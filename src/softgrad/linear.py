@@ -17,6 +17,7 @@ import numpy as np
 from softgrad import arguments
 from softgrad.arrays import numpy_losses, threads
 from softgrad.arrays.targets import Target
+from softgrad.labels import as_weight
 from softgrad.logits import Logits
 from softgrad.losses import _label_target
 
@@ -284,6 +285,8 @@ class _Layer:
         compute = dtype if dtype.itemsize >= 4 else np.dtype(np.float32)
         # Checked at once against logits that take no memory, since every row has the same stride 0.
         rows = Logits.of(np.broadcast_to(np.zeros((), compute), (*hidden.shape[:-1], n)), -1, None)
+        if class_weight is not None:
+            class_weight = as_weight(class_weight, (n,), rows.wide, np, "class_weight")
         target = _label_target(rows, labels, class_weight, sample_weight, label_smoothing, ignore_index, z_loss)
         m = math.prod(hidden.shape[:-1])
         return cls(
