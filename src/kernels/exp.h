@@ -190,7 +190,7 @@ struct Exp {
         const Vec<T> rounded = mul_add(y, temperature.rate, rounder);
         const Vec<T> k = rounded - rounder;
         const Vec<T> exact = fma(k, temperature.minus_unit, y);
-        Vec<T> r = exact, correction;
+        Vec<T> r = exact, correction, reduced;
         if constexpr (MODE == TEMPERED) {
             r = exact * temperature.inverse;
             correction = fma(exact, temperature.inverse, -r);
@@ -199,7 +199,10 @@ struct Exp {
         } else {
             correction = k * temperature.minus_unit_low;
         }
-        const Vec<T> reduced = r + correction;
+        if constexpr (HAS_TABLE && MODE != TEMPERED)
+            reduced = mul_add(k, temperature.minus_unit_low, exact);
+        else
+            reduced = r + correction;
         Vec<T> q = splat(Table<T>::POLYNOMIAL[TERMS - 1]);
 #pragma GCC unroll 16
         for (int i = TERMS - 2; i >= 0; --i) q = mul_add(q, reduced, splat(Table<T>::POLYNOMIAL[i]));

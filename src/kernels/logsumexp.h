@@ -27,13 +27,13 @@ struct LogSum {
 
    private:
     template <Mode MODE, class Shape>
-    void add_up(const Shape shape, const T* x, const Temperature<T>& t) {
+    [[gnu::flatten]] void add_up(const Shape shape, const T* x, const Temperature<T>& t) {
         const Exp<T, MODE> exp(max, t);
         Wide<T> rest[WIDTH<T>] = {}, count[WIDTH<T>] = {};
         shape.blocks([&](const Shape block) {
             Sum<T> sum;
             Vec<T> ties = splat<T>(0);
-            block.at_each([&](auto place) {
+            block.at_each_fetching([&](auto place) {
                 const Vec<T> v = place(x, x[0]);
                 const auto e = exp.parts(v, [&](Vec<T> power) { return v == max ? splat<T>(0) : place.keep(power); });
                 ties = v == max ? ties + place.keep(splat<T>(1)) : ties;
@@ -62,10 +62,11 @@ struct LogSoftmax {
     static constexpr T MASKED = -INF<T>;
 
     template <bool IS_TEMPERED, class Shape>
-    static void run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
+    [[gnu::flatten]] static void run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
         const LogSum<T, IS_TEMPERED> log(shape, x, t);
         // (x − max)/T − log: neither part is positive after the sign, so nothing cancels.
-        shape.map(x, y, [&](Vec<T> v) {
+        shape.finish(y, [&](auto place) {
+            const Vec<T> v = place(x, x[0]);
             // The difference with its rounding error (Knuth); tempered rows subtract quarters, which cannot overflow.
             const Vec<T> a = IS_TEMPERED ? v * (T)0.25 : v, b = IS_TEMPERED ? log.max * (T)0.25 : log.max;
             Vec<T> shifted = a - b, of_b = shifted - a;

@@ -16,6 +16,20 @@ namespace {
 // maximum, a sum, a remainder) costs as much as the work along it.
 constexpr ptrdiff_t PANEL = 32;
 
+// Results of this many bytes and more are streamed past the caches. Measured on a 2 MiB L2: below, a reader finds them
+// in the cache; above, every line written would first be read.
+constexpr ptrdiff_t STREAM_FROM = 8 << 20;
+
+// Rows up to this many bytes keep their exponentials in scratch memory that stays in the second-level cache; for longer
+// ones it is cheaper to compute them twice.
+constexpr ptrdiff_t SCRATCH_UP_TO = 256 << 10;
+
+// Scratch memory for slices along another axis than the last.
+constexpr ptrdiff_t COLUMNS_UP_TO = 16 << 20;
+
+// How far ahead of its reading a row beyond the cache is fetched.
+constexpr ptrdiff_t FETCH_AHEAD = BLOCK;
+
 // One operand: entry j of row i lies at data + i · row + j · step.
 template <class T>
 struct Operand {
@@ -24,6 +38,7 @@ struct Operand {
 
     T& at(ptrdiff_t i, ptrdiff_t j) const { return *(T*)(data + i * row + j * step); }
     bool contiguous() const { return step == (ptrdiff_t)sizeof(T); }
+    bool neighbouring() const { return !contiguous() && row == (ptrdiff_t)sizeof(T); }
 };
 
 typedef const unsigned char Mask;
@@ -32,7 +47,7 @@ typedef const unsigned char Mask;
 template <class T>
 class Scratch {
    public:
-    explicit Scratch(ptrdiff_t entries) : memory_((T*)malloc(entries * sizeof(T))) {
+    explicit Scratch(ptrdiff_t entries) : memory_(entries ? (T*)malloc(entries * sizeof(T)) : nullptr) {
         if (!memory_ && entries) softgrad_no_memory();
     }
     ~Scratch() { free(memory_); }
@@ -126,6 +141,8 @@ struct Forward {
         if (n == 0) return;
         if (n <= PANEL)
             panels();
+        else if (x.neighbouring() && y.neighbouring() && columns())
+            return;
         else
             each();
     }
@@ -163,12 +180,71 @@ struct Forward {
         Map::template run<true>(Panel<T>(n, lanes), in, out, Temperature<T>(load(high), load(low)));
     }
 
+    // Slices along another axis than the last: WIDTH neighbours at a time become rows of scratch memory, by way of
+    // registers, and their results go back. False where so many rows are too long for that.
+    bool columns() const {
+        const ptrdiff_t pitch = (n + W - 1) / W * W + W;  // rows do not start in the same cache set
+        if (2 * W * pitch * (ptrdiff_t)sizeof(T) > COLUMNS_UP_TO) return false;
+        const Scratch<T> scratch(2 * W * pitch + W);
+        if (!scratch) return true;
+        T* const in = (T*)(((uintptr_t)(T*)scratch + BYTES - 1) / BYTES * BYTES);
+        T* const out = in + W * pitch;
+        // After a shorter group the others begin where whole lines of the result do.
+        const bool stream = rows * n * (ptrdiff_t)sizeof(T) >= STREAM_FROM && y.step % BYTES == 0;
+        const int past = stream ? (int)((uintptr_t)y.data % BYTES / sizeof(T)) : 0;
+        for (ptrdiff_t i = 0, lanes; i < rows; i += lanes) {
+            const ptrdiff_t group = i == 0 && past ? W - past : W;
+            lanes = rows - i < group ? rows - i : group;
+            for (ptrdiff_t j = 0; j < n; j += W) {
+                Vec<T> block[W];
+                for (int entry = 0; entry < W; ++entry) {
+                    const T* const p = &x.at(i, j + entry < n ? j + entry : n - 1);
+                    __builtin_prefetch(p + W, 0, 2);
+                    block[entry] = lanes == W ? load(p) : load_head(p, lanes, (T)0);
+                }
+                transpose<T>(block);
+                for (int lane = 0; lane < lanes; ++lane) store(in + lane * pitch + j, block[lane]);
+            }
+            for (int lane = 0; lane < lanes; ++lane) {
+                T* const source = in + lane * pitch;
+                for (ptrdiff_t j = 0; mask.data && j < n; ++j) source[j] = read(i + lane, j) ? source[j] : -INF<T>;
+                run_row(source, out + lane * pitch, temperature(i + lane), {});
+            }
+            for (ptrdiff_t j = 0; j < n; j += W) {
+                Vec<T> block[W];
+                for (int lane = 0; lane < W; ++lane) block[lane] = load(out + (lane < lanes ? lane : 0) * pitch + j);
+                transpose<T>(block);
+                for (int entry = 0; entry < W && j + entry < n; ++entry) {
+                    T* const p = &y.at(i, j + entry);
+                    if (lanes < W)
+                        store_head(p, block[entry], lanes);
+                    else if (stream)
+                        ::stream(p, block[entry]);
+                    else
+                        store(p, block[entry]);
+                }
+            }
+            if (stream) end_streams();
+            for (int lane = 0; lane < lanes; ++lane) mend(i + lane);
+        }
+        return true;
+    }
+
+    void run_row(const T* source, T* target, double temperature, const Route<T>& route) const {
+        if (temperature == 1 || !ordinary<T>(temperature))
+            Map::template run<false>(Row<T>(n, route), source, target, Temperature<T>());
+        else
+            Map::template run<true>(Row<T>(n, route), source, target, Temperature<T>::of(temperature));
+    }
+
     void each() const {
         const bool copy_in = mask.data || !x.contiguous(), copy_out = !y.contiguous();
         const Scratch<T> in(copy_in ? n : 0), out(copy_out ? n : 0);
-        if ((copy_in && !in) || (copy_out && !out)) return;
-        Temperature<T> units;
-        double units_of = 1;
+        const bool stream = !copy_out && rows * n * (ptrdiff_t)sizeof(T) >= STREAM_FROM;
+        const bool holds_row = n * (ptrdiff_t)sizeof(T) <= SCRATCH_UP_TO;
+        const bool in_place = x.data == y.data;  // the exponentials must not replace what may be read again
+        const Scratch<T> scratch(!stream && !in_place ? 0 : holds_row ? n : BLOCK);
+        if ((copy_in && !in) || (copy_out && !out) || ((stream || in_place) && !scratch)) return;
         for (ptrdiff_t i = 0; i < rows; ++i) {
             const T* source = &x.at(i, 0);
             T* target = copy_out ? (T*)out : &y.at(i, 0);
@@ -176,19 +252,22 @@ struct Forward {
                 for (ptrdiff_t j = 0; j < n; ++j) in[j] = entry(i, j);
                 source = in;
             }
-            const double temperature = this->temperature(i);
-            if (ordinary<T>(temperature) && temperature != units_of) {
-                units = Temperature<T>::of(temperature);
-                units_of = temperature;
-            }
-            if (units_of == 1)
-                Map::template run<false>(Row<T>(n), source, target, units);
-            else
-                Map::template run<true>(Row<T>(n), source, target, units);
+            Route<T> route;
+            route.scratch = scratch;
+            route.holds_row = holds_row || !scratch;
+            route.streams = stream;
+            if (stream) route.fetch(holds_row ? following(x, i) : source + FETCH_AHEAD, nullptr);
+            run_row(source, target, temperature(i), route);
             if (copy_out)
                 for (ptrdiff_t j = 0; j < n; ++j) y.at(i, j) = out[j];
+            if (stream && (mask.data || t.data)) end_streams();
             mend(i);
         }
+        if (stream) end_streams();
+    }
+
+    const T* following(const Operand<const T>& operand, ptrdiff_t i) const {
+        return operand.contiguous() && i + 1 < rows ? &operand.at(i + 1, 0) : nullptr;
     }
 
     // The rows that vectors do not get right: masks in rows that became NaN, and temperatures beyond their range.
@@ -319,6 +398,7 @@ void backward(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
     const Operand<const T> a{args[0], steps[0], steps[3]}, b{args[1], steps[1], steps[4]};
     const Operand<T> out{args[2], steps[2], steps[5]};
     const bool copy_a = !a.contiguous(), copy_b = !b.contiguous(), copy_out = !out.contiguous();
+    const bool stream = !copy_out && rows * n * (ptrdiff_t)sizeof(T) >= STREAM_FROM;
     const Scratch<T> scratch(copy_a || copy_b || copy_out ? 3 * n : 0);
     if (n == 0 || ((copy_a || copy_b || copy_out) && !scratch)) return;
     T* const scratch_a = scratch;
@@ -327,9 +407,14 @@ void backward(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
         for (ptrdiff_t j = 0; copy_a && j < n; ++j) scratch_a[j] = a.at(i, j);
         for (ptrdiff_t j = 0; copy_b && j < n; ++j) scratch_b[j] = b.at(i, j);
         T* const target = copy_out ? scratch_b + n : &out.at(i, 0);
-        Map::row(copy_a ? scratch_a : &a.at(i, 0), copy_b ? scratch_b : &b.at(i, 0), target, n);
+        Route<T> route;
+        route.streams = stream;
+        if (stream && i + 1 < rows)
+            route.fetch(copy_a ? nullptr : &a.at(i + 1, 0), copy_b ? nullptr : &b.at(i + 1, 0));
+        Map::run(Row<T>(n, route), copy_a ? scratch_a : &a.at(i, 0), copy_b ? scratch_b : &b.at(i, 0), target);
         for (ptrdiff_t j = 0; copy_out && j < n; ++j) out.at(i, j) = target[j];
     }
+    if (stream) end_streams();
     softgrad_clear_flags();
 }
 
@@ -344,14 +429,15 @@ void jacobian(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
     const bool copy_in = !p.contiguous(), copy_out = !entry.contiguous();
     const Scratch<T> scratch(copy_in || copy_out ? 2 * n : 0);
     if (n == 0 || ((copy_in || copy_out) && !scratch)) return;
+    Route<T> route;
+    route.streams = !copy_out && rows * n * n * (ptrdiff_t)sizeof(T) >= STREAM_FROM;
     for (ptrdiff_t i = 0; i < rows; ++i) {
         for (ptrdiff_t j = 0; copy_in && j < n; ++j) scratch[j] = p.at(i, j);
-        const T* const source = copy_in ? (const T*)scratch : &p.at(i, 0);
-        const SaturatedRow<T> row(source, n);
+        const SaturatedRow<T> row(copy_in ? (const T*)scratch : &p.at(i, 0), n);
         for (ptrdiff_t k = 0; k < n; ++k) {
             const Operand<T> out{args[2] + i * matrix + k * line, 0, steps[5]};
             T* const target = copy_out ? (T*)scratch + n : &out.at(0, 0);
-            row.jacobian_line(k, t.at(i, 0), target);
+            row.jacobian_line(route, k, t.at(i, 0), target);
             for (ptrdiff_t j = 0; copy_out && j < n; ++j) out.at(0, j) = target[j];
         }
     }

@@ -28,13 +28,35 @@ struct Range {
     }
 };
 
+// Where a row's results go.
+template <class T>
+struct Route {
+    // Memory for what is computed on the way: nothing (the result's own memory serves), a row, or, for rows beyond the
+    // cache, a block, which holds one block after the other.
+    T* scratch = nullptr;
+    bool holds_row = true;
+    // Whether they are stored past the caches.
+    bool streams = false;
+    // What is read next, to be fetched while this row is computed: the rows that follow, of one operand or of two.
+    const T* next = nullptr;
+    const T* next_too = nullptr;
+
+    void fetch(const T* one, const T* other) {
+        next = one ? one : other;
+        next_too = other ? other : one;
+    }
+};
+
 // A contiguous row, or the part of it from `start` to `stop`.
 template <class T>
 struct Row {
     ptrdiff_t start, stop;
+    Route<T> route;
 
-    explicit Row(ptrdiff_t n) : start(0), stop(n) {}
-    Row(ptrdiff_t start, ptrdiff_t stop) : start(start), stop(stop) {}
+    explicit Row(ptrdiff_t n, Route<T> route = {}) : start(0), stop(n), route(route) {}
+    Row(ptrdiff_t start, ptrdiff_t stop, Route<T> route = {}) : start(start), stop(stop), route(route) {}
+
+    Row part(ptrdiff_t from, ptrdiff_t to) const { return Row(from, to, route); }
 
     // WIDTH entries from i on, of any array of the row's length.
     struct Whole {
@@ -58,20 +80,46 @@ struct Row {
         for (; i + WIDTH<T> <= stop; i += WIDTH<T>) f(Whole{i});
         if (i < stop) f(Head{i, stop - i});
     }
+    // The same, where there is arithmetic enough to hide the fetching of what comes next.
+    template <class F>
+    void at_each_fetching(F f) const {
+        if (!route.next || !route.next_too) return at_each(f);
+        ptrdiff_t i = start;
+        for (; i + WIDTH<T> <= stop; i += WIDTH<T>) {
+            __builtin_prefetch(route.next + i, 0, 2);
+            __builtin_prefetch(route.next_too + i, 0, 2);
+            f(Whole{i});
+        }
+        if (i < stop) f(Head{i, stop - i});
+    }
     // f(x) for each vector; lanes beyond the end hold the first entry.
     template <class F>
     void each(const T* x, F f) const {
         at_each([&](auto place) { f(place(x, x[start])); });
     }
-    // y = f(x).
-    template <class F>
-    void map(const T* x, T* y, F f) const {
-        at_each([&](auto place) { place.store(y, f(place(x, x[start]))); });
-    }
     // f of each block that is summed on its own.
     template <class F>
     void blocks(F f) const {
-        for (ptrdiff_t i = start; i < stop; i += BLOCK) f(Row(i, i + BLOCK < stop ? i + BLOCK : stop));
+        for (ptrdiff_t i = start; i < stop; i += BLOCK) f(Row(i, i + BLOCK < stop ? i + BLOCK : stop, route));
+    }
+
+    // Where the intermediate results of a row with the result y belong, so that entry i is found at i.
+    T* workspace(T* y) const { return !route.scratch ? y : route.holds_row ? route.scratch : route.scratch - start; }
+    // Whether they are all still there in the end.
+    bool keeps_workspace() const { return route.holds_row; }
+
+    // y = f(place), the last that is done to a row.
+    template <class F>
+    void finish(T* y, F f) const {
+        const auto write = [&](auto place) { place.store(y, f(place)); };
+        if (!route.streams) return at_each(write);
+        const ptrdiff_t past = (uintptr_t)(y + start) % BYTES / sizeof(T);
+        const ptrdiff_t first = start + (past ? WIDTH<T> - past : 0);
+        if (first >= stop) return at_each(write);
+        Row(start, first).at_each(write);
+        ptrdiff_t i = first;
+        for (; i + WIDTH<T> <= stop; i += WIDTH<T>) ::stream(y + i, f(Whole{i}));
+        Row(i, stop).at_each(write);
     }
 
     Range<T> range(const T* x) const {
@@ -131,16 +179,23 @@ struct Panel {
         for (ptrdiff_t j = 0; j < n; ++j) f(Place{j * WIDTH<T>});
     }
     template <class F>
+    void at_each_fetching(F f) const {
+        at_each(f);
+    }
+    template <class F>
     void each(const T* x, F f) const {
         at_each([&](auto place) { f(place(x, 0)); });
     }
     template <class F>
-    void map(const T* x, T* y, F f) const {
-        at_each([&](auto place) { place.store(y, f(place(x, 0))); });
-    }
-    template <class F>
     void blocks(F f) const {
         f(*this);
+    }
+
+    T* workspace(T* y) const { return y; }
+    bool keeps_workspace() const { return true; }
+    template <class F>
+    void finish(T* y, F f) const {
+        at_each([&](auto place) { place.store(y, f(place)); });
     }
 
     Range<T> range(const T* x) const {

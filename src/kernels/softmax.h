@@ -37,7 +37,7 @@ struct Softmax {
    private:
     // Rows of small logits, which are nearly all: no maximum, so one pass less. Whether the row is one shows on the way.
     template <class Shape>
-    static bool unshifted(const Shape shape, const T* x, T* y) {
+    [[gnu::flatten]] static bool unshifted(const Shape shape, const T* x, T* y) {
         const Exp<T, UNSHIFTED> exp;
         Vec<T> size = splat<T>(0);
         const auto total = exponentials(shape, x, y, [&](Vec<T> v) {
@@ -45,40 +45,53 @@ struct Softmax {
             return exp(v);
         });
         if (any<T>(size > Constants<T>::SMALL)) return false;
-        const Split<T> inverse = total.reciprocal();
-        shape.map(y, y, [&](Vec<T> e) { return times(e, inverse); });
+        divide(shape, x, y, exp, total.reciprocal());
         return true;
     }
 
     template <Mode MODE, class Shape>
-    static void shifted(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
+    [[gnu::flatten]] static void shifted(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
         const Range<T> range = shape.range(x);
         const Exp<T, MODE> exp(range.max, t);
         const auto total = exponentials(shape, x, y, exp);
         const Split<T> inverse = total.reciprocal();
-        if (any<T>(exp(range.min) * inverse.high < Constants<T>::SMALLEST) && has_subnormal(shape, y, inverse)) {
+        if (any<T>(exp(range.min) * inverse.high < Constants<T>::SMALLEST) && has_subnormal(shape, x, exp, inverse)) {
             const SubnormalQuotient<T, MODE> quotient{exp, total.reciprocal(quotient.LIFT)};
-            shape.map(x, y, quotient);
+            shape.finish(y, [&](auto place) { return quotient(place(x, x[0])); });
         } else {
-            shape.map(y, y, [&](Vec<T> e) { return times(e, inverse); });
+            divide(shape, x, y, exp, inverse);
         }
     }
 
-    // e = exp(x), and the sum.
+    // e · inverse, from the exponentials where they were kept.
     template <class Shape, class F>
-    [[gnu::always_inline]] static typename Shape::Total exponentials(const Shape shape, const T* x, T* e, F exp) {
+    static void divide(const Shape shape, const T* x, T* y, const F& exp, const Split<T>& inverse) {
+        const T* const e = shape.workspace(y);
+        if (shape.keeps_workspace())
+            shape.finish(y, [&](auto place) { return times(place(e, 0), inverse); });
+        else
+            shape.finish(y, [&](auto place) { return times(exp(place(x, x[0])), inverse); });
+    }
+
+    // e = exp(x) into the workspace, and the sum.
+    template <class Shape, class F>
+    [[gnu::always_inline]] static typename Shape::Total exponentials(const Shape shape, const T* x, T* y, F exp) {
         typename Shape::Total total;
         shape.blocks([&](const Shape block) {
-            block.map(x, e, exp);
+            T* const e = block.workspace(y);
+            block.at_each_fetching([&](auto place) { place.store(e, exp(place(x, x[0]))); });
             block.add(total, e);
         });
         return total;
     }
 
-    template <class Shape>
-    static bool has_subnormal(const Shape shape, const T* e, const Split<T>& inverse) {
+    template <class Shape, class F>
+    static bool has_subnormal(const Shape shape, const T* x, const F& exp, const Split<T>& inverse) {
         Bits<T> found{};
-        shape.each(e, [&](Vec<T> v) { found |= (v > 0) & (v * inverse.high < Constants<T>::SMALLEST); });
+        shape.each(x, [&](Vec<T> v) {
+            const Vec<T> e = exp(v);
+            found |= (e > 0) & (e * inverse.high < Constants<T>::SMALLEST);
+        });
         return any<T>(found);
     }
 };

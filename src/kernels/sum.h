@@ -10,23 +10,17 @@ constexpr ptrdiff_t BLOCK = 4096;
 
 // The two halves of a vector of float32, as vectors of float64.
 struct Halves {
-    typedef float Half __attribute__((vector_size(BYTES / 2)));
     Vec<double> lower, upper;
 
-    explicit Halves(const float* p) {
-        Half halves[2];
-        __builtin_memcpy(halves, p, BYTES);
-        lower = __builtin_convertvector(halves[0], Vec<double>);
-        upper = __builtin_convertvector(halves[1], Vec<double>);
-    }
+    explicit Halves(const float* p) : lower(widen(p)), upper(widen(p + WIDTH<double>)) {}
     explicit Halves(Vec<float> v) : Halves((const float*)&v) {}
     Halves(Vec<double> lower, Vec<double> upper) : lower(lower), upper(upper) {}
 
     Vec<float> rounded() const {
-        const Half halves[2] = {__builtin_convertvector(lower, Half), __builtin_convertvector(upper, Half)};
-        Vec<float> v;
-        __builtin_memcpy(&v, halves, BYTES);
-        return v;
+        float both[WIDTH<float>];
+        narrow(both, lower);
+        narrow(both + WIDTH<double>, upper);
+        return load(both);
     }
 };
 

@@ -72,6 +72,29 @@ inline void store(T* p, Vec<T> v) {
     __builtin_memcpy(p, &v, sizeof v);
 }
 
+// Store at a multiple of BYTES, past the caches: a line that is written whole need not be read first.
+template <class T>
+inline void stream(T* p, Vec<T> v) {
+#if defined(__clang__)
+    __builtin_nontemporal_store(v, (Vec<T>*)p);
+#elif defined(__AVX512F__)
+    _mm512_stream_si512((__m512i*)p, (__m512i)v);
+#elif defined(__AVX2__)
+    _mm256_stream_si256((__m256i*)p, (__m256i)v);
+#elif defined(__x86_64__)
+    _mm_stream_si128((__m128i*)p, (__m128i)v);
+#else
+    store(p, v);
+#endif
+}
+
+// Streamed stores are not ordered with others until this.
+inline void end_streams() {
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
+}
+
 // The first `count` < WIDTH entries; the other lanes hold `fill`.
 template <class T>
 inline Vec<T> load_head(const T* p, ptrdiff_t count, T fill) {
@@ -239,6 +262,21 @@ inline Vec<double> lookup(const Entry (&table)[16], Vec<double> index) {
 template <class Entry>
 inline Vec<float> lookup(const Entry (&table)[8], Vec<float> index) {
     return _mm256_permutevar8x32_ps(_mm256_loadu_ps((const float*)table), (__m256i)index);
+}
+#endif
+
+// Half a vector of float32 as float64, and back with rounding. (GCC 12 takes a detour for __builtin_convertvector here.)
+#if defined(__AVX512F__)
+inline Vec<double> widen(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+inline void narrow(float* p, Vec<double> v) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(v)); }
+#elif defined(__AVX2__)
+inline Vec<double> widen(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+inline void narrow(float* p, Vec<double> v) { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
+#else
+inline Vec<double> widen(const float* p) { return Vec<double>{p[0], p[1]}; }
+inline void narrow(float* p, Vec<double> v) {
+    p[0] = (float)v[0];
+    p[1] = (float)v[1];
 }
 #endif
 
