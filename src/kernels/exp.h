@@ -12,7 +12,7 @@
 // errors of its entries beside it, and a short polynomial is enough; otherwise N = 1.
 #pragma once
 
-#include "vec.h"
+#include "split.h"
 
 namespace {
 
@@ -161,6 +161,11 @@ struct Exp {
             return head * power;
         }
         [[gnu::always_inline]] Vec<T> low() const { return tail * power; }
+        // The value and what its rounding left.
+        Split<T> split() const {
+            const Vec<T> a = high(), b = low(), sum = a + b;
+            return {sum, b - (sum - a)};
+        }
     };
 
     // Without a shift.

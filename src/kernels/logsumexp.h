@@ -1,7 +1,7 @@
 // logsumexp, and log_softmax from it.
 #pragma once
 
-#include "shape.h"
+#include "log.h"
 
 namespace {
 
@@ -11,7 +11,8 @@ namespace {
 // matters log1p takes them without it.
 template <class T, bool IS_TEMPERED>
 struct LogSum {
-    Vec<T> max, high, low;
+    Vec<T> max;
+    Split<T> log{max, max};
 
     template <class Shape>
     LogSum(const Shape shape, const T* x, const Temperature<T>& t) {
@@ -29,31 +30,22 @@ struct LogSum {
     template <Mode MODE, class Shape>
     [[gnu::flatten]] void add_up(const Shape shape, const T* x, const Temperature<T>& t) {
         const Exp<T, MODE> exp(max, t);
-        Wide<T> rest[WIDTH<T>] = {}, count[WIDTH<T>] = {};
+        Whole<Shape> rest, ties;
         shape.blocks([&](const Shape block) {
-            Sum<T> sum;
-            Vec<T> ties = splat<T>(0);
+            Sum<T> sum, count;
             block.at_each_fetching([&](auto place) {
                 const Vec<T> v = place(x, x[0]);
                 const auto e = exp.parts(v, [&](Vec<T> power) { return v == max ? splat<T>(0) : place.keep(power); });
-                ties = v == max ? ties + place.keep(splat<T>(1)) : ties;
+                count.sum = v == max ? count.sum + place.keep(splat<T>(1)) : count.sum;
                 sum.add(e.high());
                 sum.error += e.low();
             });
-            block.collect(rest, sum.sum, sum.error);
-            block.collect(count, ties, splat<T>(0));
+            rest.add(sum);
+            ties.add(count);
         });
         // e^0 at the scale of the sum: not exactly 1, since x and the maximum are reduced apart.
-        const auto peak = exp.parts(max);
-        T parts[2][WIDTH<T>] = {};
-        for (int lane = 0; lane < shape.lanes; ++lane) {
-            const Wide<T> one = (Wide<T>)peak.high()[lane] + (Wide<T>)peak.low()[lane];
-            const Wide<T> log = wide_log1p(rest[lane] / one + (count[lane] - 1));
-            parts[0][lane] = (T)log;
-            parts[1][lane] = (T)(log - (Wide<T>)parts[0][lane]);
-        }
-        high = shape.spread(parts[0]);
-        low = shape.spread(parts[1]);
+        const Split<T> peak = exp.parts(max).split();
+        log = log1p<T>(plus<T>(ties.parts().high - 1, over<T>(rest.parts(), peak)));
     }
 };
 
@@ -63,12 +55,13 @@ struct LogSoftmax {
 
     template <bool IS_TEMPERED, class Shape>
     [[gnu::flatten]] static void run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
-        const LogSum<T, IS_TEMPERED> log(shape, x, t);
+        const LogSum<T, IS_TEMPERED> sum(shape, x, t);
+        const Split<T> log = sum.log;
         // (x − max)/T − log: neither part is positive after the sign, so nothing cancels.
         shape.finish(y, [&](auto place) {
             const Vec<T> v = place(x, x[0]);
             // The difference with its rounding error (Knuth); tempered rows subtract quarters, which cannot overflow.
-            const Vec<T> a = IS_TEMPERED ? v * (T)0.25 : v, b = IS_TEMPERED ? log.max * (T)0.25 : log.max;
+            const Vec<T> a = IS_TEMPERED ? v * (T)0.25 : v, b = IS_TEMPERED ? sum.max * (T)0.25 : sum.max;
             Vec<T> shifted = a - b, of_b = shifted - a;
             Vec<T> error = (a - (shifted - of_b)) - (b + of_b);
             if constexpr (IS_TEMPERED) {
@@ -87,12 +80,10 @@ struct LogSoftmax {
 
 template <class T>
 struct LogSumExp {
-    // max + log, the parts of the logarithm entered smallest last and rounded once and a little.
     template <class Shape>
     static Vec<T> run(const Shape shape, const T* x) {
-        const LogSum<T, false> log(shape, x, Temperature<T>());
-        const Vec<T> sum = log.max + log.high, of_high = sum - log.max;
-        return sum + (((log.max - (sum - of_high)) + (log.high - of_high)) + log.low);
+        const LogSum<T, false> sum(shape, x, Temperature<T>());
+        return plus<T>(sum.max, sum.log).high;
     }
 };
 

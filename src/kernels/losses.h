@@ -44,53 +44,6 @@ struct Label<Panel<T>> {
     void put(T*, Vec<T>) const {}
 };
 
-// The sum over a row in two parts.
-template <class Shape>
-struct Whole;
-
-template <class T>
-struct Whole<Row<T>> {
-    Wide<T> sum = 0;
-    void add(const Sum<T>& block) { sum += block.total(); }
-    Split<T> parts() const { return Split<T>(sum); }
-};
-
-template <class T>
-struct Whole<Panel<T>> {
-    Vec<T> high, low;
-    void add(const Sum<T>& sum) {
-        high = sum.sum + sum.error;
-        low = (sum.sum - high) + sum.error;
-    }
-    Split<T> parts() const { return {high, low}; }
-};
-
-// a + b, exactly but for the last bits of the low part, which is 0 where the sum is not finite.
-template <class T>
-inline Split<T> plus(const Split<T>& a, const Split<T>& b) {
-    const Vec<T> sum = a.high + b.high, of_b = sum - a.high;
-    const Vec<T> exact = ((a.high - (sum - of_b)) + (b.high - of_b)) + (a.low + b.low);
-    const Vec<T> low = sum - sum == 0 ? exact : splat<T>(0), high = sum + low;
-    return {high, sum - sum == 0 ? low - (high - sum) : low};
-}
-template <class T>
-inline Split<T> plus(Vec<T> a, const Split<T>& b) {
-    return plus<T>(Split<T>(a, splat<T>(0)), b);
-}
-
-template <class T>
-inline Split<T> over(const Split<T>& a, const Split<T>& b) {
-    const Vec<T> inverse = 1 / b.high, quotient = a.high * inverse;
-    const Vec<T> residual = fma(-quotient, b.high, a.high) + (a.low - quotient * b.low);
-    return {quotient, residual * inverse};
-}
-
-template <class T>
-inline Split<T> product(const Split<T>& a, const Split<T>& b) {
-    const Vec<T> high = a.high * b.high;
-    return {high, fma(a.high, b.high, -high) + (a.high * b.low + a.low * b.high)};
-}
-
 // What the last pass needs to know of a row: e^(x − max) at some scale, written by the constructor, times `inverse` is p.
 template <class T>
 struct Normalized {
@@ -136,8 +89,7 @@ struct Normalized {
             equal.add(count);
         });
         ties = equal.parts().high;
-        const auto parts = exp.parts(max);  // e^0 at the scale of the sum
-        const Split<T> rest = whole.parts(), peak = plus<T>(parts.high(), Split<T>(parts.low(), splat<T>(0)));
+        const Split<T> rest = whole.parts(), peak = exp.parts(max).split();  // e^0 at the scale of the sum
         const Vec<T> peaks = ties * peak.high;
         const Split<T> total = plus<T>(Split<T>(peaks, fma(ties, peak.high, -peaks) + ties * peak.low), rest);
         inverse = over<T>(Split<T>(splat<T>(1), splat<T>(0)), total);

@@ -137,9 +137,9 @@ struct Row {
         return chains[0];
     }
 
-    // Blocks add up to one number for the row.
+
+    // How many rows this is, and one number of each, where it belongs in a vector.
     static constexpr int lanes = 1;
-    void collect(Wide<T>* into, Vec<T> a, Vec<T> b) const { into[0] += sum_of_lanes(a, b); }
     Vec<T> spread(const T* values) const { return splat(values[0]); }
 
     struct Total {
@@ -204,9 +204,6 @@ struct Panel {
         return range;
     }
 
-    void collect(Wide<T>* into, Vec<T> a, Vec<T> b) const {
-        for (int lane = 0; lane < lanes; ++lane) into[lane] = (Wide<T>)a[lane] + (Wide<T>)b[lane];
-    }
     Vec<T> spread(const T* values) const { return load(values); }
 
     struct Total {
@@ -216,6 +213,27 @@ struct Panel {
     void add(Total& total, const T* e) const {
         for (ptrdiff_t j = 0; j < n; ++j) total.sum.add(e + j * WIDTH<T>);
     }
+};
+
+// The sum over a row in two parts.
+template <class Shape>
+struct Whole;
+
+template <class T>
+struct Whole<Row<T>> {
+    Wide<T> sum = 0;
+    void add(const Sum<T>& block) { sum += block.total(); }
+    Split<T> parts() const { return Split<T>(sum); }
+};
+
+template <class T>
+struct Whole<Panel<T>> {
+    Vec<T> high, low;
+    void add(const Sum<T>& sum) {
+        high = sum.sum + sum.error;
+        low = (sum.sum - high) + sum.error;
+    }
+    Split<T> parts() const { return {high, low}; }
 };
 
 }  // namespace

@@ -57,20 +57,6 @@ struct Sum {
     Wide<T> total() const { return sum_of_lanes(sum, error); }
 };
 
-// `a` in two parts of type T, for products that are rounded only once.
-template <class T>
-struct Split {
-    Vec<T> high, low;
-
-    Split(Vec<T> high, Vec<T> low) : high(high), low(low) {}
-    explicit Split(Wide<T> a) : high(splat((T)a)), low(splat((T)(a - (Wide<T>)(T)a))) {}
-};
-
-template <class T>
-[[gnu::always_inline]] inline Vec<T> times(Vec<T> a, const Split<T>& b) {
-    return fma(a, b.high, a * b.low);
-}
-
 // A sum of positive numbers that lie in memory: float32 in float64, float64 with its rounding errors.
 template <class T>
 struct PositiveSum;

@@ -97,17 +97,14 @@ def softmax(
     array([0., 0., 1.])
     """
     if (
-        where is None
-        and dtype is None
-        and out is None
-        and workers is None
+        where is dtype is workers is None
         and axis == -1
         and normalization
         and type(temperature) is float
         and temperature == 1.0
         and (kernel := native.direct("softmax", x)) is not None
     ):
-        return kernel(x)  # nothing to prepare: a small call costs what the kernel costs
+        return _direct(kernel, out, x)
     return _forward("softmax", x, axis, temperature, where, normalization, dtype, out, workers)
 
 
@@ -157,17 +154,14 @@ def log_softmax(
     array([-4.24835426e-18, -4.00000000e+01])
     """
     if (
-        where is None
-        and dtype is None
-        and out is None
-        and workers is None
+        where is dtype is workers is None
         and axis == -1
         and normalization
         and type(temperature) is float
         and temperature == 1.0
         and (kernel := native.direct("log_softmax", x)) is not None
     ):
-        return kernel(x)  # nothing to prepare: a small call costs what the kernel costs
+        return _direct(kernel, out, x)
     return _forward("log_softmax", x, axis, temperature, where, normalization, dtype, out, workers)
 
 
@@ -290,8 +284,8 @@ def softmax_vjp(p: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = None)
     >>> sg.softmax_vjp(p, [1.0, 0.0, 0.0])
     array([ 0.08192507, -0.02203304, -0.05989202])
     """
-    if out is None and axis == -1 and (kernel := native.direct("softmax_vjp", p, g)) is not None:
-        return kernel(p, g)
+    if axis == -1 and (kernel := native.direct("softmax_vjp", p, g)) is not None:
+        return _direct(kernel, out, p, g)
     return _backward("softmax_vjp", {"p": p, "g": g}, axis, out)
 
 
@@ -328,8 +322,8 @@ def log_softmax_vjp(y: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = N
     >>> sg.log_softmax_vjp(y, [-1.0, 0.0])  # cross-entropy with label 0
     array([-4.24835426e-18,  4.24835426e-18])
     """
-    if out is None and axis == -1 and (kernel := native.direct("log_softmax_vjp", y, g)) is not None:
-        return kernel(y, g)
+    if axis == -1 and (kernel := native.direct("log_softmax_vjp", y, g)) is not None:
+        return _direct(kernel, out, y, g)
     return _backward("log_softmax_vjp", {"y": y, "g": g}, axis, out)
 
 
@@ -365,8 +359,8 @@ def log_softmax_jvp(y: Any, v: Any, /, *, axis: Axis = -1, out: Array | None = N
     >>> sg.log_softmax_jvp(sg.log_softmax([0.0, 0.0]), [1.0, 0.0])
     array([ 0.5, -0.5])
     """
-    if out is None and axis == -1 and (kernel := native.direct("log_softmax_jvp", y, v)) is not None:
-        return kernel(y, v)
+    if axis == -1 and (kernel := native.direct("log_softmax_jvp", y, v)) is not None:
+        return _direct(kernel, out, y, v)
     return _backward("log_softmax_jvp", {"y": y, "v": v}, axis, out)
 
 
@@ -526,6 +520,14 @@ def _forward(
     return result if masked is None else np.ma.MaskedArray(result, masked)
 
 
+def _direct(kernel: np.ufunc, out: Array | None, *operands: Array) -> Array:
+    """The kernel of a call that needs no preparation: small ones cost little more than NumPy's own functions."""
+    if out is None:
+        return kernel(*operands)
+    arguments.check_out(out, operands[0].shape, operands[0].dtype)
+    return kernel(*operands, out=out)
+
+
 def _backward(name: str, operands: dict[str, Any], axis: Axis, out: Array | None) -> Array:
     """A derivative from an output and directions that broadcast against it."""
     masked = None
@@ -542,7 +544,9 @@ def _backward(name: str, operands: dict[str, Any], axis: Axis, out: Array | None
         return rows.scatter(getattr(generic, name)(*gathered), xp)
     if out is not None:
         arguments.check_out(out, shape, dtype)
-    result = _deliver(rows.scatter(getattr(native, name)(*gathered)), dtype, out)
+    view = rows.gather(out) if out is not None and len(rows.axes) == 1 else None
+    product = getattr(native, name)(*gathered, out=view, workers=threads.count(None, rows.size))
+    result = out if view is not None else _deliver(rows.scatter(product), dtype, out)
     return result if masked is None else np.ma.MaskedArray(result, masked)
 
 

@@ -69,6 +69,11 @@ class Rows:
         return math.prod(self.shape[a] for a in self.axes)
 
     @property
+    def size(self) -> int:
+        """The number of entries of all slices."""
+        return math.prod(self.shape)
+
+    @property
     def _order(self) -> tuple[int, ...]:
         return (*self.batch_axes, *self.axes)
 

@@ -90,8 +90,8 @@ def log_softmax_jvp(y: Array, v: Array, out: Array | None = None, workers: int =
     return _backward("log_softmax_jvp", y, v, out, workers)
 
 
-def softmax_second(p: Array, u: Array, v: Array, out: Array | None = None) -> Array:
-    """p ∘ ((u−ū)(v−v̄) − Cov_p(u, v))."""
+def softmax_second(p: Array, u: Array, v: Array, out: Array | None = None, workers: int = 1) -> Array:
+    """p ∘ ((u−ū)(v−v̄) − Cov_p(u, v)), by the formula on one thread."""
     return _formula("softmax_second", (p, u, v), p.dtype, out)
 
 

@@ -6,8 +6,6 @@ know float32 and float64; half precision is computed in float32 and rounded once
 
 from __future__ import annotations
 
-import itertools
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ import numpy as np
 from softgrad.arrays import generic_losses
 from softgrad.arrays import numpy as native
 from softgrad.arrays.targets import Target
+from softgrad.arrays.threads import over_rows
 
 Array = np.ndarray[Any, Any]
 Outs = tuple[Array, ...]
@@ -126,27 +125,7 @@ def _kernel(name: str, operands: tuple[Any, ...], outs: Outs, workers: int) -> N
         for out, result in zip(outs, single, strict=True):
             np.copyto(out, result, casting="same_kind")
         return
-    batch = x.shape[:-1]
-    if workers == 1 or not batch or x.size == 0:
-        ufunc(*operands, out=outs)
-        return
-    cores = [len(core.strip("()")) > 0 for core in ufunc.signature.split("->")[0].replace("),(", ") (").split()]
-    arrays = [
-        np.broadcast_to(a, batch + np.shape(a)[np.ndim(a) - core :]) for a, core in zip(operands, cores, strict=True)
-    ]
-    axis = int(np.argmax(batch))
-    edges = np.linspace(0, batch[axis], min(workers, batch[axis]) + 1, dtype=int)
-
-    def run(start: int, stop: int) -> None:
-        rows = (*(slice(None),) * axis, slice(start, stop))
-        ufunc(*(a[rows] for a in arrays), out=tuple(out[rows] for out in outs))
-
-    (own, *rest) = itertools.pairwise(edges)
-    with ThreadPoolExecutor(max(1, len(rest))) as pool:
-        pending = [pool.submit(run, *block) for block in rest]
-        run(*own)
-    for block in pending:
-        block.result()
+    over_rows(ufunc, operands, outs, workers)
 
 
 def _formula(name: str, operands: tuple[Any, ...], outs: Outs) -> None:

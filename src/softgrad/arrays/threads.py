@@ -7,7 +7,6 @@ import itertools
 import os
 import re
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -39,24 +38,27 @@ def count(workers: int | None, size: int) -> int:
     return workers
 
 
-def over_rows(ufunc: np.ufunc, operands: tuple[Any, ...], out: Array | None, workers: int) -> Any:
+def over_rows(ufunc: np.ufunc, operands: tuple[Any, ...], out: Array | tuple[Array, ...] | None, workers: int) -> Any:
     """`ufunc(*operands, out=out)`, its batch cut into `workers` blocks along the longest axis."""
     if workers == 1 or operands[0].ndim < 2 or operands[0].size == 0:
         return ufunc(*operands) if out is None else ufunc(*operands, out=out)
-    *cores, result_core = _core_dimensions(ufunc)
+    *cores, result_core = _core_dimensions(ufunc)[: len(operands) + 1]
     arrays = [np.asarray(a) for a in operands]
     batch = np.broadcast_shapes(*(a.shape[: a.ndim - core] for a, core in zip(arrays, cores, strict=True)))
     arrays = [np.broadcast_to(a, batch + a.shape[a.ndim - core :]) for a, core in zip(arrays, cores, strict=True)]
     if out is None:
         n = arrays[0].shape[-1]
         out = np.empty(batch + (n,) * result_core, dtype=arrays[0].dtype.newbyteorder("="))
+    outs = out if isinstance(out, tuple) else (out,)
     axis = int(np.argmax(batch))
     edges = np.linspace(0, batch[axis], min(workers, batch[axis]) + 1, dtype=int)
     before = (slice(None),) * axis
 
     def run(start: int, stop: int) -> None:
         rows = (*before, slice(start, stop))
-        ufunc(*(a[rows] for a in arrays), out=out[rows])
+        ufunc(*(a[rows] for a in arrays), out=tuple(o[rows] for o in outs))
+
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  importing it costs a third of importing NumPy
 
     (own, *others) = itertools.pairwise(edges)
     with ThreadPoolExecutor(max(1, len(others))) as pool:
