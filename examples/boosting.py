@@ -38,15 +38,15 @@ x, test_x, y, test_y = train_test_split(pixels, digits, test_size=0.25, stratify
 
 def by_xgboost(own: bool, curvature: str = "upper") -> Array:
     """Probabilities of the test digits; both models start from zero margins."""
-    parameters = {"objective": "multi:softprob", "num_class": 10, "base_score": 0.0, "max_depth": 4}
+    parameters = {"objective": "multi:softprob", "num_class": 10, "base_score": 0.0, "max_depth": 4, "nthread": 1}
     objective = xgboost_objective(10, curvature=curvature) if own else None
-    model = xgboost.train(parameters, xgboost.DMatrix(x, y), ROUNDS, obj=objective)
-    return model.predict(xgboost.DMatrix(test_x))
+    model = xgboost.train(parameters, xgboost.DMatrix(x, y, nthread=1), ROUNDS, obj=objective)
+    return model.predict(xgboost.DMatrix(test_x, nthread=1))
 
 
 def by_lightgbm(own: bool) -> Array:
     """Probabilities of the test digits; with an objective of one's own LightGBM predicts the scores before softmax."""
-    parameters = {"num_class": 10, "boost_from_average": False, "num_leaves": 15, "verbosity": -1}
+    parameters = {"num_class": 10, "boost_from_average": False, "num_leaves": 15, "verbosity": -1, "num_threads": 1}
     parameters["objective"] = lightgbm_objective(10) if own else "multiclass"
     predicted = lightgbm.train(parameters, lightgbm.Dataset(x, y), ROUNDS).predict(test_x)
     return sg.softmax(predicted) if own else predicted
@@ -54,7 +54,7 @@ def by_lightgbm(own: bool) -> Array:
 
 def by_catboost(own: bool) -> Array:
     """Probabilities of the test digits; the two parameters named have other defaults for objectives of one's own."""
-    parameters = {"learning_rate": 0.3, "bootstrap_type": "Bayesian", "depth": 4}
+    parameters = {"learning_rate": 0.3, "bootstrap_type": "Bayesian", "depth": 4, "thread_count": 1}
     objective = catboost_objective() if own else "MultiClass"
     model = catboost.CatBoostClassifier(
         iterations=ROUNDS, loss_function=objective, eval_metric="MultiClass", allow_writing_files=False, **parameters

@@ -1,6 +1,9 @@
 """The objectives train real XGBoost, LightGBM and CatBoost models: those of the built-in objectives."""
 
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import catboost
 import lightgbm
@@ -17,8 +20,10 @@ from softgrad.losses import CURVATURES
 
 K = 10
 WEIGHTED = pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
-XGBOOST = {"max_depth": 3, "base_score": 0.0}
+# One thread each: on a busy machine the threads would wait for each other longer than such small models take.
+XGBOOST = {"max_depth": 3, "base_score": 0.0, "n_jobs": 1}
 LIGHTGBM = {
+    "num_threads": 1,
     "num_leaves": 8,
     "boost_from_average": False,
     "verbosity": -1,
@@ -32,6 +37,7 @@ CATBOOST = {
     "bootstrap_type": "Bayesian",
     "leaf_estimation_iterations": 2,
     "leaf_estimation_backtracking": "No",
+    "thread_count": 1,
     "verbose": False,
     "allow_writing_files": False,
 }
@@ -58,10 +64,10 @@ def agree(own, built_in):
 def test_xgboost_train_equals_its_softprob(digits, weighted):
     train, test, y = digits
     parameters = XGBOOST | {"objective": "multi:softprob", "num_class": K}
-    data = xgboost.DMatrix(train, y, weight=weights_of(y, weighted))
+    data = xgboost.DMatrix(train, y, weight=weights_of(y, weighted), nthread=1)
     own = xgboost.train(parameters, data, 8, obj=xgboost_objective(K))
     built_in = xgboost.train(parameters, data, 8)
-    agree(own.predict(xgboost.DMatrix(test)), built_in.predict(xgboost.DMatrix(test)))
+    agree(own.predict(xgboost.DMatrix(test, nthread=1)), built_in.predict(xgboost.DMatrix(test, nthread=1)))
 
 
 @WEIGHTED
@@ -112,7 +118,7 @@ def test_catboost_equals_its_multiclass(digits, weighted, classes):
 def test_every_curvature_lowers_the_loss(digits, curvature):
     train, _, y = digits
     parameters = XGBOOST | {"objective": "multi:softprob", "num_class": K}
-    data = xgboost.DMatrix(train, y)
+    data = xgboost.DMatrix(train, y, nthread=1)
     own = xgboost.train(parameters, data, 5, obj=xgboost_objective(K, curvature=curvature))
     margins = own.predict(data, output_margin=True)
     assert sg.cross_entropy(margins, y).mean() < 0.8 * np.log(K)
@@ -184,3 +190,11 @@ def test_two_classes_in_a_classifier_are_a_clear_error(digits):
 def test_labels_that_are_no_classes(labels, error, message):
     with pytest.raises(error, match=message):
         xgboost_objective(3)(np.array(labels), np.zeros((2, 3)))
+
+
+def test_the_example_finds_the_same_models():
+    script = Path(__file__).parents[1] / "examples" / "boosting.py"
+    command = [sys.executable, "-W", "error", str(script)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "softgrad's objectives and the built-in ones agree: " in done.stdout

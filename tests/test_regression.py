@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,3 +162,12 @@ def test_without_the_extra_the_error_names_it(missing):
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: softgrad.regression needs ")
     assert last.endswith('pip install "softgrad[sklearn]"')
+
+
+def test_the_example_finds_the_same_coefficients_and_draws_them(tmp_path):
+    script = Path(__file__).parents[1] / "examples" / "regression.py"
+    command = [sys.executable, "-W", "error", str(script), "--output", str(tmp_path / "results")]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the coefficients agree: " in done.stdout
+    assert (tmp_path / "results" / "coefficients.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
