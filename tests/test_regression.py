@@ -154,6 +154,11 @@ def test_wrong_weights(weights):
         SoftmaxRegression().fit([[0.0], [1.0], [2.0]], [0, 1, 0], sample_weight=weights)
 
 
+def test_no_class_counts():
+    with pytest.raises(ValueError, match="sample_weight and class_weight leave no row with a positive weight"):
+        SoftmaxRegression(class_weight={0: 0.0, 1: 0.0}).fit([[0.0], [1.0]], [0, 1])
+
+
 @pytest.mark.parametrize("missing", ["sklearn", "scipy"])
 def test_without_the_extra_the_error_names_it(missing):
     code = f"import sys; sys.modules[{missing!r}] = None; import softgrad.regression"

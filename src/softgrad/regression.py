@@ -130,7 +130,9 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         if len(self.classes_) < 2:
             raise ValueError(f"y must hold at least 2 classes; got one class: {self.classes_[0]}")
         weight = self._weight(X, y, labels, sample_weight)
-        total = weight.sum()
+        total = float(weight.sum())
+        if not total > 0:
+            raise ValueError("sample_weight and class_weight leave no row with a positive weight")
         problem = _Problem.of(X, labels, weight / total, len(self.classes_), 1 / (self.C * total), self.fit_intercept)
         start = np.zeros(problem.design.shape[1] * problem.columns)
         found = newton.minimize(problem, start, self.tol, self.max_iter)
