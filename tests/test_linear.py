@@ -307,7 +307,8 @@ random = np.random.default_rng(0)
 m, d, n = 1500, 32, 50_000
 hidden, weight = (random.standard_normal(shape, dtype=np.float32) for shape in ((m, d), (n, d)))
 labels, bias = random.integers(0, n, m), np.zeros(n, np.float32)
-sg.linear_cross_entropy_grad(hidden[:20], weight, labels[:20], bias)  # threads and BLAS have their own memory now
+sg.linear_cross_entropy_grad(hidden, weight, labels, bias)  # BLAS keeps buffers of its own from the first call on
+open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew, man 5 proc
 before = peak()
 result = sg.linear_cross_entropy_grad(hidden, weight, labels, bias, grad_output=1 / m)
 print(peak() - before, sum(part.nbytes for part in result))
@@ -317,7 +318,7 @@ print(peak() - before, sum(part.nbytes for part in result))
 @with_kernels
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_process_grows_by_64_megabytes_beside_the_gradients():
-    """With the default of max_bytes, where the logits are 300 MB."""
+    """With the default of max_bytes, where the logits are 300 MB and BLAS has what it needs."""
     done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, timeout=120, check=True)
     grown, gradients = map(int, done.stdout.split())
-    assert grown <= 64_000_000 + gradients
+    assert 32_000_000 < grown <= 64_000_000 + gradients

@@ -24,10 +24,10 @@ from softgrad.losses import _label_target
 Array = np.ndarray[Any, Any]
 
 BLOCK_BYTES = 56 * 2**20
-"""The default of `max_bytes`: fewer and larger blocks would gain less than 2 % (benchmarks/linear.py --sweep)."""
+"""The default of `max_bytes`. Every block passes over the whole weight: with 4 times as much it is 10 % faster."""
 
-STEP_ENTRIES = 2**19
-"""Entries that turn from logits into their gradient at a time: they fit in the cache, and are worth two threads."""
+STEP_ENTRIES = 2**20
+"""Entries that turn from logits into their gradient at a time: worth two threads, and as room for a product to BLAS."""
 
 
 class LinearLossGrad(NamedTuple):
@@ -180,10 +180,12 @@ def linear_cross_entropy_grad(
     (arXiv:2411.09009). Here no small gradient is left out and nothing is computed twice: with the logits of a block at
     hand, its losses and gradient come from the one pass of `cross_entropy_grad`, which writes the gradient over them.
 
-    Beside arguments and results there are never more than `max_bytes`, but for half-precision arguments, which are
-    copied to float32, `weight` as a whole, and for the formulas that serve longdouble, or every dtype where the native
-    kernels are absent: these hold some 100 MB more. Gradients differ from those with all logits in memory by the
-    rounding of sums over rows, which depends on `max_bytes` as it does on the BLAS library.
+    Beside arguments and results there are never more than `max_bytes`, and a few numbers per row. Not counted are what
+    the BLAS library keeps for itself, some 20 MB per thread; float32 copies of half-precision arguments; and what the
+    formulas hold that serve longdouble, or every dtype where the native kernels are absent.
+
+    Gradients differ from those with all logits in memory by the rounding of sums over rows, which depends on
+    `max_bytes` as it does on the BLAS library.
 
     Examples
     --------
