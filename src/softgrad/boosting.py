@@ -47,11 +47,11 @@ def xgboost_objective(n_classes: int, *, curvature: str = "upper") -> Objective:
     Notes
     -----
     ``xgboost.train`` needs ``"objective": "multi:softprob"`` and ``"num_class": K`` beside it: they shape the margins
-    and turn them into probabilities. XGBoost starts from zero margins with an objective of one's own and from the
-    logarithms of the class frequencies with the built-in one; ``base_score=0.0`` gives both the same start. Then their
-    probabilities agree to a few units of float32 (tested with 2.1 and 3.2) until rows saturate: the built-in's gradient p − 1
-    is 0 in float32 from p > 1 − 2⁻²⁵ on. With ``XGBClassifier`` K must be at least 3: for two classes it gives one
-    margin per row, not two.
+    and turn them into probabilities. XGBoost starts from equal margins with an objective of one's own, and in 3.2
+    from an estimate by the class frequencies with the built-in one; ``base_score=0.0`` gives both the same start. Then
+    their probabilities agree to a few units of float32 (tested with 2.1 and 3.2) until rows saturate: the built-in's
+    gradient p − 1 is 0 in float32 from p > 1 − 2⁻²⁵ on. With ``XGBClassifier`` K must be at least 3: for two classes it
+    gives one margin per row, not two.
 
     Examples
     --------
@@ -96,8 +96,8 @@ def lightgbm_objective(n_classes: int, *, curvature: str = "friedman") -> Object
     ``lightgbm.train`` needs ``"num_class": K`` beside it. Models of an objective of one's own predict raw scores in
     LightGBM, ``LGBMClassifier.predict_proba`` included: `softgrad.softmax` makes probabilities of them. The built-in
     objective starts from the class frequencies; ``boost_from_average=False`` makes it start from zero scores too, and
-    then the probabilities agree to 1e−12 (tested with 4.5 and 4.7). With ``LGBMClassifier`` K must be at least 3: for two
-    classes it gives one score per row, not two.
+    then the probabilities agree to 1e−12 (tested with 4.5 and 4.7). With ``LGBMClassifier`` K must be at least 3: for
+    two classes it gives one score per row, not two.
 
     Examples
     --------
