@@ -1,9 +1,12 @@
 """The fused linear layer beside the same formula with all logits in memory: values, gradients, edges, memory."""
 
+import os
+import re
 import subprocess
 import sys
 import tracemalloc
 from math import inf, nan
+from pathlib import Path
 
 import array_api_strict as strict
 import numpy as np
@@ -322,3 +325,17 @@ def test_the_process_grows_by_64_megabytes_beside_the_gradients():
     done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, timeout=120, check=True)
     grown, gradients = map(int, done.stdout.split())
     assert 32_000_000 < grown <= 64_000_000 + gradients
+
+
+def test_the_language_model_learns(tmp_path):
+    """The example as a newcomer runs it, but on one thread: its products are small."""
+    example = Path(__file__).parents[1] / "examples" / "language_model.py"
+    command = [sys.executable, "-W", "error", str(example), "--output", str(tmp_path)]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("gradients of E, W, b, V, c: agree with finite differences\n")
+    found = re.search(r"^test loss: (\d\.\d{3}) bits per byte", done.stdout, re.MULTILINE)
+    assert found, done.stdout
+    assert float(found[1]) < 2.8
+    assert (tmp_path / "language-model.png").stat().st_size > 10_000  # an empty figure is smaller
