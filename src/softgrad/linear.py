@@ -181,8 +181,8 @@ def linear_cross_entropy_grad(
     hand, its losses and gradient come from the one pass of `cross_entropy_grad`, which writes the gradient over them.
 
     Beside arguments and results there are never more than `max_bytes`, and a few numbers per row. Not counted are what
-    the BLAS library keeps for itself, some 20 MB per thread; float32 copies of half-precision arguments; and what the
-    formulas hold that serve longdouble, or every dtype where the native kernels are absent.
+    the BLAS library keeps for itself, some 20 MB per thread; copies of arguments that are not contiguous or of half
+    precision; and what the formulas hold that serve longdouble, or every dtype where the native kernels are absent.
 
     Gradients differ from those with all logits in memory by the rounding of sums over rows, which depends on
     `max_bytes` as it does on the BLAS library.
@@ -322,7 +322,7 @@ class _Layer:
         if with_gradient:
             wanted = min(STEP_ENTRIES, len(self.read) * self.n, allowed // size // 8)
             spare = max(spare, wanted)
-        most = (allowed // size - spare) // max(1, self.n + beside)
+        most = max(1, (allowed // size - spare) // max(1, self.n + beside))
         rows = -(-len(self.read) // max(1, -(-len(self.read) // most)))  # blocks of equal size: a rest would be slow
         return _Workspace(np.empty(rows * self.n + spare, self.compute), spare, rows)
 
@@ -413,5 +413,5 @@ def _as_bytes(max_bytes: Any, needed: int, n: int) -> int:
 
 
 def _for_blas(matrix: Array) -> Array:
-    """The matrix, copied if neither its rows nor its columns are contiguous: NumPy would copy it in every product."""
-    return matrix if matrix.itemsize in matrix.strides else np.ascontiguousarray(matrix)
+    """The matrix, copied unless it is contiguous by rows or by columns: NumPy might copy it for every product."""
+    return matrix if matrix.flags.forc else np.ascontiguousarray(matrix)
