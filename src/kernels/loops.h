@@ -114,11 +114,38 @@ inline void store_panel(const T* panel, const Operand<T>& y, ptrdiff_t i, int la
     }
 }
 
+// to = x where the mask is set, −inf elsewhere. A choice and no branch: a random mask would mispredict every other one.
 template <class T>
-inline void hide_masked(T* panel, const Operand<Mask>& mask, ptrdiff_t i, int lanes, ptrdiff_t n) {
-    for (int lane = 0; lane < lanes; ++lane)
-        for (ptrdiff_t j = 0; j < n; ++j)
-            if (!mask.at(i + lane, j)) panel[j * WIDTH<T> + lane] = -INF<T>;
+inline void read_masked(T* to, const T* x, Mask* mask, ptrdiff_t n) {
+    for (ptrdiff_t j = 0; j < n; ++j) to[j] = mask[j] ? x[j] : -INF<T>;
+}
+
+// Row i to contiguous memory, −inf where a mask leaves entries out.
+template <class T>
+inline void copy_row(T* to, const Operand<const T>& x, const Operand<Mask>& mask, ptrdiff_t i, ptrdiff_t n) {
+    if (!mask.data)
+        for (ptrdiff_t j = 0; j < n; ++j) to[j] = x.at(i, j);
+    else if (x.contiguous() && mask.contiguous())
+        read_masked(to, &x.at(i, 0), &mask.at(i, 0), n);
+    else
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            const T value = x.at(i, j);
+            to[j] = mask.at(i, j) ? value : -INF<T>;
+        }
+}
+
+// As load_panel, with a mask.
+template <class T>
+inline void load_masked_panel(T* panel, const Operand<const T>& x, const Operand<Mask>& mask, ptrdiff_t i, int lanes,
+                              ptrdiff_t rows, ptrdiff_t n) {
+    if (!mask.data) return load_panel(panel, x, i, lanes, rows, n);
+    const ptrdiff_t row = n * (ptrdiff_t)sizeof(T);
+    T copy[PANEL * WIDTH<T>];
+    if (x.contiguous() && mask.contiguous() && x.row == row && mask.row == n)
+        read_masked(copy, &x.at(i, 0), &mask.at(i, 0), lanes * n);
+    else
+        for (int lane = 0; lane < lanes; ++lane) copy_row(copy + lane * n, x, mask, i + lane, n);
+    load_panel(panel, Operand<const T>{(char*)copy, row, sizeof(T)}, 0, lanes, lanes, n);
 }
 
 // Temperatures that the vector kernels take: outside, 1/T or T ln 2 would leave the range of T.
@@ -158,8 +185,7 @@ struct Forward {
         alignas(BYTES) T in[PANEL * W], out[PANEL * W];
         for (ptrdiff_t i = 0; i < rows; i += W) {
             const int lanes = rows - i < W ? (int)(rows - i) : W;
-            load_panel(in, x, i, lanes, rows, n);
-            if (mask.data) hide_masked(in, mask, i, lanes, n);
+            load_masked_panel(in, x, mask, i, lanes, rows, n);
             compute_panel(in, out, i, lanes);
             store_panel(out, y, i, lanes, n);
             for (int lane = 0; lane < lanes; ++lane) mend(i + lane);
@@ -207,7 +233,7 @@ struct Forward {
             }
             for (int lane = 0; lane < lanes; ++lane) {
                 T* const source = in + lane * pitch;
-                for (ptrdiff_t j = 0; mask.data && j < n; ++j) source[j] = read(i + lane, j) ? source[j] : -INF<T>;
+                if (mask.data) copy_row<T>(source, {(char*)source, 0, sizeof(T)}, row_of_mask(i + lane), 0, n);
                 run_row(source, out + lane * pitch, temperature(i + lane), {});
             }
             for (ptrdiff_t j = 0; j < n; j += W) {
@@ -230,6 +256,8 @@ struct Forward {
         return true;
     }
 
+    Operand<Mask> row_of_mask(ptrdiff_t i) const { return {mask.data + i * mask.row, 0, mask.step}; }
+
     void run_row(const T* source, T* target, double temperature, const Route<T>& route) const {
         if (temperature == 1 || !ordinary<T>(temperature))
             Map::template run<false>(Row<T>(n, route), source, target, Temperature<T>());
@@ -249,7 +277,7 @@ struct Forward {
             const T* source = &x.at(i, 0);
             T* target = copy_out ? (T*)out : &y.at(i, 0);
             if (copy_in) {
-                for (ptrdiff_t j = 0; j < n; ++j) in[j] = entry(i, j);
+                copy_row<T>(in, x, mask, i, n);
                 source = in;
             }
             Route<T> route;
@@ -310,10 +338,16 @@ void forward(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) 
     softgrad_clear_flags();
 }
 
+// A mask operand; none if one entry that is set stands for all.
+inline Operand<Mask> mask_of(char* data, ptrdiff_t row, ptrdiff_t step, ptrdiff_t entries) {
+    const bool leaves_nothing_out = entries && row == 0 && step == 0 && *data;
+    return {leaves_nothing_out ? nullptr : data, row, step};
+}
+
 template <class Map, class T>
 void forward_where(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     Forward<Map, T>{{args[0], steps[0], steps[4]},
-                    {args[1], steps[1], steps[5]},
+                    mask_of(args[1], steps[1], steps[5], dims[0] * dims[1]),
                     {args[2], steps[2], 0},
                     {args[3], steps[3], steps[6]},
                     dims[0],
@@ -348,8 +382,7 @@ struct Reduce {
         alignas(BYTES) T panel[PANEL * W];
         for (ptrdiff_t i = 0; i < rows; i += W) {
             const int lanes = rows - i < W ? (int)(rows - i) : W;
-            load_panel(panel, x, i, lanes, rows, n);
-            if (mask.data) hide_masked(panel, mask, i, lanes, n);
+            load_masked_panel(panel, x, mask, i, lanes, rows, n);
             const Vec<T> result = LogSumExp<T>::run(Panel<T>(n, lanes), panel);
             for (int lane = 0; lane < lanes; ++lane) y.at(i + lane, 0) = result[lane];
         }
@@ -361,7 +394,7 @@ struct Reduce {
         if (copy && !scratch) return;
         for (ptrdiff_t i = 0; i < rows; ++i) {
             if (copy)
-                for (ptrdiff_t j = 0; j < n; ++j) scratch[j] = entry(i, j);
+                copy_row<T>(scratch, x, mask, i, n);
             y.at(i, 0) = LogSumExp<T>::run(Row<T>(n), copy ? (const T*)scratch : &x.at(i, 0))[0];
         }
     }

@@ -40,11 +40,15 @@ struct Softmax {
     [[gnu::flatten]] static bool unshifted(const Shape shape, const T* x, T* y) {
         const Exp<T, UNSHIFTED> exp;
         Vec<T> size = splat<T>(0);
-        const auto total = exponentials(shape, x, y, [&](Vec<T> v) {
+        bool small = true;
+        const auto measured = [&](Vec<T> v) {
             size = max_absolute<T>(v, size);
             return exp(v);
+        };
+        const auto total = exponentials(shape, x, y, measured, [&] {
+            return small = small && !any<T>(size > Constants<T>::SMALL);
         });
-        if (any<T>(size > Constants<T>::SMALL)) return false;
+        if (!small) return false;
         divide(shape, x, y, exp, total.reciprocal());
         return true;
     }
@@ -53,7 +57,7 @@ struct Softmax {
     [[gnu::flatten]] static void shifted(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
         const Range<T> range = shape.range(x);
         const Exp<T, MODE> exp(range.max, t);
-        const auto total = exponentials(shape, x, y, exp);
+        const auto total = exponentials(shape, x, y, exp, [] { return true; });
         const Split<T> inverse = total.reciprocal();
         if (any<T>(exp(range.min) * inverse.high < Constants<T>::SMALLEST) && has_subnormal(shape, x, exp, inverse)) {
             const SubnormalQuotient<T, MODE> quotient{exp, total.reciprocal(quotient.LIFT)};
@@ -73,14 +77,15 @@ struct Softmax {
             shape.finish(y, [&](auto place) { return times(exp(place(x, x[0])), inverse); });
     }
 
-    // e = exp(x) into the workspace, and the sum.
-    template <class Shape, class F>
-    [[gnu::always_inline]] static typename Shape::Total exponentials(const Shape shape, const T* x, T* y, F exp) {
+    // e = exp(x) into the workspace, and the sum of the blocks that are worth adding: on NaN, long double is slow.
+    template <class Shape, class F, class Worth>
+    [[gnu::always_inline]] static typename Shape::Total exponentials(const Shape shape, const T* x, T* y, F exp,
+                                                                     Worth worth_adding) {
         typename Shape::Total total;
         shape.blocks([&](const Shape block) {
             T* const e = block.workspace(y);
             block.at_each_fetching([&](auto place) { place.store(e, exp(place(x, x[0]))); });
-            block.add(total, e);
+            if (worth_adding()) block.add(total, e);
         });
         return total;
     }
