@@ -12,7 +12,7 @@ namespace {
 template <class T, bool IS_TEMPERED>
 struct LogSum {
     Vec<T> max;
-    Split<T> log{max, max};
+    Split<T> log;
 
     template <class Shape>
     LogSum(const Shape shape, const T* x, const Temperature<T>& t) {

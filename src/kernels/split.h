@@ -10,6 +10,7 @@ template <class T>
 struct Split {
     Vec<T> high, low;
 
+    Split() = default;
     Split(Vec<T> high, Vec<T> low) : high(high), low(low) {}
     explicit Split(Wide<T> a) : high(splat((T)a)), low(splat((T)(a - (Wide<T>)(T)a))) {}
 };
