@@ -114,12 +114,17 @@ struct Temperature {
     Vec<T> value, inverse, inverse_low;          // T, 1/T
     Vec<T> rate, minus_unit, minus_unit_low;     // N/(T ln 2), −(T ln 2)/N
 
-    Temperature() : Temperature(splat<T>(1), splat<T>(0)) {}
+    Temperature()
+        : value(splat<T>(1)),
+          inverse(splat<T>(1)),
+          inverse_low(splat<T>(0)),
+          rate(splat(Constants<T>::LOG2E * N)),
+          minus_unit(splat(-Constants<T>::LN2_HIGH / N)),
+          minus_unit_low(splat(-Constants<T>::LN2_LOW / N)) {}
 
     // Each lane's temperature in two parts: a float32 row may well have a temperature that only float64 holds.
     Temperature(Vec<T> high, Vec<T> low) : value(high) {
         typedef Constants<T> C;
-        constexpr T N = 1 << Table<T>::BITS;
         const Vec<T> one = splat<T>(1), minus_ln2 = splat(-C::LN2_HIGH / N);
         inverse = one / high;
         inverse_low = (fma(-inverse, high, one) - inverse * low) * inverse;
@@ -132,6 +137,9 @@ struct Temperature {
         T high = (T)temperature;
         return Temperature(splat(high), splat((T)(temperature - (double)high)));
     }
+
+   private:
+    static constexpr T N = 1 << Table<T>::BITS;
 };
 
 // How much of the general formula a row needs. Powers of two aside, the results have the same bits in every mode that

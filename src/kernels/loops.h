@@ -188,7 +188,7 @@ struct Forward {
             load_masked_panel(in, x, mask, i, lanes, rows, n);
             compute_panel(in, out, i, lanes);
             store_panel(out, y, i, lanes, n);
-            for (int lane = 0; lane < lanes; ++lane) mend(i + lane);
+            for (int lane = 0; lane < lanes && (t.data || mask.data); ++lane) mend(i + lane);
         }
     }
 

@@ -6,7 +6,7 @@ Throughout, p = softmax(x) and Σ runs over one slice: the entries along `axis`.
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from softgrad.arrays import generic, threads
 from softgrad.arrays import numpy as native
 from softgrad.arrays.layout import Axis, Rows
 from softgrad.arrays.namespace import namespace
-from softgrad.jacobian import SimplexJacobian
+
+if TYPE_CHECKING:
+    from softgrad.jacobian import SimplexJacobian
 
 Array = Any
 
@@ -104,7 +106,7 @@ def softmax(
         and temperature == 1.0
         and (kernel := native.direct("softmax", x)) is not None
     ):
-        return _direct(kernel, out, x)
+        return kernel(x) if out is None else _direct(kernel, out, x)
     return _forward("softmax", x, axis, temperature, where, normalization, dtype, out, workers)
 
 
@@ -161,7 +163,7 @@ def log_softmax(
         and temperature == 1.0
         and (kernel := native.direct("log_softmax", x)) is not None
     ):
-        return _direct(kernel, out, x)
+        return kernel(x) if out is None else _direct(kernel, out, x)
     return _forward("log_softmax", x, axis, temperature, where, normalization, dtype, out, workers)
 
 
@@ -444,7 +446,7 @@ def softmax_jacobian(x: Any, /, *, axis: Axis = -1, temperature: Any = 1.0, wher
         raise ValueError("temperature must be positive: at 0 softmax is a step, which has no derivative")
     per_slice = temperature if isinstance(temperature, float) else xp.reshape(temperature, rows.kept_shape)
     p = softmax(x, axis=rows.axes, temperature=per_slice, where=where)
-    return SimplexJacobian(rows.gather(p, xp), temperature)
+    return _operator(rows.gather(p, xp), temperature)
 
 
 def calculate_gradient(x: Any, normalization: bool = True) -> Array:
@@ -477,7 +479,13 @@ def calculate_gradient(x: Any, normalization: bool = True) -> Array:
            [-0.02203304,  0.18483645, -0.1628034 ],
            [-0.05989202, -0.1628034 ,  0.22269543]])
     """
-    return SimplexJacobian(softmax(x, normalization=normalization)).toarray()
+    return _operator(softmax(x, normalization=normalization)).toarray()
+
+
+def _operator(p: Array, temperature: Array | float = 1.0) -> SimplexJacobian:
+    from softgrad.jacobian import SimplexJacobian  # noqa: PLC0415  importing softgrad does not need it
+
+    return SimplexJacobian(p, temperature)
 
 
 def _forward(

@@ -6,8 +6,7 @@ Everything below the public functions works on the last axis only; this file is 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,8 +35,7 @@ def _index(axis: Any) -> int:
         raise TypeError(f"axis must be an integer, a tuple of integers or None; got {axis!r}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(NamedTuple):
     """How the slices of an array of `shape` along `axes` lie as rows along one last axis."""
 
     shape: tuple[int, ...]

@@ -36,18 +36,20 @@ level: str = os.environ.get("SOFTGRAD_ISA") or LEVELS[0]
 kernels: SimpleNamespace | None = _load(level)
 
 
-_DIRECT = {np.dtype(np.float32), np.dtype(np.float64)}
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
-def direct(name: str, x: Any, *others: Any) -> np.ufunc | None:
+def direct(name: str, x: Any, other: Any = None) -> np.ufunc | None:
     """The kernel itself, if nothing else is to do: plain arrays of one dtype, small enough for one thread."""
-    if kernels is not None and type(x) is np.ndarray and x.dtype in _DIRECT and x.ndim and x.size < AUTOMATIC_FROM:
-        for other in others:
-            if type(other) is not np.ndarray or other.dtype != x.dtype or other.shape != x.shape:
-                return None
-        kernel: np.ufunc = getattr(kernels, name)
-        return kernel
-    return None
+    if type(x) is not np.ndarray or kernels is None:
+        return None
+    dtype = x.dtype  # compared by identity, which is quick; what it misses takes the general path
+    if (dtype is not _FLOAT64 and dtype is not _FLOAT32) or not x.ndim or x.size >= AUTOMATIC_FROM:
+        return None
+    if other is not None and (type(other) is not np.ndarray or other.dtype is not dtype or other.shape != x.shape):
+        return None
+    kernel: np.ufunc = getattr(kernels, name)
+    return kernel
 
 
 def softmax(
