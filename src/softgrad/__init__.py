@@ -1,9 +1,7 @@
 """softgrad: softmax and everything that is differentiated through it, exact, at memory speed."""
 
-from __future__ import annotations
-
 import importlib
-from typing import TYPE_CHECKING, Any
+import typing
 
 from softgrad.arrays.numpy import backend
 from softgrad.functions import (
@@ -18,7 +16,7 @@ from softgrad.functions import (
     softmax_vjp,
 )
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from softgrad.curvature import cross_entropy_hessian, softmax_regression_hessian, softmax_regression_hvp
     from softgrad.information import (
         DivergenceGrad,
@@ -114,7 +112,7 @@ _LATER = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     if name not in _LATER:
         raise AttributeError(f"module 'softgrad' has no attribute {name!r}")
     value = globals()[name] = getattr(importlib.import_module(f"softgrad.{_LATER[name]}"), name)
