@@ -503,6 +503,21 @@ def test_no_floating_point_error_reaches_the_caller(f, dtype):
 
 # out
 
+
+@pytest.mark.parametrize("function", [sg.softmax, sg.log_softmax], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.usefixtures("level")
+def test_out_may_be_x_at_any_temperature(function, dtype):
+    """Temperatures beyond the vectors' range are computed after the others: from x as it was."""
+    for n in (3, 40):
+        for axis in (-1, 0):
+            for T in (0.0, 1e-300, 1e300, inf, 0.7):
+                x = logits((n, n), np.dtype(dtype))
+                expected = function(x.copy(), axis=axis, temperature=T)
+                function(x, axis=axis, temperature=T, out=x)
+                assert_same(x, expected)
+
+
 FORWARD = MAPS[:7]
 every_forward = pytest.mark.parametrize("f", FORWARD, ids=lambda f: f.name)
 

@@ -178,7 +178,6 @@ struct Forward {
     static constexpr int W = WIDTH<T>;
 
     bool read(ptrdiff_t i, ptrdiff_t j) const { return !mask.data || mask.at(i, j); }
-    T entry(ptrdiff_t i, ptrdiff_t j) const { return read(i, j) ? x.at(i, j) : -INF<T>; }
     double temperature(ptrdiff_t i) const { return t.data ? t.at(i, 0) : 1; }
 
     void panels() const {
@@ -188,7 +187,8 @@ struct Forward {
             load_masked_panel(in, x, mask, i, lanes, rows, n);
             compute_panel(in, out, i, lanes);
             store_panel(out, y, i, lanes, n);
-            for (int lane = 0; lane < lanes && (t.data || mask.data); ++lane) mend(i + lane);
+            for (int lane = 0; lane < lanes && (t.data || mask.data); ++lane)
+                mend(i + lane, {(char*)(in + lane), 0, W * sizeof(T)});
         }
     }
 
@@ -251,7 +251,7 @@ struct Forward {
                 }
             }
             if (stream) end_streams();
-            for (int lane = 0; lane < lanes; ++lane) mend(i + lane);
+            for (int lane = 0; lane < lanes; ++lane) mend(i + lane, {(char*)(in + lane * pitch), 0, sizeof(T)});
         }
         return true;
     }
@@ -285,11 +285,12 @@ struct Forward {
             route.holds_row = holds_row || !scratch;
             route.streams = stream;
             if (stream) route.fetch(holds_row ? following(x, i) : source + FETCH_AHEAD, nullptr);
-            run_row(source, target, temperature(i), route);
-            if (copy_out)
-                for (ptrdiff_t j = 0; j < n; ++j) y.at(i, j) = out[j];
+            if (ordinary<T>(temperature(i))) {  // others are left to mend, which needs the row as it was
+                run_row(source, target, temperature(i), route);
+                for (ptrdiff_t j = 0; copy_out && j < n; ++j) y.at(i, j) = out[j];
+            }
             if (stream && (mask.data || t.data)) end_streams();
-            mend(i);
+            mend(i, {(char*)source, 0, sizeof(T)});
         }
         if (stream) end_streams();
     }
@@ -299,29 +300,29 @@ struct Forward {
     }
 
     // The rows that vectors do not get right: masks in rows that became NaN, and temperatures beyond their range.
-    void mend(ptrdiff_t i) const {
+    // `row` is what was read, −inf where masked: x itself may have been overwritten by y.
+    void mend(ptrdiff_t i, const Operand<const T>& row) const {
         if (!t.data && !mask.data) return;
         if (!ordinary<T>(temperature(i)))
-            extreme(i);
+            extreme(i, row);
         else if (mask.data && y.at(i, 0) != y.at(i, 0))
             for (ptrdiff_t j = 0; j < n; ++j)
                 if (!read(i, j)) y.at(i, j) = Map::MASKED;
     }
 
     // T at or near 0 or inf: entry by entry, in a wider type.
-    void extreme(ptrdiff_t i) const {
+    void extreme(ptrdiff_t i, const Operand<const T>& row) const {
         const double T_ = temperature(i);
         Wide<T> m = -INFINITY, rest = 0, ties = 0;
-        for (ptrdiff_t j = 0; j < n; ++j) m = (Wide<T>)entry(i, j) > m ? (Wide<T>)entry(i, j) : m;
+        for (ptrdiff_t j = 0; j < n; ++j) m = (Wide<T>)row.at(0, j) > m ? (Wide<T>)row.at(0, j) : m;
         for (ptrdiff_t j = 0; j < n; ++j) {
-            const Wide<T> a = entry(i, j);
+            const Wide<T> a = row.at(0, j);
             ties += a == m;
             if (a != m) rest += wide_exp(shifted(a, m, T_));
         }
         rest += ties - 1;
-        for (ptrdiff_t j = 0; j < n; ++j) {
-            y.at(i, j) = read(i, j) ? (T)Map::value(shifted(entry(i, j), m, T_), rest) : Map::MASKED;
-        }
+        for (ptrdiff_t j = 0; j < n; ++j)
+            y.at(i, j) = read(i, j) ? (T)Map::value(shifted(row.at(0, j), m, T_), rest) : Map::MASKED;
     }
 
     // (a − m)/T with the limits at T = 0 and T = inf; NaN where a or the whole row is.

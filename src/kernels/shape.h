@@ -137,7 +137,6 @@ struct Row {
         return chains[0];
     }
 
-
     // How many rows this is, and one number of each, where it belongs in a vector.
     static constexpr int lanes = 1;
     Vec<T> spread(const T* values) const { return splat(values[0]); }
