@@ -70,7 +70,7 @@ def logsumexp(
     x: Array, where: Array | None = None, b: Array | None = None, out: Array | None = None, workers: int = 1
 ) -> Array:
     """Log Σ b e^x, one value per row."""
-    if b is not None or not _native(x):
+    if b is not None or not has_kernel(x):
         return _formula("logsumexp", (x, where, b), x.dtype, out)
     if where is None:
         return _native_call("logsumexp", (x,), out, workers)
@@ -99,7 +99,7 @@ def softmax_second(p: Array, u: Array, v: Array, out: Array | None = None, worke
 
 def jacobian(p: Array, temperature: Array | float = 1.0, out: Array | None = None, workers: int = 1) -> Array:
     """(diag(p) − p pᵀ)/T, shape (..., n, n)."""
-    if not _native(p):
+    if not has_kernel(p):
         return _formula("jacobian", (p, _per_row(temperature)), p.dtype, out)
     return _native_call("jacobian", (p, temperature), out, workers)
 
@@ -115,7 +115,7 @@ def _forward(
     name: str, x: Array, where: Array | None, temperature: Array | float, out: Array | None, workers: int
 ) -> Array:
     plain = where is None and isinstance(temperature, float) and temperature == 1.0
-    if not _native(x):
+    if not has_kernel(x):
         return _formula(name, (x, where, _per_row(temperature)), x.dtype, out)
     if plain:
         return _native_call(name, (x,), out, workers)
@@ -124,12 +124,13 @@ def _forward(
 
 
 def _backward(name: str, y: Array, g: Array, out: Array | None, workers: int) -> Array:
-    if not _native(y):
+    if not has_kernel(y):
         return _formula(name, (y, g), y.dtype, out)
     return _native_call(name, (y, g), out, workers)
 
 
-def _native(x: Array) -> bool:
+def has_kernel(x: Array) -> bool:
+    """Whether the kernels compute the dtype of `x`, half precision by way of float32."""
     return kernels is not None and (x.dtype.itemsize <= 4 or x.dtype == np.float64)
 
 
