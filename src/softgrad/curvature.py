@@ -12,6 +12,7 @@ import numpy as np
 from softgrad import arguments
 from softgrad.arrays.generic import complement
 from softgrad.arrays.layout import Axis
+from softgrad.dispatch import dispatched
 from softgrad.functions import softmax, softmax_jacobian
 from softgrad.jacobian import SimplexJacobian
 from softgrad.labels import as_weight
@@ -22,6 +23,7 @@ BLOCK_BYTES = 2**23
 """What one block of rows may take: small enough for the cache, large enough for BLAS."""
 
 
+@dispatched("(n)->(n,n)")
 def cross_entropy_hessian(
     logits: Any, /, *, axis: Axis = -1, where: Any = None, sample_weight: Any = None
 ) -> SimplexJacobian:

@@ -15,6 +15,7 @@ from softgrad.arrays import generic, threads
 from softgrad.arrays import numpy as native
 from softgrad.arrays.layout import Axis, Rows
 from softgrad.arrays.namespace import namespace
+from softgrad.dispatch import dispatched
 
 if TYPE_CHECKING:
     from softgrad.jacobian import SimplexJacobian
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Array = Any
 
 
+@dispatched("(n)->(n)", kernel=True)
 def softmax(
     x: Any,
     /,
@@ -98,18 +100,10 @@ def softmax(
     >>> sg.softmax([1.0, 2.0, 3.0], temperature=0.0)
     array([0., 0., 1.])
     """
-    if (
-        where is dtype is workers is None
-        and axis == -1
-        and normalization
-        and type(temperature) is float
-        and temperature == 1.0
-        and (kernel := native.direct("softmax", x)) is not None
-    ):
-        return kernel(x) if out is None else _direct(kernel, out, x)
     return _forward("softmax", x, axis, temperature, where, normalization, dtype, out, workers)
 
 
+@dispatched("(n)->(n)", kernel=True)
 def log_softmax(
     x: Any,
     /,
@@ -155,18 +149,10 @@ def log_softmax(
     >>> sg.log_softmax([0.0, -40.0])
     array([-4.24835426e-18, -4.00000000e+01])
     """
-    if (
-        where is dtype is workers is None
-        and axis == -1
-        and normalization
-        and type(temperature) is float
-        and temperature == 1.0
-        and (kernel := native.direct("log_softmax", x)) is not None
-    ):
-        return kernel(x) if out is None else _direct(kernel, out, x)
     return _forward("log_softmax", x, axis, temperature, where, normalization, dtype, out, workers)
 
 
+@dispatched("(n)->()", kernel=True)
 def logsumexp(
     x: Any,
     /,
@@ -217,13 +203,6 @@ def logsumexp(
     >>> float(sg.logsumexp([0.0, 1.0], b=[1.0, 0.0]))
     0.0
     """
-    if (
-        b is where is dtype is out is workers is None
-        and axis == -1
-        and not keepdims
-        and (kernel := native.direct("logsumexp", x)) is not None
-    ):
-        return kernel(x)
     x, where, masked = _unmasked(arguments.as_real(x), where)
     rows = Rows.of(tuple(x.shape), axis)
     x, result_dtype = _typed(x, dtype)
@@ -244,6 +223,7 @@ def logsumexp(
     return result if masked is None else np.ma.MaskedArray(result, masked.all(axis=rows.axes, keepdims=keepdims))
 
 
+@dispatched("(n),(n)->(n)", kernel=True)
 def softmax_vjp(p: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = None) -> Array:
     """Backward pass of softmax, from its output: the product of the Jacobian with `g`.
 
@@ -286,11 +266,10 @@ def softmax_vjp(p: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = None)
     >>> sg.softmax_vjp(p, [1.0, 0.0, 0.0])
     array([ 0.08192507, -0.02203304, -0.05989202])
     """
-    if axis == -1 and (kernel := native.direct("softmax_vjp", p, g)) is not None:
-        return _direct(kernel, out, p, g)
     return _backward("softmax_vjp", {"p": p, "g": g}, axis, out)
 
 
+@dispatched("(n),(n)->(n)", kernel=True)
 def log_softmax_vjp(y: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = None) -> Array:
     """Backward pass of log_softmax, from its output: the product of the transposed Jacobian with `g`.
 
@@ -324,11 +303,10 @@ def log_softmax_vjp(y: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = N
     >>> sg.log_softmax_vjp(y, [-1.0, 0.0])  # cross-entropy with label 0
     array([-4.24835426e-18,  4.24835426e-18])
     """
-    if axis == -1 and (kernel := native.direct("log_softmax_vjp", y, g)) is not None:
-        return _direct(kernel, out, y, g)
     return _backward("log_softmax_vjp", {"y": y, "g": g}, axis, out)
 
 
+@dispatched("(n),(n)->(n)", kernel=True)
 def log_softmax_jvp(y: Any, v: Any, /, *, axis: Axis = -1, out: Array | None = None) -> Array:
     """Forward-mode derivative of log_softmax, from its output: the product of the Jacobian with `v`.
 
@@ -361,11 +339,10 @@ def log_softmax_jvp(y: Any, v: Any, /, *, axis: Axis = -1, out: Array | None = N
     >>> sg.log_softmax_jvp(sg.log_softmax([0.0, 0.0]), [1.0, 0.0])
     array([ 0.5, -0.5])
     """
-    if axis == -1 and (kernel := native.direct("log_softmax_jvp", y, v)) is not None:
-        return _direct(kernel, out, y, v)
     return _backward("log_softmax_jvp", {"y": y, "v": v}, axis, out)
 
 
+@dispatched("(n),(n),(n)->(n)")
 def softmax_second(p: Any, u: Any, v: Any, /, *, axis: Axis = -1, out: Array | None = None) -> Array:
     """Second derivative of softmax along two directions, from its output.
 
@@ -403,6 +380,7 @@ def softmax_second(p: Any, u: Any, v: Any, /, *, axis: Axis = -1, out: Array | N
     return _backward("softmax_second", {"p": p, "u": u, "v": v}, axis, out)
 
 
+@dispatched("(n)->(n,n)")
 def softmax_jacobian(x: Any, /, *, axis: Axis = -1, temperature: Any = 1.0, where: Any = None) -> SimplexJacobian:
     """Jacobian of softmax as an operator that holds O(n) numbers per slice.
 
@@ -526,14 +504,6 @@ def _forward(
     y = getattr(native, name)(rows.gather(x), mask, temperature, out=view, workers=threads.count(workers, x.size))
     result = target if view is not None else _deliver(rows.scatter(y), result_dtype, out)
     return result if masked is None else np.ma.MaskedArray(result, masked)
-
-
-def _direct(kernel: np.ufunc, out: Array | None, *operands: Array) -> Array:
-    """The kernel of a call that needs no preparation: small ones cost little more than NumPy's own functions."""
-    if out is None:
-        return kernel(*operands)
-    arguments.check_out(out, operands[0].shape, operands[0].dtype)
-    return kernel(*operands, out=out)
 
 
 def _backward(name: str, operands: dict[str, Any], axis: Axis, out: Array | None) -> Array:

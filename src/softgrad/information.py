@@ -13,6 +13,7 @@ from softgrad import arguments
 from softgrad.arrays import generic_losses, numpy_losses
 from softgrad.arrays.layout import Axis
 from softgrad.arrays.namespace import namespace
+from softgrad.dispatch import dispatched
 from softgrad.functions import _unmasked
 from softgrad.labels import as_labels
 from softgrad.logits import Logits
@@ -42,6 +43,7 @@ class DivergenceGrad(NamedTuple):
     grad_q: Array
 
 
+@dispatched("(n)->()")
 def entropy(logits: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
     """Entropy of a softmax distribution in nats, −Σ p log p, one per row.
 
@@ -78,6 +80,7 @@ def entropy(logits: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
     return Logits.of(logits, axis, where).solve("entropy", values={"out": None}, slices={})[0]
 
 
+@dispatched("(n)->(),(n)")
 def entropy_grad(
     logits: Any, /, *, axis: Axis = -1, where: Any = None, out: Array | None = None, grad_out: Array | None = None
 ) -> LossGrad:
@@ -110,6 +113,7 @@ def entropy_grad(
     return LossGrad(*rows.solve("entropy_grad", values={"out": out}, slices={"grad_out": grad_out}))
 
 
+@dispatched("(n),(n)->()")
 def kl_divergence(logits_p: Any, logits_q: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
     """Kullback-Leibler divergence of two softmax distributions, Σ p (log p − log q), one per row.
 
@@ -148,6 +152,7 @@ def kl_divergence(logits_p: Any, logits_q: Any, /, *, axis: Axis = -1, where: An
     return p.solve("kl_divergence", q.x, values={"out": None}, slices={})[0]
 
 
+@dispatched("(n),(n)->(),(n),(n)")
 def kl_divergence_grad(
     logits_p: Any,
     logits_q: Any,
@@ -192,6 +197,7 @@ def kl_divergence_grad(
     return DivergenceGrad(*p.solve("kl_divergence_grad", q.x, values={"out": out}, slices=slices))
 
 
+@dispatched("(n),(k)->(k)")
 def selective_log_softmax(logits: Any, index: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
     """Log-probabilities of chosen entries only: `log_softmax` at `index`, without an array of the size of the logits.
 

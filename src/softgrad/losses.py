@@ -13,6 +13,7 @@ from softgrad.arrays import generic_losses, numpy_losses
 from softgrad.arrays.generic_losses import smoothed
 from softgrad.arrays.layout import Axis
 from softgrad.arrays.targets import Target
+from softgrad.dispatch import dispatched
 from softgrad.labels import as_labels, as_number, as_targets, as_weight
 from softgrad.logits import Logits
 
@@ -62,6 +63,7 @@ class LossGradHess(NamedTuple):
     hess: Array
 
 
+@dispatched("(n),()->()")
 def cross_entropy(
     logits: Any,
     labels: Any,
@@ -146,6 +148,7 @@ def cross_entropy(
     return rows.solve("cross_entropy", target, values={"out": None}, slices={})[0]
 
 
+@dispatched("(n),()->(),(n)")
 def cross_entropy_grad(
     logits: Any,
     labels: Any,
@@ -203,6 +206,7 @@ def cross_entropy_grad(
     return LossGrad(*rows.solve("cross_entropy_grad", target, values={"out": out}, slices={"grad_out": grad_out}))
 
 
+@dispatched("(n),()->(),(n),(n)")
 def cross_entropy_grad_hess(
     logits: Any,
     labels: Any,
@@ -266,6 +270,7 @@ def cross_entropy_grad_hess(
     return LossGradHess(*rows.solve("cross_entropy_grad_hess", target, factor, values={"out": out}, slices=slices))
 
 
+@dispatched("(n),(n)->()")
 def soft_cross_entropy(
     logits: Any,
     targets: Any,
@@ -319,6 +324,7 @@ def soft_cross_entropy(
     return rows.solve("cross_entropy", target, values={"out": None}, slices={})[0]
 
 
+@dispatched("(n),(n)->(),(n)")
 def soft_cross_entropy_grad(
     logits: Any,
     targets: Any,
@@ -365,6 +371,7 @@ def soft_cross_entropy_grad(
     return LossGrad(*rows.solve("cross_entropy_grad", target, values={"out": out}, slices={"grad_out": grad_out}))
 
 
+@dispatched("(n),()->()")
 def focal_loss(
     logits: Any,
     labels: Any,
@@ -418,6 +425,7 @@ def focal_loss(
     return _as_loss(rows, value, None)
 
 
+@dispatched("(n),()->(),(n)")
 def focal_loss_grad(
     logits: Any,
     labels: Any,

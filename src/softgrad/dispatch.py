@@ -1,0 +1,107 @@
+"""The table of public functions, and the way of a call: to a kernel, to what its arrays' library needs, or straight on.
+
+A function declares with `dispatched` what a slice of each operand and of each result is, in the words of NumPy's
+generalized ufuncs: "(n),()->(),(n)" takes slices of n entries and one number for each, and returns one number and n
+entries for each. Whatever handles foreign arrays works from that, never from a list of functions of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, TypeVar
+
+import numpy as np
+
+from softgrad import arguments
+from softgrad.arrays import numpy as native
+from softgrad.arrays.layout import Axis
+
+Plain = TypeVar("Plain", bound=Callable[..., Any])
+
+SLICE, VALUE = "n", ""
+"""What belongs to one slice: n entries along `axis`, or one number."""
+
+OPTIONS = {"where": SLICE, "b": SLICE, "temperature": VALUE, "sample_weight": VALUE}
+"""Options that may be arrays, and what of them belongs to one slice."""
+
+LIBRARIES: dict[str, str] = {}
+"""The module of softgrad that knows the arrays of a library, by the name of the library's own package. Each has
+`call(function, operands, options)`."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """A public function of arrays."""
+
+    name: str
+    plain: Callable[..., Any]
+    """The function itself, for NumPy's arrays and for those that the generic formulas take."""
+    operands: tuple[str, ...]
+    results: tuple[str, ...]
+
+    def __call__(self, *operands: Any, **options: Any) -> Any:
+        """The public function: dispatched again on the operands that it is given here."""
+        return _call(self, operands, options)
+
+
+FUNCTIONS: dict[str, Function] = {}
+"""Every function declared so far; a module that was not imported yet has not declared its own."""
+
+
+def dispatched(signature: str, *, kernel: bool = False) -> Callable[[Plain], Plain]:
+    """Declare a public function; `kernel` if a kernel of its name computes the call without options."""
+    operands, results = (tuple(re.findall(r"\(([^)]*)\)", side)) for side in signature.split("->"))
+
+    def declare(plain: Plain) -> Plain:
+        function = FUNCTIONS[plain.__name__] = Function(plain.__name__, plain, operands, results)
+        name, count = function.name, len(operands)
+
+        @functools.wraps(plain)
+        def call(*given: Any, **options: Any) -> Any:
+            # A call on ten numbers is to cost little more than one of NumPy's own functions: this is its whole way.
+            if kernel and len(given) == count and (not options or _says_little(options)):
+                direct = native.direct(name, *given)
+                if direct is not None:
+                    if (out := options.get("out")) is None:
+                        return direct(*given)
+                    if results == (SLICE,):
+                        arguments.check_out(out, given[0].shape, given[0].dtype)
+                        return direct(*given, out=out)
+            return _call(function, given, options)
+
+        return call  # type: ignore[return-value]
+
+    return declare
+
+
+def _says_little(options: dict[str, Any]) -> bool:
+    """Whether there is nothing but `out`, and `axis` as it is by default."""
+    axis = options.get("axis", -1)
+    return type(axis) is int and axis == -1 and options.keys() <= {"axis", "out"}
+
+
+def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    for operand in operands:
+        if type(operand) is not np.ndarray and (library := library_of(type(operand))) is not None:  # type: ignore[arg-type]
+            return library.call(function, operands, options)
+    return function.plain(*operands, **options)
+
+
+@functools.cache
+def library_of(kind: type) -> ModuleType | None:
+    """The module of softgrad for arrays of the type `kind`; None for NumPy's, for lists and for scalars."""
+    for base in kind.__mro__:
+        if (name := LIBRARIES.get(base.__module__.partition(".")[0])) is not None:
+            return importlib.import_module(name)
+    return None
+
+
+def axis_of(options: dict[str, Any]) -> Axis:
+    """The axis that a call names."""
+    axis: Axis = options.get("axis", -1)
+    return axis
