@@ -29,7 +29,10 @@ SLICE, VALUE = "n", ""
 OPTIONS = {"where": SLICE, "b": SLICE, "temperature": VALUE, "sample_weight": VALUE}
 """Options that may be arrays, and what of them belongs to one slice."""
 
-LIBRARIES: dict[str, str] = {}
+LIBRARIES = {
+    "pandas": "softgrad.libraries.pandas",
+    "xarray": "softgrad.libraries.xarray",
+}
 """The module of softgrad that knows the arrays of a library, by the name of the library's own package. Each has
 `call(function, operands, options)`."""
 

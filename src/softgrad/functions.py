@@ -457,7 +457,14 @@ def calculate_gradient(x: Any, normalization: bool = True) -> Array:
            [-0.02203304,  0.18483645, -0.1628034 ],
            [-0.05989202, -0.1628034 ,  0.22269543]])
     """
-    return _operator(softmax(x, normalization=normalization)).toarray()
+    return _jacobian_at(softmax(x, normalization=normalization)).toarray()
+
+
+@dispatched("(n)->(n,n)")
+def _jacobian_at(p: Any, /, *, axis: Axis = -1) -> SimplexJacobian:
+    """The Jacobian of softmax from its output."""
+    p = arguments.as_real(p, "p")
+    return _operator(Rows.of(tuple(p.shape), axis).gather(p, namespace(p)))
 
 
 def _operator(p: Array, temperature: Array | float = 1.0) -> SimplexJacobian:

@@ -7,8 +7,8 @@ from typing import Any
 from softgrad import arguments
 from softgrad.arrays.layout import Axis, Rows
 from softgrad.arrays.namespace import namespace
-from softgrad.functions import log_softmax, log_softmax_vjp, softmax, softmax_vjp
-from softgrad.jacobian import SimplexJacobian
+from softgrad.dispatch import dispatched
+from softgrad.functions import _jacobian_at, log_softmax, log_softmax_vjp, softmax, softmax_vjp
 from softgrad.losses import cross_entropy_grad
 
 Array = Any
@@ -30,9 +30,6 @@ class _Layer:
         if self._output is None:
             raise RuntimeError(f"{type(self).__name__} has no output yet: call the layer before backward() or output")
         return self._output
-
-    def _rows(self) -> Array:
-        return Rows.of(tuple(self.output.shape), self.axis).gather(self.output, namespace(self.output))
 
 
 class Softmax(_Layer):
@@ -85,7 +82,7 @@ class Softmax(_Layer):
             If the layer was not called yet.
         """
         if grad_output is None:
-            return SimplexJacobian(self._rows()).toarray()
+            return _jacobian_at(self.output, axis=self.axis).toarray()
         return softmax_vjp(self.output, grad_output, axis=self.axis)
 
 
@@ -138,10 +135,7 @@ class LogSoftmax(_Layer):
         """
         if grad_output is not None:
             return log_softmax_vjp(self.output, grad_output, axis=self.axis)
-        y = self._rows()
-        xp = namespace(y)
-        unit = xp.eye(y.shape[-1], dtype=y.dtype)
-        return log_softmax_vjp(y[..., None, :], unit)
+        return _log_softmax_jacobian_at(self.output, axis=self.axis)
 
 
 class SoftmaxCrossEntropy(_Layer):
@@ -211,11 +205,25 @@ class SoftmaxCrossEntropy(_Layer):
         RuntimeError
             If the layer was not called yet.
         """
-        losses, grad = self.output, self._grad
+        _, grad = self.output, self._grad  # the output: an error before the first call
         if grad_output is None:
             return grad
-        rows = Rows.of(tuple(grad.shape), self.axis)
-        xp = namespace(grad)
-        factor = arguments.as_real(grad_output, "grad_output")
-        factor = arguments.broadcast_to("grad_output", factor, tuple(losses.shape), xp)
-        return grad * xp.astype(xp.reshape(factor, rows.kept_shape), grad.dtype)
+        return _scaled(grad, grad_output, axis=self.axis)
+
+
+@dispatched("(n)->(n,n)")
+def _log_softmax_jacobian_at(y: Any, /, *, axis: Axis = -1) -> Array:
+    """The dense Jacobian of log_softmax from its output."""
+    xp = namespace(y)
+    y = Rows.of(tuple(y.shape), axis).gather(y, xp)
+    return log_softmax_vjp(y[..., None, :], xp.eye(y.shape[-1], dtype=y.dtype))
+
+
+@dispatched("(n),()->(n)")
+def _scaled(grad: Any, grad_output: Any, /, *, axis: Axis = -1) -> Array:
+    """The gradient of every row's loss times one factor per row."""
+    rows = Rows.of(tuple(grad.shape), axis)
+    xp = namespace(grad)
+    factor = arguments.as_real(grad_output, "grad_output")
+    factor = arguments.broadcast_to("grad_output", factor, rows.batch_shape, xp)
+    return grad * xp.astype(xp.reshape(factor, rows.kept_shape), grad.dtype)
