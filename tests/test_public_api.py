@@ -12,6 +12,7 @@ NAMES = {
     "DivergenceGrad",
     "LinearLossGrad",
     "LogSoftmax",
+    "LogSumExpState",
     "LossGrad",
     "LossGradHess",
     "SimplexJacobian",

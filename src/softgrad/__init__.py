@@ -40,6 +40,7 @@ if typing.TYPE_CHECKING:
         soft_cross_entropy,
         soft_cross_entropy_grad,
     )
+    from softgrad.streaming import LogSumExpState
 
 __version__ = "0.1.0"
 
@@ -47,6 +48,7 @@ __all__ = [
     "DivergenceGrad",
     "LinearLossGrad",
     "LogSoftmax",
+    "LogSumExpState",
     "LossGrad",
     "LossGradHess",
     "SimplexJacobian",
@@ -109,6 +111,7 @@ _LATER = {
     "focal_loss_grad": "losses",
     "soft_cross_entropy": "losses",
     "soft_cross_entropy_grad": "losses",
+    "LogSumExpState": "streaming",
 }
 
 

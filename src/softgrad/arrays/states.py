@@ -1,0 +1,222 @@
+"""What one pass over a slice leaves behind: enough for its logsumexp, entropy and mean, and to normalize its pieces.
+
+The state of the entries x_1, …, x_n, k the (first) largest of them, is m = x_k and two sums of terms that are not
+negative, so that nothing cancels anywhere:
+
+    rest = Σ_{j≠k} e^(x_j − m)      depth = Σ_j e^(x_j − m) (m − x_j)
+
+States of pieces make that of the whole, in any order. Where the maximum changes from a to b, the sums are multiplied by
+e^(a − b), and a rounded exponential at each of many changes would add up. So the factor is a quotient E(a)/E(b) of one
+function E ≈ e^x, kept to twice the precision: whatever E's errors are, all but the first and the last cancel in
+E(a)/E(b) · E(b)/E(c) · …, and the powers of 4 that E is scaled by are exact.
+
+The functions take slices along the last axis, as those of the module `generic`; a state has one number per slice, of
+float64, or of longdouble for longdouble.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from softgrad.arrays.generic import _exponentials, _halves, _inf, _one_hot, _sum, _two_product, _two_sum
+from softgrad.arrays.namespace import namespace
+
+Array = Any
+Pair = tuple[Array, Array]
+"""A number in two parts, the second at most the rounding error of the first."""
+
+LN4 = 1.3862943611198906, 4.638093627692599e-17
+"""ln 4 to 106 bits."""
+
+
+class State(NamedTuple):
+    """The state of each slice, the sums in two parts.
+
+    A slice without entries has max −inf and sums of 0; one with nothing but −inf has sums of NaN, and so has one with
+    +inf; NaN makes everything NaN.
+    """
+
+    max: Array
+    rest: Array
+    rest_low: Array
+    depth: Array
+    depth_low: Array
+
+    @property
+    def total(self) -> Pair:
+        """Σ e^(x − m)."""
+        return _plus((namespace(self.max).ones_like(self.max), 0.0), (self.rest, self.rest_low))
+
+    @property
+    def log(self) -> Pair:
+        """Log Σ e^(x − m)."""
+        xp = namespace(self.max)
+        return xp.log1p(self.rest), self.rest_low / (1 + self.rest)
+
+
+def _quiet(formula: Callable[..., Any]) -> Callable[..., Any]:
+    return wraps(formula)(np.errstate(all="ignore")(formula))  # NaN, inf and underflow are results here, never news
+
+
+def empty(shape: tuple[int, ...], dtype: Any, xp: Any = np) -> State:
+    """The state of slices without entries, one for each index into `shape`."""
+    zero = xp.zeros(shape, dtype=dtype)
+    return State(zero - xp.inf, zero, zero, zero, zero)
+
+
+@_quiet
+def state(x: Array, where: Array | None = None) -> State:
+    """The state of every row."""
+    x = widened(x)
+    xp = namespace(x)
+    if x.shape[-1] == 0:
+        return empty(tuple(x.shape[:-1]), x.dtype, xp)
+    m, shifted, error, e = _exponentials(xp, x, where, 1.0)
+    peak = _one_hot(xp, xp.argmax(e, axis=-1, keepdims=True), e)
+    rest = _sum(xp, xp.where(peak, e * 0, e))  # e * 0: a NaN stays
+    depth = _sum(xp, xp.where(e == 0, xp.zeros_like(e), e * -shifted - e * error))
+    parts = [part[..., 0] for part in (m, *rest, *depth)]
+    if where is not None:
+        present = xp.any(where, axis=-1)
+        parts[1:] = [xp.where(present, part, xp.zeros_like(part)) for part in parts[1:]]
+    return State(*parts)
+
+
+@_quiet
+def merge(a: State, b: State) -> State:
+    """The state of the entries of both."""
+    xp = namespace(a.max)
+    a_wins = (a.max >= b.max) | xp.isnan(a.max)
+    w, l = (State(*(xp.where(a_wins, x, y) for x, y in zip(p, q, strict=True))) for p, q in ((a, b), (b, a)))  # noqa: E741
+    factor = _ratio(xp, l.max, w.max)
+    fall = _two_sum(w.max, -l.max)
+    rest = _times(factor, l.total)
+    depth = _times(factor, _plus((l.depth, l.depth_low), _times(fall, l.total)))
+    # Where the factor is 0 nothing of the loser is left, and 0 · inf must not say otherwise. Without a finite maximum
+    # the sums are 0 or NaN, which stays.
+    gone = factor[0] == 0
+    hollow = w.max == -_inf(xp, w.max)
+
+    def gained(parts: Pair, own: Pair) -> Pair:
+        zero = xp.zeros_like(parts[0])
+        return (
+            xp.where(hollow, own[0], xp.where(gone, zero, parts[0])),
+            xp.where(hollow | gone, zero, parts[1]),
+        )
+
+    rest = _plus((w.rest, w.rest_low), gained(rest, (l.rest, l.rest_low)))
+    depth = _plus((w.depth, w.depth_low), gained(depth, (l.depth, l.depth_low)))
+    return State(w.max, *rest, *depth)
+
+
+@_quiet
+def logsumexp(s: State) -> Array:
+    """Log Σ e^x."""
+    xp = namespace(s.max)
+    log, low = s.log
+    total, error = _two_sum(s.max, log)
+    return xp.where(xp.isfinite(s.max), total + (error + low), s.max)
+
+
+@_quiet
+def entropy(s: State) -> Array:
+    """−Σ p log p."""
+    log, low = s.log
+    mean, mean_low = _over((s.depth, s.depth_low), s.total)
+    return log + (mean + (mean_low + low))
+
+
+@_quiet
+def mean(s: State) -> Array:
+    """Σ p x, 0 for a slice without entries."""
+    xp = namespace(s.max)
+    fall, low = _over((s.depth, s.depth_low), s.total)
+    total, error = _two_sum(s.max, -fall)
+    present = (s.max > -_inf(xp, s.max)) | xp.isnan(s.rest)
+    return xp.where(present, total + (error - low), xp.zeros_like(total))
+
+
+@_quiet
+def softmax(x: Array, s: State, where: Array | None = None) -> Array:
+    """e^x / Σ e^x of rows that are pieces of the slices of the state, in its dtype."""
+    x = widened(x)
+    xp = namespace(x)
+    if x.shape[-1] == 0:
+        return x
+    _, _, _, e = _exponentials(xp, x, where, 1.0, shift=s.max[..., None])
+    total, low = (part[..., None] for part in s.total)
+    p = e / total
+    p = p - p * (low / total)
+    return p if where is None else xp.where(where, p, xp.zeros_like(p))
+
+
+@_quiet
+def log_softmax(x: Array, s: State, where: Array | None = None) -> Array:
+    """x − log Σ e^x of rows that are pieces of the slices of the state, in its dtype."""
+    x = widened(x)
+    xp = namespace(x)
+    if x.shape[-1] == 0:
+        return x
+    _, shifted, error, _ = _exponentials(xp, x, where, 1.0, shift=s.max[..., None])
+    log, low = (part[..., None] for part in s.log)
+    y, lost = _two_sum(shifted, -log)
+    y = xp.where(xp.isfinite(y), y + (lost + (error - low)), y)
+    return y if where is None else xp.where(where, y, -_inf(xp, y))
+
+
+def widened(x: Array) -> Array:
+    """`x` in the dtype of its state."""
+    xp = namespace(x)
+    return x if x.dtype == getattr(xp, "longdouble", None) else xp.astype(x, xp.float64, copy=False)
+
+
+def _ratio(xp: Any, a: Array, b: Array) -> Pair:
+    """e^(a − b) for a ≤ b as E(a)/E(b): 1 exactly where they are equal."""
+    (k, *numerator), (l, *denominator) = _power(xp, a), _power(xp, b)  # noqa: E741
+    half = _two_to(xp, k - l)
+    high, low = _over((numerator[0], numerator[1]), (denominator[0], denominator[1]))
+    return high * half * half, low * half * half
+
+
+def _power(xp: Any, x: Array) -> tuple[Array, Array, Array]:
+    """E(x) ≈ e^x as k, high and low: 4^k (high + low)."""
+    k = xp.round(x / LN4[0])
+    r, error = x, xp.zeros_like(x)
+    for part in LN4:
+        product, low = _two_product(k, xp.asarray(part, dtype=x.dtype))
+        r, lost = _two_sum(r, -product)
+        error = error + (lost - low)
+    # Neighbours so far from 0 are so far from each other that e^(their difference) is 0: k alone tells them apart.
+    eps = float(xp.finfo(x.dtype).eps)
+    far = ~(xp.abs(x) < (2.0**10 if eps > 2.0**-60 else 2.0**14) / eps)
+    r, error = (xp.where(far, xp.zeros_like(x), part) for part in (r, error))
+    high = xp.exp(r)
+    return k, high, high * error
+
+
+def _two_to(xp: Any, k: Array) -> Array:
+    """2^k for integers k ≤ 0; 0 where its square would be nothing beside any number."""
+    lowest = -1000.0 if float(xp.finfo(k.dtype).eps) > 2.0**-60 else -16000.0
+    # A library's power may be off in the last digit, which the upper half of the digits does not have.
+    power, _ = _halves(xp.asarray(2.0, dtype=k.dtype) ** xp.where(k > lowest, k, xp.zeros_like(k)))
+    return xp.where(k > lowest, power, xp.zeros_like(k))
+
+
+def _plus(a: Pair, b: Pair) -> Pair:
+    total, error = _two_sum(a[0], b[0])
+    return _two_sum(total, error + (a[1] + b[1]))
+
+
+def _times(a: Pair, b: Pair) -> Pair:
+    product, error = _two_product(a[0], b[0])
+    return _two_sum(product, error + (a[0] * b[1] + a[1] * b[0]))
+
+
+def _over(a: Pair, b: Pair) -> Pair:
+    quotient = a[0] / b[0]
+    product, error = _two_product(quotient, b[0])
+    return _two_sum(quotient, ((a[0] - product) - error + a[1] - quotient * b[1]) / b[0])

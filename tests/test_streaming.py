@@ -1,0 +1,286 @@
+"""States of pieces: whatever the blocks and their order, the results are those of the whole slice."""
+
+import operator
+import pickle
+from functools import reduce
+from math import inf, nan
+
+import array_api_strict
+import mpmath as mp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import softgrad as sg
+
+from . import rows
+from .maps import BFLOAT16, FLOATS, INTEGERS, assert_close, assert_same, every_float, logits, result_dtype
+from .oracle import check, exact_softmax
+
+BOUND = 2.0
+"""In ulp of the result; for logsumexp and mean of max(|result|, |max x|)."""
+
+DTYPES = (np.float32, np.float64)
+every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
+every_kind = pytest.mark.parametrize("kind", rows.KINDS)
+
+
+def close(what, got, exact, size=None, note=""):
+    if what in ("entropy", "mean"):  # their terms are weights times up to 745, and weights may be subnormal
+        size = max(exact if size is None else size, 745 * float(np.finfo(got.dtype).tiny))
+    check(f"streaming {what}", "", got, exact, bound=BOUND, size=size, subnormal=1.0, note=note)
+
+
+def exact_depth(exact):
+    """Σ p (max x − x)."""
+    falls = (-exact.relative(i) for i in range(len(exact.x)) if exact.x[i] > -inf)
+    weights = (exact.weight(i) for i in range(len(exact.x)) if exact.x[i] > -inf)
+    return mp.fsum(map(operator.mul, falls, weights)) / (1 + exact.rest)
+
+
+def check_state(x, values, at, note=""):
+    """Compare the (logsumexp, entropy, mean) and the {index: (p, log p)} of a state with those of the whole row x."""
+    exact = exact_softmax(x)
+    depth, largest = exact_depth(exact), exact.largest()
+    lse, entropy, mean = values
+    close("logsumexp", lse, exact.logsumexp(), max(abs(exact.logsumexp()), abs(largest)), note)
+    close("entropy", entropy, exact.log_total + depth, note=note)
+    close("mean", mean, largest - depth, max(abs(largest - depth), abs(largest)), note)
+    for i, (p, log_p) in at.items():
+        close("softmax", p, exact.softmax(i), note=f"{note} i={i}")
+        close("log_softmax", log_p, exact.log_softmax(i), note=f"{note} i={i}")
+
+
+def results(state):
+    return state.logsumexp(), state.entropy(), state.mean()
+
+
+def normalized(state, x):
+    p, y = state.normalize(x), state.normalize(x, log=True)
+    return {i: (p[i], y[i]) for i in rows.sample(y, rows.rough_log_softmax(x))}
+
+
+@every_dtype
+@every_kind
+def test_blocks_in_any_order(kind, dtype):
+    for n in (1, 2, 3, 10, 100):
+        x = rows.row(kind, n, dtype)
+        for order in (np.arange(n), np.argsort(x), np.argsort(-x)):
+            blocks = np.split(x[order], sorted([1, n // 3, n // 2]))
+            state = sg.LogSumExpState()
+            for block in blocks:
+                state.update(block)
+            check_state(x, results(state), normalized(state, x), f"{kind} n={n}")
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending", "random"])
+@every_dtype
+def test_thousands_of_entries_one_by_one(dtype, order):
+    """Rows side by side, each taken in entry by entry."""
+    n = 4000
+    kinds = ("normal", "wide", "growing", "falling", "nearly_sorted", "saturated", "offset_1e30", "constant")
+    x = np.stack([rows.row(kind, n, dtype) for kind in kinds])
+    given = {"ascending": np.sort(x), "descending": -np.sort(-x), "random": x}[order]
+    state = sg.LogSumExpState()
+    for j in range(n):
+        state.update(given[:, j : j + 1])
+    p, y = state.normalize(x), state.normalize(x, log=True)
+    for i, kind in enumerate(kinds):
+        some = {j: (p[i, j], y[i, j]) for j in (0, 1, n // 2, n - 1, int(np.argmax(x[i])))}
+        check_state(x[i], [value[i] for value in results(state)], some, kind)
+
+
+@given(data=st.data())
+def test_any_tree_of_merges(data):
+    dtype = data.draw(st.sampled_from(DTYPES))
+    n = data.draw(st.integers(1, 60))
+    kind = data.draw(st.sampled_from(sorted(rows.KINDS)))
+    x = rows.row(kind, n, dtype, seed=data.draw(st.integers(0, 10**6)))
+    cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=12)))
+    order = data.draw(st.permutations(range(n)))
+    states = [sg.LogSumExpState().update(block) for block in np.split(x[order], cuts)]
+    while len(states) > 1:
+        a = states.pop(data.draw(st.integers(0, len(states) - 1)))
+        b = states.pop(data.draw(st.integers(0, len(states) - 1)))
+        states.append(a + b)
+    check_state(x, results(states[0]), normalized(states[0], x), f"{kind} {cuts}")
+
+
+@pytest.mark.parametrize("dtype", [d for d in FLOATS if d.itemsize == 2 or d == np.longdouble], ids=lambda d: d.name)
+def test_other_dtypes_are_as_exact_as_the_functions(dtype):
+    x = logits((5, 300), dtype)
+    state = sg.LogSumExpState().update(x[:, :7]).update(x[:, 7:100]).update(x[:, 100:])
+    pairs = [
+        (state.logsumexp(), sg.logsumexp(x)),
+        (state.entropy(), sg.entropy(x)),
+        (state.normalize(x), sg.softmax(x)),
+        (state.normalize(x, log=True), sg.log_softmax(x)),
+    ]
+    for got, expected in pairs:
+        assert_close(got, expected, ulp=1 if dtype.itemsize == 2 else 4)
+
+
+@pytest.mark.parametrize("dtype", INTEGERS, ids=lambda d: d.name)
+def test_integers_become_float64_first(dtype):
+    x = logits((3, 33), dtype)
+    got, expected = (sg.LogSumExpState().update(a[:, :9]).update(a[:, 9:]) for a in (x, x.astype(np.float64)))
+    for a, b in zip(results(got), results(expected), strict=True):
+        assert_same(a, b)
+    assert_same(got.normalize(x), expected.normalize(x.astype(np.float64)))
+
+
+# edges: one slice in two blocks, against the functions of the whole
+
+EDGES = {
+    "nan": [0.0, 1.0, nan, 2.0],
+    "nan beside inf": [inf, nan, -inf, 0.0],
+    "inf": [0.0, inf, -inf, 1.0],
+    "two inf": [inf, 0.0, inf, 1.0],
+    "nothing but −inf": [-inf] * 4,
+    "−inf among others": [-inf, 0.0, -inf, 3.0],
+    "far apart": [60000.0, -60000.0, 0.0, 60000.0],
+}
+
+
+def assert_as_whole(state, x, where=None):
+    got = (
+        state.logsumexp(),
+        state.entropy(),
+        state.normalize(x, where=where),
+        state.normalize(x, where=where, log=True),
+    )
+    expected = [f(x, where=where) for f in (sg.logsumexp, sg.entropy, sg.softmax, sg.log_softmax)]
+    for a, b in zip(got, expected, strict=True):
+        assert_close(a, b)
+
+
+@pytest.mark.parametrize("edge", EDGES)
+@every_float
+def test_edges(edge, dtype):
+    x = np.array(EDGES[edge], dtype)
+    for cut in range(5):
+        with np.errstate(all="raise"):
+            a, b = sg.LogSumExpState().update(x[:cut]), sg.LogSumExpState().update(x[cut:])
+            for state in (a + b, b + a, sg.LogSumExpState().update(x[:cut]).update(x[cut:])):
+                assert_as_whole(state, x)
+                assert np.isnan(state.mean()) == np.isnan(state.entropy())
+
+
+@every_float
+def test_masks(dtype):
+    x = logits((6, 40), dtype)
+    where = np.random.default_rng(0).random((6, 40)) < 0.6
+    where[1], where[2, :20], where[3, 20:], x[4] = False, False, False, -inf
+    where[5, ::2], x[5, 1::2] = False, -inf
+    x[~where] = nan
+    whole = sg.LogSumExpState()
+    for piece in (slice(0, 20), slice(20, 20), slice(20, 31), slice(31, 40)):
+        whole.update(x[:, piece], where=where[:, piece])
+    assert_as_whole(whole, x, where)
+    assert whole.mean()[1] == 0
+    masked = np.ma.MaskedArray(x, ~where)
+    state = sg.LogSumExpState().update(masked[:, :9]).update(masked[:, 9:])
+    assert_same(state.logsumexp(), whole.logsumexp())
+    got = state.normalize(masked)
+    assert isinstance(got, np.ma.MaskedArray)
+    np.testing.assert_array_equal(got.mask, ~where)
+
+
+@every_float
+def test_empty_blocks(dtype):
+    state = sg.LogSumExpState().update(np.empty((3, 0), dtype))
+    np.testing.assert_array_equal(state.logsumexp().astype(float), [-inf] * 3)
+    np.testing.assert_array_equal(state.entropy().astype(float), [0] * 3)
+    assert state.normalize(np.empty((3, 0), dtype)).shape == (3, 0)
+    x = logits((3, 4), dtype)
+    assert_as_whole(state.update(x).update(np.empty((3, 0), dtype)), x)
+    assert sg.LogSumExpState().update(np.empty((0, 4), dtype)).logsumexp().shape == (0,)
+
+
+# axes, dtypes, libraries
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1, (0, 2), (2, 1), None, (0, 1, 2)], ids=str)
+def test_any_axis(axis):
+    x = logits((6, 5, 4), np.dtype(np.float64))
+    state = sg.LogSumExpState(axis=axis)
+    first = 0 if axis is None else axis if isinstance(axis, int) else axis[0]
+    for block in np.split(x, [1, 3], axis=first):
+        state.update(block)
+    assert_close(state.logsumexp(), sg.logsumexp(x, axis=axis))
+    piece = (slice(None),) * (first % 3) + (slice(2, None),)
+    assert_close(state.normalize(x[piece]), sg.softmax(x, axis=axis)[piece])
+    assert_close(state.normalize(x), sg.softmax(x, axis=axis))
+    assert_close(state.normalize(x, log=True), sg.log_softmax(x, axis=axis))
+
+
+def test_the_widest_dtype_so_far_is_that_of_the_results():
+    state = sg.LogSumExpState()
+    for dtype in (np.float16, np.int8, np.longdouble):
+        state.update(np.ones((2, 3), dtype))
+        assert state.logsumexp().dtype == np.promote_types(result_dtype(np.dtype(dtype)), state.mean().dtype)
+    assert state.logsumexp().dtype == np.longdouble
+    np.testing.assert_allclose(state.logsumexp(), 1 + np.log(np.longdouble(9)), rtol=1e-18)
+    assert state.normalize(np.ones((2, 1), np.float32)).dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [np.float32, BFLOAT16], ids=str)
+def test_a_scalar_comes_back_for_one_slice(dtype):
+    assert isinstance(sg.LogSumExpState().update(np.ones(3, dtype)).logsumexp(), np.generic)
+
+
+@every_dtype
+def test_arrays_of_another_library(dtype):
+    x = logits((3, 33), np.dtype(dtype))
+    x[1, 4], where = -inf, np.random.default_rng(0).random((3, 33)) < 0.8
+    state, plain = sg.LogSumExpState(), sg.LogSumExpState()
+    for piece in (slice(0, 1), slice(1, 20), slice(20, 33)):
+        block, mask = (np.ascontiguousarray(a[:, piece]) for a in (x, where))
+        state.update(array_api_strict.asarray(block), where=array_api_strict.asarray(mask))
+        plain.update(block, where=mask)
+    got = (*results(state), state.normalize(array_api_strict.asarray(x), log=True))
+    for a, b in zip(got, (*results(plain), plain.normalize(x, log=True)), strict=True):
+        assert_close(np.from_dlpack(a), b)
+    with pytest.raises(TypeError, match=r"x must be an array of array_api_strict, as before; got one of numpy"):
+        state.update(x)
+
+
+def test_a_state_travels_and_stays_as_it_was():
+    x = logits((3, 30), np.dtype(np.float64))
+    parts = [sg.LogSumExpState().update(block) for block in np.split(x, 5, axis=1)]
+    before = [results(part) for part in parts]
+    total = reduce(operator.add, [pickle.loads(pickle.dumps(part)) for part in parts])
+    assert_close(total.logsumexp(), sg.logsumexp(x))
+    reduce(operator.add, parts)
+    for part, expected in zip(parts, before, strict=True):
+        for a, b in zip(results(part), expected, strict=True):
+            assert_same(a, b)
+    own = sg.LogSumExpState().merge(parts[0]).merge(sg.LogSumExpState())
+    assert own.update(x) is own
+    assert_same(parts[0].logsumexp(), before[0][0])
+
+
+def test_what_does_not_fit():
+    state = sg.LogSumExpState(axis=0)
+    assert repr(state) == "LogSumExpState(axis=0): empty"
+    for result in (state.logsumexp, state.entropy, state.mean, lambda: state.normalize([1.0])):
+        with pytest.raises(ValueError, match="taken in no block yet"):
+            result()
+    state.update(np.ones((2, 3)))
+    assert repr(state) == "LogSumExpState(axis=0): float64, batch shape (3,)"
+    for attempt in (state.update, state.normalize):
+        with pytest.raises(ValueError, match=r"the batch must have shape \(3,\), as before; got \(2,\)"):
+            attempt(np.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"the batch must have shape"):
+        state.merge(sg.LogSumExpState().update([1.0]))
+    with pytest.raises(TypeError, match="other must be a LogSumExpState; got float"):
+        state.merge(1.0)
+    with pytest.raises(TypeError):
+        state + 1.0
+    with pytest.raises(TypeError, match="complex128"):
+        state.update([1j])
+    with pytest.raises(ValueError, match="where must broadcast"):
+        state.update(np.ones((2, 3)), where=np.ones(2, bool))
+    with pytest.raises(np.exceptions.AxisError):
+        sg.LogSumExpState(axis=1).update([1.0])
