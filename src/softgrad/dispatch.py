@@ -30,6 +30,7 @@ OPTIONS = {"where": SLICE, "b": SLICE, "temperature": VALUE, "sample_weight": VA
 """Options that may be arrays, and what of them belongs to one slice."""
 
 LIBRARIES = {
+    "dask": "softgrad.libraries.dask",
     "pandas": "softgrad.libraries.pandas",
     "xarray": "softgrad.libraries.xarray",
 }
@@ -51,9 +52,18 @@ class Function:
         """The public function: dispatched again on the operands that it is given here."""
         return _call(self, operands, options)
 
+    def __reduce__(self) -> tuple[Callable[..., Function], tuple[str, str]]:
+        return _declared, (self.plain.__module__, self.name)
+
 
 FUNCTIONS: dict[str, Function] = {}
 """Every function declared so far; a module that was not imported yet has not declared its own."""
+
+
+def _declared(module: str, name: str) -> Function:
+    """The function of that name, which the module declares: how it arrives in another process."""
+    importlib.import_module(module)
+    return FUNCTIONS[name]
 
 
 def dispatched(signature: str, *, kernel: bool = False) -> Callable[[Plain], Plain]:
@@ -89,8 +99,8 @@ def _says_little(options: dict[str, Any]) -> bool:
 
 
 def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    for operand in operands:
-        if type(operand) is not np.ndarray and (library := library_of(type(operand))) is not None:  # type: ignore[arg-type]
+    for array in (*operands, *(options[name] for name in OPTIONS if name in options)):
+        if type(array) is not np.ndarray and (library := library_of(type(array))) is not None:  # type: ignore[arg-type]
             return library.call(function, operands, options)
     return function.plain(*operands, **options)
 
