@@ -60,24 +60,14 @@ class Scratch {
     T* memory_;
 };
 
-// WIDTH rows, from row i on, into the lanes of a panel. A vector may read past the end of its row where the loop's last
-// row still lies behind it; what it finds there ends up in panel entries beyond n, which nobody reads.
+// WIDTH rows, from row i on, into the lanes of a panel.
 template <class T>
-inline void load_panel(T* panel, const Operand<const T>& x, ptrdiff_t i, int lanes, ptrdiff_t rows, ptrdiff_t n) {
+inline void load_panel(T* panel, const Operand<const T>& x, ptrdiff_t i, int lanes, ptrdiff_t n) {
     constexpr int W = WIDTH<T>;
     if (lanes == W && x.row == (ptrdiff_t)sizeof(T)) {
         for (ptrdiff_t j = 0; j < n; ++j) store(panel + j * W, load(&x.at(i, j)));
-    } else if (lanes == W && x.contiguous()) {
-        const T* const end = x.row > 0 ? &x.at(rows - 1, 0) + n : nullptr;
-        for (ptrdiff_t j = 0; j < n; j += W) {
-            Vec<T> block[W];
-            for (int lane = 0; lane < W; ++lane) {
-                const T* const p = &x.at(i + lane, j);
-                block[lane] = p + W <= end || n - j >= W ? load(p) : load_head(p, n - j, (T)0);
-            }
-            transpose<T>(block);
-            for (int entry = 0; entry < W; ++entry) store(panel + (j + entry) * W, block[entry]);
-        }
+    } else if (lanes == W && x.contiguous() && n >= TILE<T>) {
+        load_rows(panel, (const char*)&x.at(i, 0), x.row, n);
     } else {  // lanes without a row repeat the last one
         for (ptrdiff_t j = 0; j < n; ++j) {
             store(panel + j * W, splat(x.at(i + lanes - 1, j)));
@@ -86,28 +76,14 @@ inline void load_panel(T* panel, const Operand<const T>& x, ptrdiff_t i, int lan
     }
 }
 
-// The lanes of a panel to rows. Where rows follow each other without a gap, a vector may write past the end of its row:
-// the next one repairs what it spoiled.
+// The lanes of a panel to rows.
 template <class T>
 inline void store_panel(const T* panel, const Operand<T>& y, ptrdiff_t i, int lanes, ptrdiff_t n) {
     constexpr int W = WIDTH<T>;
     if (lanes == W && y.row == (ptrdiff_t)sizeof(T)) {
         for (ptrdiff_t j = 0; j < n; ++j) store(&y.at(i, j), load(panel + j * W));
-    } else if (lanes == W && y.contiguous()) {
-        const bool dense = n <= W && y.row == n * (ptrdiff_t)sizeof(T);
-        const T* const end = &y.at(i + W - 1, 0) + n;
-        for (ptrdiff_t j = 0; j < n; j += W) {
-            Vec<T> block[W];
-            for (int entry = 0; entry < W; ++entry) block[entry] = load(panel + (j + entry) * W);
-            transpose<T>(block);
-            for (int lane = 0; lane < W; ++lane) {
-                T* const p = &y.at(i + lane, j);
-                if (n - j >= W || (dense && p + W <= end))
-                    store(p, block[lane]);
-                else
-                    store_head(p, block[lane], n - j);
-            }
-        }
+    } else if (lanes == W && y.contiguous() && n >= TILE<T>) {
+        store_rows(panel, (char*)&y.at(i, 0), y.row, n);
     } else {
         for (int lane = 0; lane < lanes; ++lane)
             for (ptrdiff_t j = 0; j < n; ++j) y.at(i + lane, j) = panel[j * W + lane];
@@ -137,15 +113,15 @@ inline void copy_row(T* to, const Operand<const T>& x, const Operand<Mask>& mask
 // As load_panel, with a mask.
 template <class T>
 inline void load_masked_panel(T* panel, const Operand<const T>& x, const Operand<Mask>& mask, ptrdiff_t i, int lanes,
-                              ptrdiff_t rows, ptrdiff_t n) {
-    if (!mask.data) return load_panel(panel, x, i, lanes, rows, n);
+                              ptrdiff_t n) {
+    if (!mask.data) return load_panel(panel, x, i, lanes, n);
     const ptrdiff_t row = n * (ptrdiff_t)sizeof(T);
     T copy[PANEL * WIDTH<T>];
     if (x.contiguous() && mask.contiguous() && x.row == row && mask.row == n)
         read_masked(copy, &x.at(i, 0), &mask.at(i, 0), lanes * n);
     else
         for (int lane = 0; lane < lanes; ++lane) copy_row(copy + lane * n, x, mask, i + lane, n);
-    load_panel(panel, Operand<const T>{(char*)copy, row, sizeof(T)}, 0, lanes, lanes, n);
+    load_panel(panel, Operand<const T>{(char*)copy, row, sizeof(T)}, 0, lanes, n);
 }
 
 // Temperatures that the vector kernels take: outside, 1/T or T ln 2 would leave the range of T.
@@ -184,7 +160,7 @@ struct Forward {
         alignas(BYTES) T in[PANEL * W], out[PANEL * W];
         for (ptrdiff_t i = 0; i < rows; i += W) {
             const int lanes = rows - i < W ? (int)(rows - i) : W;
-            load_masked_panel(in, x, mask, i, lanes, rows, n);
+            load_masked_panel(in, x, mask, i, lanes, n);
             compute_panel(in, out, i, lanes);
             store_panel(out, y, i, lanes, n);
             for (int lane = 0; lane < lanes && (t.data || mask.data); ++lane)
@@ -383,7 +359,7 @@ struct Reduce {
         alignas(BYTES) T panel[PANEL * W];
         for (ptrdiff_t i = 0; i < rows; i += W) {
             const int lanes = rows - i < W ? (int)(rows - i) : W;
-            load_masked_panel(panel, x, mask, i, lanes, rows, n);
+            load_masked_panel(panel, x, mask, i, lanes, n);
             const Vec<T> result = LogSumExp<T>::run(Panel<T>(n, lanes), panel);
             for (int lane = 0; lane < lanes; ++lane) y.at(i + lane, 0) = result[lane];
         }

@@ -28,7 +28,7 @@ inline void each_row(ptrdiff_t rows, ptrdiff_t n, std::initializer_list<Operand<
         for (ptrdiff_t i = 0; i < rows; i += W) {
             const int lanes = rows - i < W ? (int)(rows - i) : W;
             int k = 0;
-            for (const auto& operand : inputs) load_panel(read[k++], operand, i, lanes, rows, n);
+            for (const auto& operand : inputs) load_panel(read[k++], operand, i, lanes, n);
             kernel(Panel<T>(n, lanes), i, in, out);
             k = 0;
             for (const auto& operand : outputs) store_panel(written[k++], operand, i, lanes, n);
