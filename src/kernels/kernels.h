@@ -30,9 +30,18 @@
 
 typedef void (*Loop)(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void* data);
 
-#define SOFTGRAD_COUNT(...) +1
-constexpr int KERNEL_COUNT = 0 SOFTGRAD_KERNELS(SOFTGRAD_COUNT);
-#undef SOFTGRAD_COUNT
+struct Kernel {
+    const char *name, *signature;
+    int inputs, outputs;
+    const char* types;
+};
+
+#define SOFTGRAD_ENTRY(name, signature, inputs, outputs, types, loop) {#name, signature, inputs, outputs, types},
+constexpr Kernel KERNELS[] = {SOFTGRAD_KERNELS(SOFTGRAD_ENTRY)};
+#undef SOFTGRAD_ENTRY
+
+constexpr int KERNEL_COUNT = sizeof(KERNELS) / sizeof(*KERNELS);
+constexpr int MOST_OPERANDS = 8;
 
 // The loops of one level, for float32 and float64, in the order of the table.
 struct Loops {

@@ -200,6 +200,10 @@ void entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) 
     const double one = 1;
     const Operand<const double> unit{(char*)&one, 0, 0};
     const Operand<T> value{args[1], steps[1], 0};
+    if (n == 0) {
+        for (ptrdiff_t i = 0; i < rows; ++i) value.at(i, 0) = 0;
+        return;
+    }
     const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
         const Split<T> result = entropy_row<T>(shape, in[0], GRAD ? out[0] : nullptr);
         scatter(shape, result, unit, value, i);

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from softgrad import arguments
 from softgrad.arrays import numpy as native
 from softgrad.arrays.layout import Axis
 
@@ -72,30 +71,20 @@ def dispatched(signature: str, *, kernel: bool = False) -> Callable[[Plain], Pla
 
     def declare(plain: Plain) -> Plain:
         function = FUNCTIONS[plain.__name__] = Function(plain.__name__, plain, operands, results)
-        name, count = function.name, len(operands)
+        name = function.name
 
         @functools.wraps(plain)
         def call(*given: Any, **options: Any) -> Any:
-            # A call on ten numbers is to cost little more than one of NumPy's own functions: this is its whole way.
-            if kernel and len(given) == count and (not options or _says_little(options)):
-                direct = native.direct(name, *given)
-                if direct is not None:
-                    if (out := options.get("out")) is None:
-                        return direct(*given)
-                    if results == (SLICE,):
-                        arguments.check_out(out, given[0].shape, given[0].dtype)
-                        return direct(*given, out=out)
+            # A call on ten numbers is to cost little more than its arithmetic: this is its whole way.
+            if kernel and (kernels := native.kernels) is not None:
+                result = kernels.direct[name](*given, **options)
+                if result is not NotImplemented:
+                    return result
             return _call(function, given, options)
 
         return call  # type: ignore[return-value]
 
     return declare
-
-
-def _says_little(options: dict[str, Any]) -> bool:
-    """Whether there is nothing but `out`, and `axis` as it is by default."""
-    axis = options.get("axis", -1)
-    return type(axis) is int and axis == -1 and options.keys() <= {"axis", "out"}
 
 
 def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:

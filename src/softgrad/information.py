@@ -43,7 +43,7 @@ class DivergenceGrad(NamedTuple):
     grad_q: Array
 
 
-@dispatched("(n)->()")
+@dispatched("(n)->()", kernel=True)
 def entropy(logits: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
     """Entropy of a softmax distribution in nats, −Σ p log p, one per row.
 

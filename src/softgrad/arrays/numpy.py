@@ -29,27 +29,15 @@ LEVELS: tuple[str, ...] = (*(_kernels.levels() if _kernels else ()), "generic")
 def _load(level: str) -> SimpleNamespace | None:
     if level not in LEVELS:
         raise ImportError(f"SOFTGRAD_ISA must be one of {', '.join(LEVELS)} on this machine; got {level!r}")
-    return None if level == "generic" else SimpleNamespace(**_kernels.ufuncs(level))
+    if level == "generic":
+        return None
+    return SimpleNamespace(**_kernels.ufuncs(level), direct=_kernels.direct(level, AUTOMATIC_FROM))
 
 
 level: str = os.environ.get("SOFTGRAD_ISA") or LEVELS[0]
 kernels: SimpleNamespace | None = _load(level)
-
-
-_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-
-
-def direct(name: str, x: Any, other: Any = None) -> np.ufunc | None:
-    """The kernel itself, if nothing else is to do: plain arrays of one dtype, small enough for one thread."""
-    if type(x) is not np.ndarray or kernels is None:
-        return None
-    dtype = x.dtype  # compared by identity, which is quick; what it misses takes the general path
-    if (dtype is not _FLOAT64 and dtype is not _FLOAT32) or not x.ndim or x.size >= AUTOMATIC_FROM:
-        return None
-    if other is not None and (type(other) is not np.ndarray or other.dtype is not dtype or other.shape != x.shape):
-        return None
-    kernel: np.ufunc = getattr(kernels, name)
-    return kernel
+"""The kernels as generalized ufuncs; and in `direct`, by name, as functions of plain arrays that one thread computes,
+which answer NotImplemented to any other call."""
 
 
 def softmax(

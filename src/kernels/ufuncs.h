@@ -1,0 +1,56 @@
+// A kernel as a generalized ufunc: broadcasting, casting, layouts and overlapping memory are NumPy's.
+#pragma once
+
+#include "kernels.h"
+
+namespace {
+
+// NumPy keeps the pointers that a ufunc is made of, so what they point to lives as long as the ufunc: in a capsule that
+// the ufunc's `obj` slot owns.
+struct Tables {
+    PyUFuncGenericFunction loops[2];
+    void* data[2];
+    char types[2 * MOST_OPERANDS];
+};
+
+char type_number(char code, char row) {
+    switch (code) {
+        case '?':
+            return NPY_BOOL;
+        case 'd':
+            return NPY_DOUBLE;
+        case 'q':
+            return NPY_INT64;
+        default:
+            return row;
+    }
+}
+
+void free_tables(PyObject* capsule) { PyMem_Free(PyCapsule_GetPointer(capsule, nullptr)); }
+
+PyObject* make_ufunc(const Kernel& kernel, const Loop loops[2]) {
+    Tables* tables = (Tables*)PyMem_Calloc(1, sizeof(Tables));
+    if (!tables) return PyErr_NoMemory();
+    const char rows[2] = {NPY_FLOAT, NPY_DOUBLE};
+    const int operands = kernel.inputs + kernel.outputs;
+    for (int row = 0; row < 2; ++row) {
+        tables->loops[row] = (PyUFuncGenericFunction)loops[row];
+        for (int i = 0; i < operands; ++i) tables->types[row * operands + i] = type_number(kernel.types[i], rows[row]);
+    }
+    PyObject* owner = PyCapsule_New(tables, nullptr, free_tables);
+    if (!owner) {
+        PyMem_Free(tables);
+        return nullptr;
+    }
+    PyObject* ufunc =
+        PyUFunc_FromFuncAndDataAndSignature(tables->loops, tables->data, tables->types, 2, kernel.inputs,
+                                            kernel.outputs, PyUFunc_None, kernel.name, nullptr, 0, kernel.signature);
+    if (!ufunc) {
+        Py_DECREF(owner);
+        return nullptr;
+    }
+    ((PyUFuncObject*)ufunc)->obj = owner;
+    return ufunc;
+}
+
+}  // namespace

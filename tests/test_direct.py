@@ -1,0 +1,296 @@
+"""Kernels as plain functions: the same bits as the gufuncs, for exactly the calls that need nothing else."""
+
+import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import softgrad as sg
+from softgrad.arrays import numpy as native
+
+NATIVE = [level for level in native.LEVELS if level != "generic"]
+NAMES = ("softmax", "log_softmax", "logsumexp", "softmax_vjp", "log_softmax_vjp", "log_softmax_jvp", "entropy")
+LIMIT = 3000
+DTYPES = (np.float32, np.float64)
+
+every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+@pytest.fixture(params=NATIVE)
+def kernels(request):
+    """The gufuncs of a level, and the functions that compute the same without NumPy."""
+    from softgrad import _kernels  # noqa: PLC0415  absent where nothing is native
+
+    return _kernels.ufuncs(request.param), _kernels.direct(request.param, LIMIT)
+
+
+@pytest.fixture
+def direct(kernels):
+    return kernels[1]
+
+
+def operands(name, shape, dtype):
+    random = np.random.default_rng(sum(shape))
+    x = (8 * random.normal(size=shape)).astype(dtype)
+    if x.size > 3:
+        x.flat[1] = -np.inf
+    forward = {"softmax_vjp": sg.softmax, "log_softmax_vjp": sg.log_softmax, "log_softmax_jvp": sg.log_softmax}
+    return (forward[name](x), random.normal(size=shape).astype(dtype)) if name in forward else (x,)
+
+
+def same(a, b):
+    """Whether type, shape, dtype and every bit agree."""
+    return type(a) is type(b) and a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def test_every_kernel_from_slices_of_one_dtype_is_there(direct):
+    assert sorted(direct) == sorted(NAMES)
+    for name, function in direct.items():
+        assert function.__name__ == name
+
+
+@every_dtype
+@pytest.mark.parametrize("name", NAMES)
+def test_the_bits_are_the_gufuncs(kernels, name, dtype):
+    gufunc, direct = (table[name] for table in kernels)
+    shapes = [(n,) for n in (*range(72), 127, 128, 1000, 1023, 1024, 2999)]
+    shapes += [(3, n) for n in (0, 1, 7, 32, 33, 600)] + [(0, 5), (0, 0), (2, 0, 3), (2, 3, 5), (40, 3), (2, 1, 1, 9)]
+    for shape in shapes:
+        given = operands(name, shape, dtype)
+        expected = gufunc(*given)
+        assert same(direct(*given), expected), shape
+        assert same(direct(*given, axis=-1, out=None), expected)
+        assert same(direct(*given, axis=len(shape) - 1), expected)
+        out = np.full(expected.shape, 7, dtype)
+        assert direct(*given, out=out) is out
+        assert same(out, np.asarray(expected))
+
+
+@every_dtype
+@pytest.mark.parametrize("name", NAMES)
+def test_in_place(kernels, name, dtype):
+    gufunc, direct = (table[name] for table in kernels)
+    for shape in ((0,), (1,), (5,), (33,), (2, 300), (40, 3)):
+        given = operands(name, shape, dtype)
+        expected = gufunc(*given)
+        if expected.shape != shape:
+            if given[0].size:  # one number for each row is not written entry by entry
+                first = given[0].reshape(-1)[: expected.size].reshape(expected.shape)
+                assert direct(*given, out=first) is NotImplemented
+            continue
+        for place in range(len(given)):
+            copies = [a.copy() for a in given]
+            assert direct(*copies, out=copies[place]) is copies[place]
+            assert same(copies[place], expected)
+        assert same(direct(given[0], *given[:-1]), gufunc(given[0], *given[:-1]))  # one array as both operands
+
+
+class Subclass(np.ndarray):
+    pass
+
+
+def unaligned(x):
+    place = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    place[...] = x
+    return place
+
+
+OTHER_ARRAYS = {
+    "list": lambda x: x.tolist(),
+    "scalar": lambda x: x.flat[0],
+    "subclass": lambda x: x.view(Subclass),
+    "masked": np.ma.MaskedArray,
+    "byte-swapped": lambda x: x.astype(x.dtype.newbyteorder()),
+    "unaligned": unaligned,
+    "strided": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "reversed": lambda x: x[..., ::-1],
+    "Fortran": np.asfortranarray,
+    "broadcast": lambda x: np.broadcast_to(x[0], x.shape),
+    "half": lambda x: x.astype(np.float16),
+    "longdouble": lambda x: x.astype(np.longdouble),
+    "integers": lambda x: np.zeros(x.shape, np.int64),
+    "complex": lambda x: x.astype(complex),
+    "object": lambda x: x.astype(object),
+    "metadata": lambda x: x.astype(np.dtype(x.dtype, metadata={"unit": "nat"})),
+    "another dtype": lambda x: x.astype(np.float32 if x.dtype == np.float64 else np.float64),
+    "another shape": lambda x: x[:2].copy(),
+    "another ndim": lambda x: x.reshape(-1),
+}
+ALSO_PLAIN = {"another dtype", "another shape", "another ndim"}  # if nothing else comes with them
+
+
+@every_dtype
+@pytest.mark.parametrize("kind", OTHER_ARRAYS)
+@pytest.mark.parametrize("name", NAMES)
+def test_other_arrays_are_left_to_the_general_path(direct, name, kind, dtype):
+    given = operands(name, (3, 7), dtype)
+    for place in range(len(given)):
+        changed = list(given)
+        changed[place] = OTHER_ARRAYS[kind](given[place])
+        result = direct[name](*changed)
+        assert (result is NotImplemented) == (kind not in ALSO_PLAIN or len(given) > 1)
+
+
+@every_dtype
+@pytest.mark.parametrize("kind", OTHER_ARRAYS)
+@pytest.mark.parametrize("name", NAMES)
+def test_other_arrays_to_write_to_are_left_alone(direct, name, kind, dtype):
+    given = operands(name, (3, 7), dtype)
+    if kind == "another ndim" and name in ("logsumexp", "entropy"):
+        return  # one number per row has one dimension already
+    out = OTHER_ARRAYS[kind](np.ones(np.shape(direct[name](*given)), dtype))
+    if name in ("logsumexp", "entropy") and kind in ("Fortran", "broadcast"):
+        return  # a vector is contiguous in either order, and its own broadcast
+    before = np.array(out)
+    assert direct[name](*given, out=out) is NotImplemented
+    np.testing.assert_array_equal(np.array(out), before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_calls_are_left_to_the_general_path(direct, name):
+    function, given = direct[name], operands(name, (3, 7), np.float64)
+    shape = np.shape(function(*given))
+    for bad in (0, 2, -2, True, np.int64(-1), -1.0, None, (-1,), "last", 10**30):
+        assert function(*given, axis=bad) is NotImplemented
+    for options in ({"where": True}, {"temperature": 1.0}, {"workers": 1}, {"dtype": float}, {"x": 1}):
+        assert function(*given, **options) is NotImplemented
+        assert function(*given, axis=-1, **options) is NotImplemented
+    for wrong in ((), (*given, given[0]), (None,) * len(given)):
+        assert function(*wrong) is NotImplemented
+    point = (np.ones(()),) * len(given)
+    assert function(*point) is NotImplemented
+    readonly = np.ones(shape)
+    readonly.flags.writeable = False
+    for out in (readonly, 1, [1.0], (np.ones(shape),), np.ones(shape)[np.newaxis]):
+        assert function(*given, out=out) is NotImplemented
+    assert (readonly == 1).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_partial_overlap_is_left_to_the_general_path(direct, name):
+    given = operands(name, (20,), np.float64)
+    shape = np.shape(direct[name](*given))
+    for place in range(len(given)):
+        buffer = np.zeros(60)
+        window = buffer[20:40]
+        window[...] = given[place]
+        changed = [window if i == place else a for i, a in enumerate(given)]
+        size = 20 if shape else 1
+        for start in (0, 1, 19, 21, 39, 40):
+            out = buffer[start : start + size].reshape(shape)
+            overlaps = start + size > 20 and start < 40
+            copy = window.copy()
+            assert (direct[name](*changed, out=out) is NotImplemented) == overlaps
+            window[...] = copy
+
+
+def test_an_array_for_several_threads_is_left_to_the_general_path(direct):
+    assert direct["softmax"](np.zeros(LIMIT - 1)) is not NotImplemented
+    assert direct["softmax"](np.zeros(LIMIT)) is NotImplemented
+    assert direct["softmax"](np.zeros((LIMIT // 10, 10))) is NotImplemented
+
+
+def test_a_stretched_array_to_write_to_warns_as_everywhere(direct):
+    stretched, _ = np.broadcast_arrays(np.zeros((5, 1)), np.zeros((5, 3)))
+    out = stretched[:, 0]  # contiguous by chance
+    with pytest.warns(DeprecationWarning, match="broadcast"):
+        assert direct["softmax"](np.zeros(5), out=out) is out
+    assert (out == 0.2).all()
+    out = np.broadcast_arrays(np.zeros((5, 1)), np.zeros((5, 3)))[0][:, 0]
+    with pytest.raises(DeprecationWarning, match="broadcast"):
+        direct["softmax"](np.zeros(5), out=out)
+    assert (out == 0).all()
+
+
+@pytest.mark.usefixtures("level")
+@every_dtype
+def test_public_functions_take_this_way_at_their_own_level(dtype):
+    if native.kernels is None:
+        pytest.skip("the formulas have no kernels")
+    calls = []
+
+    def spy(name):
+        function = native.kernels.direct[name]
+        return lambda *given, **options: calls.append(name) or function(*given, **options)
+
+    native.kernels.direct = {name: spy(name) for name in NAMES}
+    for name in NAMES:
+        given = operands(name, (9,), dtype)
+        calls.clear()
+        assert same(getattr(sg, name)(*given), getattr(native.kernels, name)(*given))
+        assert calls == [name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_kept(direct, name):
+    given = operands(name, (4, 6), np.float64)
+    out = np.empty(np.shape(direct[name](*given)))
+    other = given[0].astype(np.float16)
+
+    def calls(times):
+        for _ in range(times):
+            direct[name](*given)
+            direct[name](*given, axis=-1, out=out)
+            direct[name](*given, where=True)
+            direct[name](*given, out=other)
+            direct[name](other, *given[1:])
+
+    counted = (*given, out, other, np.dtype(np.float64), direct[name], NotImplemented)
+    calls(10)
+    before = [sys.getrefcount(a) for a in counted]
+    tracemalloc.start()
+    try:
+        calls(10)
+        used = tracemalloc.get_traced_memory()[0]
+        calls(1000)
+        grown = tracemalloc.get_traced_memory()[0] - used
+    finally:
+        tracemalloc.stop()
+    assert [sys.getrefcount(a) for a in counted] == before
+    assert grown < 1000  # bytes: less than one for each call
+
+
+def test_a_table_of_functions_goes_away():
+    if not NATIVE:
+        pytest.skip("nothing is native here")
+    from softgrad import _kernels  # noqa: PLC0415
+
+    function = _kernels.direct(NATIVE[0], LIMIT)["softmax"]
+    assert function(np.zeros(2)).tolist() == [0.5, 0.5]  # the table itself is gone
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            _kernels.direct(NATIVE[0], LIMIT)
+        used = tracemalloc.get_traced_memory()[0]
+        for _ in range(200):
+            _kernels.direct(NATIVE[0], LIMIT)
+        grown = tracemalloc.get_traced_memory()[0] - used
+    finally:
+        tracemalloc.stop()
+    assert grown < 2000
+
+
+def test_an_unknown_level_is_an_error():
+    if not NATIVE:
+        pytest.skip("nothing is native here")
+    from softgrad import _kernels  # noqa: PLC0415
+
+    with pytest.raises(ValueError, match="no level 'x86-64-v9'"):
+        _kernels.direct("x86-64-v9", LIMIT)
+    with pytest.raises(TypeError):
+        _kernels.direct(NATIVE[0])
+
+
+def test_threads_of_the_callers_own(direct):
+    """Some of these calls keep the GIL and some release it; each computes its own row."""
+    rows = [operands("softmax", (n,), np.float32)[0] for n in (10, 1000, 1024, 2900) * 4]
+    expected = [direct["softmax"](row) for row in rows]
+
+    def repeatedly(row):
+        return [direct["softmax"](row) for _ in range(200)]
+
+    with ThreadPoolExecutor(4) as pool:
+        for results, wanted in zip(pool.map(repeatedly, rows), expected, strict=True):
+            assert all(same(result, wanted) for result in results)
