@@ -35,6 +35,12 @@ def logsumexp(x: Array, where: Array | None = None, b: Array | None = None) -> A
     return widened(_logsumexp)(x, where, b)
 
 
+def signed_logsumexp(x: Array, where: Array | None, b: Array) -> tuple[Array, Array]:
+    """Log |Σ b e^x| and the sign of the sum, over the last axis."""
+    result: tuple[Array, Array] = widened(_signed_logsumexp)(x, where, b)
+    return result
+
+
 def softmax_vjp(p: Array, g: Array) -> Array:
     """p ∘ (g − Σ p g), the product of the Jacobian with g, from the output p."""
     return widened(_softmax_vjp)(p, g)
@@ -86,7 +92,8 @@ def widened(formula: Callable[..., Array]) -> Callable[..., Array]:
             xp.astype(a, xp.float64) if getattr(a, "dtype", None) == narrow else a  # masks and temperatures stay
             for a in operands
         )
-        return xp.astype(formula(xp, xp.astype(x, xp.float64), *widened), narrow)
+        result = formula(xp, xp.astype(x, xp.float64), *widened)
+        return tuple(xp.astype(r, narrow) for r in result) if isinstance(result, tuple) else xp.astype(result, narrow)
 
     return wide
 
@@ -115,13 +122,16 @@ def _logsumexp(xp: Any, x: Array, where: Array | None, b: Array | None) -> Array
     if x.shape[-1] == 0:
         return xp.full(x.shape[:-1], -xp.inf, dtype=x.dtype)
     if b is not None:
-        return _weighted_logsumexp(xp, x, where, b)
+        log, sign = _signed_logsumexp(xp, x, where, b)
+        return xp.where(sign < 0, log * xp.nan, log)
     m, _, _, e = _exponentials(xp, x, where, 1.0)
     result = m + xp.log1p(_rest(xp, e))
     return xp.where(xp.isfinite(m), result, m)[..., 0]
 
 
-def _weighted_logsumexp(xp: Any, x: Array, where: Array | None, b: Array) -> Array:
+def _signed_logsumexp(xp: Any, x: Array, where: Array | None, b: Array) -> tuple[Array, Array]:
+    if x.shape[-1] == 0:
+        return xp.full(x.shape[:-1], -xp.inf, dtype=x.dtype), xp.zeros(x.shape[:-1], dtype=x.dtype)
     read = b != 0 if where is None else where & (b != 0)
     x = xp.where(read, x, -_inf(xp, x))
     b = xp.where(read, b, xp.zeros_like(b))
@@ -129,11 +139,12 @@ def _weighted_logsumexp(xp: Any, x: Array, where: Array | None, b: Array) -> Arr
     size = xp.where(read, x + xp.log(xp.where(read, xp.abs(b), xp.ones_like(b))), -_inf(xp, x))
     largest = _one_hot(xp, xp.argmax(size, axis=-1, keepdims=True), x)
     m = xp.max(xp.where(largest, x, -_inf(xp, x)), axis=-1, keepdims=True)
-    poisoned = xp.any(xp.isnan(x) | xp.isnan(b), axis=-1)
     _, _, _, e = _exponentials(xp, x, None, 1.0, shift=m)
-    terms = b * e
-    first = xp.sum(xp.where(largest, b, xp.zeros_like(b)), axis=-1)
-    rest, error = (s[..., 0] for s in _sum(xp, xp.where(largest, xp.zeros_like(b), terms)))
+    first = xp.sum(xp.where(largest & (x > -_inf(xp, x)), b, xp.zeros_like(b)), axis=-1)
+    outside = largest | (x == -_inf(xp, x))
+    rest, error = (s[..., 0] for s in _sum(xp, xp.where(outside, xp.zeros_like(b), b * e)))
+    sign = xp.sign((first + rest) + error)
+    first, rest, error = sign * first, sign * rest, sign * error
     total = first + rest
     near_one = xp.abs(total - 1) < 0.5
     log = xp.where(
@@ -142,8 +153,20 @@ def _weighted_logsumexp(xp: Any, x: Array, where: Array | None, b: Array) -> Arr
         xp.log(xp.where(near_one, xp.ones_like(total), total + error)),
     )
     m = m[..., 0]
-    result = xp.where(xp.isfinite(m), m + log, xp.where(m > 0, xp.where(first > 0, m, m * xp.nan), m))
-    return xp.where(poisoned, m * xp.nan, result)
+    log = xp.where(sign == 0, -_inf(xp, m), xp.where(xp.isfinite(m), m, xp.zeros_like(m)) + log)
+    return _with_infinite_terms(xp, x, b, log, sign)
+
+
+def _with_infinite_terms(xp: Any, x: Array, b: Array, log: Array, sign: Array) -> tuple[Array, Array]:
+    """The logarithm and the sign of Σ b e^x where a term is infinite or NaN, and as they are elsewhere."""
+    infinite = (x == _inf(xp, x)) | (xp.abs(b) == _inf(xp, b))
+    above, below = xp.any(infinite & (b > 0), axis=-1), xp.any(infinite & (b < 0), axis=-1)
+    zero_times_infinity = (x == -_inf(xp, x)) & (xp.abs(b) == _inf(xp, b))
+    poisoned = xp.any(xp.isnan(x) | xp.isnan(b) | zero_times_infinity, axis=-1) | (above & below)
+    one = xp.ones_like(sign)
+    log = xp.where(above | below, _inf(xp, log), log)
+    sign = xp.where(above, one, xp.where(below, -one, sign))
+    return xp.where(poisoned, one * xp.nan, log), xp.where(poisoned, one * xp.nan, sign)
 
 
 def _softmax_vjp(xp: Any, p: Array, g: Array) -> Array:

@@ -1,0 +1,1 @@
+"""Other libraries' functions under their own names and signatures, computed by softgrad."""
