@@ -115,13 +115,11 @@ def _check_same(labels: Any, expected: Any, axes: tuple[int, ...], name: str, li
     for found, own, axis in zip(labels, expected, axes, strict=True):
         if found.equals(own):
             continue
-        where = f"the {list(NAMES)[axis]} of {like.name}"
         if len(found) != len(own):
             what = f"got {len(found)} labels for {len(own)}"
         else:
             pairs = enumerate(zip(found, own, strict=True))
-            what = next((f"label {i} is {a!r}, not {b!r}" for i, (a, b) in pairs if a != b), "they are of other kinds")
+            what = next((f"entry {i} is {a!r}, not {b!r}" for i, (a, b) in pairs if a != b), "they are of other kinds")
         raise ValueError(
-            f"{name} must have the labels of {where} in their order; {what}. "
-            "Reindex it, or pass an array without labels to go by position"
+            f"{name} must have the {list(NAMES)[axis]} of {like.name}; {what} (a plain array goes by position)"
         )

@@ -86,6 +86,6 @@ def _check_same(x: Any, name: str, like: Like) -> None:
             raise ValueError(f"{name} must have {like.x.sizes[dim]} entries along {dim!r}, as {like.name}; got {size}")
         if dim in x.indexes and dim in like.x.indexes and not x.indexes[dim].equals(like.x.indexes[dim]):
             raise ValueError(
-                f"{name} must have the coordinates of {like.name} along {dim!r} in their order; "
-                "reindex it, or pass an array without labels to go by position"
+                f"{name} must have the coordinates of {like.name} along {dim!r}, in their order "
+                "(a plain array goes by position)"
             )
