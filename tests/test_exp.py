@@ -1,0 +1,88 @@
+"""The exponential and the logarithm of the kernels, by the programs of tests/kernels: each level, each kind of row.
+
+`pytest -m exhaustive tests/test_exp.py` sends all 2³² numbers of float32 through them, and many more of float64.
+"""
+
+import csv
+import io
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from softgrad.arrays import numpy as native
+
+from . import oracle
+
+ROOT = Path(__file__).parents[1]
+NATIVE = [level for level in native.LEVELS if level != "generic"]
+
+TABLES = {("x86-64-v3", "float32"), ("x86-64-v4", "float32"), ("x86-64-v4", "float64")}
+"""The levels that look up 2^(k/N)."""
+BOUNDS = {
+    ("exp", "float32", True): (0.58, 0.12),
+    ("exp", "float64", True): (0.63, 0.16),
+    ("exp", "float32", False): (0.69, 0.24),
+    ("exp", "float64", False): (0.73, 0.24),
+}
+"""By function, dtype and whether there is a table: of the value and of the value in two parts, in ulp."""
+BOUNDS |= {("log1p", dtype, table): (1.2, 1.1) for dtype in ("float32", "float64") for table in (False, True)}
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """Where the programs are, one for each level, built as the kernels are."""
+    if not any(map(shutil.which, filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++")))):
+        pytest.skip("no C++ compiler")
+    if not (find_spec("mesonbuild") and find_spec("ninja")):
+        pytest.skip("meson and ninja are not installed (extra test)")
+    folder = tmp_path_factory.mktemp("build")
+    environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    targets = [program(folder, level).relative_to(folder) for level in NATIVE]
+    for command in (
+        [sys.executable, "-m", "mesonbuild.mesonmain", "setup", folder, ROOT],
+        [sys.executable, "-m", "ninja", "-C", folder, *targets],
+    ):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def program(folder, level):
+    return folder / "tests" / "kernels" / f"exp_errors_{level.removeprefix('x86-64-')}"
+
+
+def check(programs, level, dtype, effort, timeout):
+    """Run one program; hold every kind of row that it measured to its bounds."""
+    command = [program(programs, level), dtype, effort]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    print(done.stdout)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout), delimiter="\t"))
+    assert {row["what"] for row in rows} == {"unshifted", "near", "far", "tempered", "log1p"}
+    for row in rows:
+        name = "log1p" if row["what"] == "log1p" else "exp"
+        bound, bound_of_parts = BOUNDS[name, dtype, (level, dtype) in TABLES]
+        worst, parts = float(row["worst"]), float(row["worst_parts"])
+        key = name, level, dtype
+        oracle.worst[key] = max(oracle.worst.get(key, 0.0), worst)
+        assert int(row["count"]) > 0, row
+        assert worst <= bound, row
+        assert parts <= bound_of_parts, row
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("level", NATIVE)
+def test_a_sample(programs, level, dtype):
+    check(programs, level, dtype, "sample", timeout=120)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("dtype", "effort"), [("float32", "all"), ("float64", "many")])
+@pytest.mark.parametrize("level", NATIVE)
+def test_all(programs, level, dtype, effort):
+    check(programs, level, dtype, effort, timeout=3600)
