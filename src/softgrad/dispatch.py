@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ OPTIONS = {"where": SLICE, "b": SLICE, "temperature": VALUE, "sample_weight": VA
 LIBRARIES = {
     "dask": "softgrad.libraries.dask",
     "pandas": "softgrad.libraries.pandas",
+    "torch": "softgrad.libraries.torch",
     "xarray": "softgrad.libraries.xarray",
 }
 """The module of softgrad that knows the arrays of a library, by the name of the library's own package. Each has
@@ -53,6 +55,19 @@ class Function:
 
     def __reduce__(self) -> tuple[Callable[..., Function], tuple[str, str]]:
         return _declared, (self.plain.__module__, self.name)
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """What the function calls its operands."""
+        return tuple(inspect.signature(self.plain).parameters)[: len(self.operands)]
+
+    def packed(self, results: tuple[Any, ...]) -> Any:
+        """Results as the function returns them: the only one as it is, several as its own NamedTuple."""
+        return results[0] if len(results) == 1 else self._kind(*results)
+
+    @functools.cached_property
+    def _kind(self) -> Any:
+        return inspect.get_annotations(self.plain, eval_str=True)["return"]
 
 
 FUNCTIONS: dict[str, Function] = {}
@@ -89,18 +104,21 @@ def dispatched(signature: str, *, kernel: bool = False) -> Callable[[Plain], Pla
 
 def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
     for array in (*operands, *(options[name] for name in OPTIONS if name in options)):
-        if type(array) is not np.ndarray and (library := library_of(type(array))) is not None:  # type: ignore[arg-type]
+        if type(array) is not np.ndarray and (library := library_of(type(array))) is not None:
             return library.call(function, operands, options)
     return function.plain(*operands, **options)
 
 
-@functools.cache
+_known: dict[type, ModuleType | None] = {}  # a plain dict: torch.compile warns where functools.cache is called
+
+
 def library_of(kind: type) -> ModuleType | None:
     """The module of softgrad for arrays of the type `kind`; None for NumPy's, for lists and for scalars."""
-    for base in kind.__mro__:
-        if (name := LIBRARIES.get(base.__module__.partition(".")[0])) is not None:
-            return importlib.import_module(name)
-    return None
+    if kind not in _known:
+        names = (LIBRARIES.get(base.__module__.partition(".")[0]) for base in kind.__mro__)
+        name = next((name for name in names if name is not None), None)
+        _known[kind] = None if name is None else importlib.import_module(name)
+    return _known[kind]
 
 
 def axis_of(options: dict[str, Any]) -> Axis:

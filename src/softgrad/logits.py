@@ -112,6 +112,7 @@ class Logits:
             for out in as_rows:
                 np.copyto(out, 0, where=~self.mask)
 
+    @np.errstate(all="ignore")  # some libraries compute by NumPy, whose warnings are no news: NaN and inf are results
     def _solve_foreign(self, name: str, operands: tuple[Any, ...], values: int, slices: int) -> list[Array]:
         xp = self.xp
         if self.rows.n == 0:

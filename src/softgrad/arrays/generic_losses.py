@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from softgrad.arrays.generic import (
     _exponentials,
     _inf,
@@ -89,11 +91,13 @@ def kl_divergence_grad(a: Array, b: Array) -> tuple[Array, Array, Array]:
     return p.narrowed(_divergence(p, q)), p.narrowed(grad_p), p.narrowed(grad_q)
 
 
+@np.errstate(all="ignore")
 def log_probabilities(x: Array, index: Array) -> Array:
     """log p at the entries `index`, shape (..., k), of every row: x − max − log, no array of the size of x."""
     return namespace(x).astype(selected(x, index, log_sum(x)), x.dtype, copy=False)
 
 
+@np.errstate(all="ignore")
 def focal(x: Array, labels: Array, gamma: float) -> tuple[Array, Array]:
     """(1 − p)^γ ℓ at the label, ℓ = −log p, and its derivative with respect to ℓ, in float64 or wider."""
     return focused(-selected(x, labels[..., None], log_sum(x))[..., 0], gamma)

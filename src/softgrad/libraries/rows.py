@@ -1,0 +1,59 @@
+"""A call along any axes as one along the last: what follows, derivatives above all, knows rows only."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from softgrad import arguments
+from softgrad.arrays.layout import Rows
+from softgrad.dispatch import OPTIONS, SLICE, Function, axis_of
+
+Array = Any
+
+
+def as_rows(
+    function: Function, operands: tuple[Array, ...], options: dict[str, Any], xp: Any
+) -> tuple[tuple[Array, ...], dict[str, Any], Callable[[tuple[Array, ...]], Any]]:
+    """Operands and options as rows along the last axis, and the way back for the results.
+
+    Operands are arrays of `xp`; those that are slices come out in one shape and one dtype.
+    """
+    slices = {
+        name: arguments.as_real(operand, name)
+        for name, operand, core in zip(function.names, operands, function.operands, strict=True)
+        if core == SLICE
+    }
+    shape = arguments.broadcast_shapes(**slices)
+    dtype = functools.reduce(functools.partial(arguments.promoted, xp), (a.dtype for a in slices.values()))
+    rows = Rows.of(shape, axis_of(options))
+    batch = rows.batch_shape
+
+    def slice_of(name: str, operand: Array) -> Array:
+        if name not in slices:
+            return operand
+        return rows.gather(xp.broadcast_to(xp.astype(slices[name], dtype, copy=False), shape), xp)
+
+    def option(name: str, value: Any) -> Any:
+        if value is None or name not in OPTIONS:
+            return value
+        if name == "where":
+            return rows.gather(arguments.as_mask(value, shape, xp), xp)
+        if name == "temperature":
+            return arguments.as_temperature(value, rows, xp)
+        core = shape if OPTIONS[name] == SLICE else batch
+        value = arguments.broadcast_to(name, xp.asarray(value), core, xp)
+        return rows.gather(value, xp) if OPTIONS[name] == SLICE else value
+
+    given = {k: option(k, v) for k, v in options.items() if k not in ("axis", "keepdims") and v is not None}
+
+    def restored(result: Array, core: str) -> Array:
+        if core == SLICE:
+            return rows.scatter(result, xp)
+        return xp.reshape(result, rows.kept_shape) if options.get("keepdims") else result
+
+    def restore(results: tuple[Array, ...]) -> Any:
+        return function.packed(tuple(restored(r, core) for r, core in zip(results, function.results, strict=True)))
+
+    return tuple(map(slice_of, function.names, operands)), given, restore

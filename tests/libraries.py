@@ -1,0 +1,61 @@
+"""The table of array libraries: what `test_libraries.py` takes every function and every edge through."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_strict
+import ml_dtypes
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library whose arrays softgrad takes."""
+
+    name: str
+    to: Callable[[np.ndarray], Any]
+    """NumPy's array as one of the library's."""
+    back: Callable[[Any], np.ndarray]
+    """The library's array as NumPy's; fails for anything else, so that a result of another kind is noticed."""
+    dtypes: tuple[np.dtype, ...]
+    options: frozenset = frozenset()
+    """Which of the options that are NumPy's own it takes: "out", "workers"."""
+    without: frozenset = frozenset()
+    """Functions that it does not take: each is a TypeError."""
+
+    def given(self, value):
+        """Arrays as the library's, anything else as it is."""
+        return self.to(value) if isinstance(value, np.ndarray) else value
+
+    def result(self, value):
+        """A result, or a tuple of them, as NumPy's."""
+        return type(value)(*map(self.back, value)) if isinstance(value, tuple) else self.back(value)
+
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+HALVES, SINGLES = (np.dtype(np.float16), BFLOAT16), (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def _to_torch(a):
+    if a.dtype == BFLOAT16:
+        return torch.from_numpy(a.astype(np.float32)).to(torch.bfloat16)
+    return torch.from_numpy(np.array(a))
+
+
+def _from_torch(tensor):
+    assert type(tensor) is torch.Tensor
+    tensor = tensor.detach()
+    return tensor.float().numpy().astype(BFLOAT16) if tensor.dtype == torch.bfloat16 else tensor.numpy()
+
+
+def _from_strict(a):
+    assert isinstance(a, type(array_api_strict.asarray(0.0)))
+    return np.from_dlpack(a).copy()
+
+
+STRICT = Library("array-api-strict", lambda a: array_api_strict.asarray(np.array(a, order="C")), _from_strict, SINGLES)
+TORCH = Library("torch", _to_torch, _from_torch, HALVES + SINGLES, frozenset({"out", "workers"}))
+
+LIBRARIES = (STRICT, TORCH)
