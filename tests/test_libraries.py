@@ -76,6 +76,7 @@ PER_ROW = {"sample_weight": np.float64(0.5), "label_smoothing": 0.1, "z_loss": 0
 CASES = (
     Case("softmax", _x, takes=TEMPERED),
     Case("softmax", _x, {"temperature": 0.5}, id="softmax at 1/2"),
+    Case("softmax", _x, {"temperature": 0.0}, id="softmax at 0"),
     Case("log_softmax", _x, takes=TEMPERED),
     Case("logsumexp", _x, takes=frozenset({"axis", "where", "dtype"})),
     Case("logsumexp", _x, {"keepdims": True}, id="logsumexp kept"),
