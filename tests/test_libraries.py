@@ -248,3 +248,17 @@ def test_a_saturated_gradient_is_the_small_true_number():
     x = torch.tensor([30.0, 0.0, 0.0], requires_grad=True)
     sg.cross_entropy(x, torch.tensor(0)).backward()
     assert_close(x.grad.numpy(), np.array([-1.8715246e-13, 9.357623e-14, 9.357623e-14], np.float32), ulp=2)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # torch's own
+def test_torch_compile_falls_back_to_the_same_numbers():
+    def loss(x):
+        return sg.cross_entropy(2 * x, LABELS).sum() + sg.softmax(x).std()
+
+    compiled = torch.compile(loss, backend="eager")
+    (expected,) = torch.autograd.grad(loss(X), X)
+    for _ in range(2):
+        (got,) = torch.autograd.grad(compiled(X), X)
+        assert torch.equal(got, expected)
+    with torch.no_grad():
+        assert torch.equal(compiled(X), loss(X))

@@ -86,12 +86,13 @@ def dispatched(signature: str, *, kernel: bool = False) -> Callable[[Plain], Pla
 
     def declare(plain: Plain) -> Plain:
         function = FUNCTIONS[plain.__name__] = Function(plain.__name__, plain, operands, results)
-        name = function.name
+        name, ndarray = function.name, np.ndarray
 
         @functools.wraps(plain)
         def call(*given: Any, **options: Any) -> Any:
             # A call on ten numbers is to cost little more than its arithmetic: this is its whole way.
-            if kernel and (kernels := native.kernels) is not None:
+            # The type comes first because torch.compile, which traces this, warns of calls to C++.
+            if kernel and given and type(given[0]) is ndarray and (kernels := native.kernels) is not None:
                 result = kernels.direct[name](*given, **options)
                 if result is not NotImplemented:
                     return result
