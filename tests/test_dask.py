@@ -7,7 +7,8 @@ import pytest
 
 import softgrad as sg
 
-from .maps import assert_same, directions, logits
+from .maps import assert_close, assert_same, directions, logits
+from .rows import KINDS, row
 
 FLOAT = np.dtype(np.float32)
 LABELS = np.random.default_rng(0).integers(0, 5, (6, 4))
@@ -109,6 +110,132 @@ def test_every_function_has_the_bits_of_numpy(name, no_compute):
             assert_same(array.compute(scheduler=scheduler), plain)
 
 
+@every_call
+def test_slices_over_several_blocks(name, no_compute):
+    expected = CALLS[name](*arguments())
+    operands = [da.from_array(a, chunks=((2, 4), (4,), (1, 2, 0, 2))[: a.ndim]) for a in arguments()]
+    found = CALLS[name](*operands)
+    results = dask.compute(*parts(found), scheduler="synchronous")
+    for again, result in zip(dask.compute(*parts(found), scheduler="threads"), results, strict=True):
+        assert_same(again, result)
+    for array, plain, result in zip(parts(found), parts(expected), results, strict=True):
+        assert array.shape == plain.shape
+        assert array.dtype == array._meta.dtype == plain.dtype
+        assert array.chunks == operands[0].chunks[: array.ndim] or array.shape != operands[0].shape[: array.ndim]
+        assert_close(result, plain)
+
+
+EDGES = {
+    "softmax": lambda x, where, labels, g, **o: sg.softmax(x, where=where, **o),
+    "softmax of all": lambda x, where, labels, g, **o: sg.softmax(x, **o),
+    "log_softmax": lambda x, where, labels, g, **o: sg.log_softmax(x, where=where, **o),
+    "logsumexp": lambda x, where, labels, g, **o: sg.logsumexp(x, where=where, **o),
+    "logsumexp of all": lambda x, where, labels, g, **o: sg.logsumexp(x, **o),
+    "entropy_grad": lambda x, where, labels, g, **o: sg.entropy_grad(x, where=where, **o),
+    "cross_entropy_grad": lambda x, where, labels, g, **o: sg.cross_entropy_grad(x, labels, where=where, **o),
+    "softmax_vjp": lambda x, where, labels, g, **o: sg.softmax_vjp(sg.softmax(x, where=where, **o), g, **o),
+    "log_softmax_vjp": lambda x, where, labels, g, **o: sg.log_softmax_vjp(sg.log_softmax(x, where=where, **o), g, **o),
+    "log_softmax_jvp": lambda x, where, labels, g, **o: sg.log_softmax_jvp(sg.log_softmax(x, where=where, **o), g, **o),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.longdouble, np.int8])
+def test_edges_over_several_blocks(dtype, no_compute):
+    """The rows of the edge table, each beside others, as one array in pieces of two entries and as NumPy's."""
+    dtype = np.dtype(dtype)
+    x = logits((8, 9), dtype)
+    where = np.random.default_rng(3).random((8, 9)) < 0.6
+    where[5] = False
+    if dtype.kind == "f":
+        x[0, 4], x[1, 5], x[2], x[3, 2:7], x[4, 0] = np.nan, np.inf, -np.inf, -np.inf, 90
+        x[5], x[6, ~where[6]] = np.nan, np.nan
+    labels = np.array([0, 1, 2, 3, 0, 5, 6, 7])
+    g = directions(x)
+    for axis, rows, chunks in ((-1, slice(None), (8, 4)), ((0, 1), slice(3, 5), (1, 5))):
+        operands = x[rows], where[rows]
+        lazy = [da.from_array(a, chunks=chunks) for a in operands]
+        for name, call in EDGES.items():
+            others = (labels if axis == -1 else np.int64(7)), g[rows]
+            expected = call(*operands, *others, axis=axis)
+            found = dask.compute(*parts(call(*lazy, *others, axis=axis)), scheduler="synchronous")
+            for result, plain in zip(found, parts(expected), strict=True):
+                assert_close(result, plain), name
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_slices_over_several_blocks_are_as_exact(dtype, no_compute):
+    """Each of the two is within 3 ulp of the true value."""
+    x = np.stack([row(kind, 257, dtype) for kind in KINDS])
+    lazy = da.from_array(x, chunks=(9, 40))
+    for f in (sg.softmax, sg.log_softmax):
+        found, plain = f(lazy).compute(scheduler="synchronous"), f(x)
+        finite = np.isfinite(plain)
+        np.testing.assert_array_equal(found[~finite], plain[~finite])
+        np.testing.assert_array_max_ulp(found[finite], plain[finite], maxulp=5)
+
+
+def test_saturated_slices_keep_what_is_small(no_compute):
+    x = np.zeros((2, 6))
+    x[0, 3], x[1, 0] = 40, 50
+    g = np.eye(6)[:2]
+    lazy = da.from_array(x, chunks=(2, 2))
+    p, y = sg.softmax(x), sg.log_softmax(x)
+    lazy_p, lazy_y = sg.softmax(lazy), sg.log_softmax(lazy)
+    for found, plain in (
+        (lazy_y, y),
+        (sg.softmax_vjp(lazy_p, g), sg.softmax_vjp(p, g)),
+        (sg.softmax_second(lazy_p, g, g), sg.softmax_second(p, g, g)),
+        (sg.log_softmax_vjp(lazy_y, g), sg.log_softmax_vjp(y, g)),
+        (sg.log_softmax_jvp(lazy_y, g), sg.log_softmax_jvp(y, g)),
+        (sg.cross_entropy_grad(lazy, [3, 0]).loss, sg.cross_entropy(x, [3, 0])),
+        (sg.cross_entropy_grad(lazy, [3, 0]).grad, sg.cross_entropy_grad(x, [3, 0]).grad),
+        (sg.softmax_jacobian(lazy).diagonal(), sg.softmax_jacobian(x).diagonal()),
+    ):
+        np.testing.assert_allclose(found.compute(scheduler="synchronous"), plain, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("chunks", [(2, 5), (4, 2)], ids=["whole", "cut"])
+@pytest.mark.parametrize("temperature", [1.0, 2.0, np.arange(1.0, 7.0)], ids=["1", "2", "array"])
+def test_jacobians(chunks, temperature, no_compute):
+    x = logits((6, 5), np.dtype(float))
+    v, b, V = directions(x), directions(x[::-1]), directions(x[:5, :3])
+    J = sg.softmax_jacobian(x, temperature=temperature)
+    L = sg.softmax_jacobian(da.from_array(x, chunks=chunks), temperature=temperature)
+    assert L.shape == J.shape
+    assert L.dtype == J.dtype
+    products = [
+        (L.matvec(v), J.matvec(v)),
+        (L @ V, J @ V),
+        (V.T @ L, V.T @ J),
+        (L.diagonal(), J.diagonal()),
+        (L.trace(), J.trace()),
+        (L.quadratic(v), J.quadratic(v)),
+        (L.solve(b), J.solve(b)),
+        (L.solve(b, damping=0.5), J.solve(b, damping=0.5)),
+        (L.logpdet(), J.logpdet()),
+        (L.sqrt() @ V, J.sqrt() @ V),
+        (L.sqrt().T @ V, J.sqrt().T @ V),
+        (L.pinv() @ V, J.pinv() @ V),
+    ]
+    if chunks == (2, 5):
+        products += [(L.toarray(), J.toarray()), (L.eigvalsh(), J.eigvalsh())]
+    for found, expected in products:
+        assert found.dtype == expected.dtype
+        assert_close(found.compute(scheduler="synchronous"), expected, ulp=64)
+
+
+def test_dense_jacobians_and_hessians(no_compute):
+    x = logits((6, 5), np.dtype(float))
+    s = np.arange(1.0, 7.0)
+    for chunks in ((2, 5), (2, 2)):
+        lazy = sg.cross_entropy_hessian(da.from_array(x, chunks=chunks), sample_weight=s).diagonal()
+        expected = sg.cross_entropy_hessian(x, sample_weight=s).diagonal()
+        assert_close(lazy.compute(scheduler="synchronous"), expected)
+    lazy = sg.calculate_gradient(da.from_array(x, chunks=(2, 5)))
+    assert lazy.chunks == ((2, 2, 2), (5,), (5,))
+    assert_same(lazy.compute(scheduler="synchronous"), sg.calculate_gradient(x))
+
+
 @pytest.mark.parametrize("f", [sg.softmax, sg.log_softmax, sg.logsumexp, sg.entropy], ids=lambda f: f.__name__)
 def test_blocks_stay_as_they_are(f, no_compute):
     x = logits((6, 4, 5), FLOAT)
@@ -186,6 +313,7 @@ def test_an_operand_takes_the_blocks_of_the_logits_along_the_axis(no_compute):
 
 
 MANY = da.zeros((6, 5), chunks=(2, 5))
+CUT = da.zeros((6, 5), chunks=(2, 2))
 
 
 @pytest.mark.parametrize(
@@ -207,6 +335,11 @@ MANY = da.zeros((6, 5), chunks=(2, 5))
         (ValueError, r"temperature must broadcast to shape \(6,\)", lambda: sg.softmax(MANY, temperature=np.ones(5))),
         (ValueError, r"labels must have shape \(6,\), one per", lambda: sg.cross_entropy(MANY, np.zeros(5, int))),
         (ValueError, r"g of shape \(3, 5\)", lambda: sg.softmax_vjp(MANY, np.zeros((3, 5)))),
+        (ValueError, r"p must lie in one chunk for toarray", lambda: sg.calculate_gradient(CUT)),
+        (ValueError, r"p must lie in one chunk for eigvalsh", lambda: sg.softmax_jacobian(CUT).eigvalsh()),
+        (ValueError, r"x must lie in one chunk for softmax_jacobian", lambda: sg.softmax_jacobian(CUT, axis=None)),
+        (ValueError, r"compute_chunk_sizes", lambda: sg.softmax(CUT[:, CUT[0] > 0])),
+        (TypeError, r"blocks of MaskedArray", lambda: sg.softmax(da.ma.masked_greater(CUT, 1))),
         (ValueError, "temperature must be at least 0", lambda: sg.softmax(MANY, temperature=-1.0)),
         (
             ValueError,

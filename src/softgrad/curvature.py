@@ -12,6 +12,7 @@ import numpy as np
 from softgrad import arguments
 from softgrad.arrays.generic import complement
 from softgrad.arrays.layout import Axis
+from softgrad.arrays.namespace import namespace
 from softgrad.dispatch import dispatched
 from softgrad.functions import softmax, softmax_jacobian
 from softgrad.jacobian import SimplexJacobian
@@ -63,8 +64,9 @@ def cross_entropy_hessian(
     J = softmax_jacobian(logits, axis=axis, where=where)
     if sample_weight is None:
         return J
-    s = as_weight(sample_weight, tuple(J.shape[:-2]), np.float64, np, "sample_weight")
-    if not np.all(s > 0):
+    xp = namespace(J.p)
+    s = as_weight(sample_weight, tuple(J.shape[:-2]), xp.float64, xp, "sample_weight")
+    if not xp.all(s > 0):
         raise ValueError("sample_weight must be positive: leave out the rows whose Hessian is 0")
     return SimplexJacobian(J.p, 1 / s)
 
