@@ -493,6 +493,29 @@ def test_wrong_arguments_write_nothing(error, message, arguments):
     assert (grad_out == 7).all()
 
 
+@pytest.mark.parametrize("code", "bhilqBHILQ")
+def test_labels_of_every_integer_type_and_layout(code):
+    logits = np.random.default_rng(0).normal(size=(4, 3))
+    labels = np.array([2, 0, 1, 2])
+    expected = sg.cross_entropy(logits, labels)
+    low = np.iinfo(code).min if code.islower() else np.iinfo(code).max
+    for bad in (None, 3, low, np.iinfo(code).max):
+        given = labels.astype(code)
+        if bad is not None:
+            given[1] = bad
+        for same in (
+            given,
+            given.astype(given.dtype.newbyteorder()),
+            np.repeat(given, 2)[::2],
+            given[::-1].copy()[::-1],
+        ):
+            if bad is None:
+                np.testing.assert_array_equal(sg.cross_entropy(logits, same), expected)
+            else:
+                with pytest.raises(IndexError, match=rf"labels must lie in \[0, 3\); labels\[1\] is {bad}$"):
+                    sg.cross_entropy(logits, same)
+
+
 def test_labels_of_several_axes_and_indices():
     with pytest.raises(IndexError, match=r"labels must lie in \[0, 4\); labels\[1, 2\] is 4"):
         sg.cross_entropy(np.zeros((2, 3, 4)), [[0, 1, 2], [3, 0, 4]])

@@ -32,7 +32,7 @@ def as_real(x: Any, name: str = "x") -> Array:
 
 def is_foreign(x: Any) -> bool:
     """Whether `x` is an array of a library other than NumPy."""
-    if isinstance(x, np.ndarray | np.generic | list | tuple | int | float):
+    if isinstance(x, (np.ndarray, np.generic, list, tuple, int, float)):
         return False
     import array_api_compat  # noqa: PLC0415  only a foreign array needs it
 
@@ -66,7 +66,7 @@ def as_mask(where: Any, shape: tuple[int, ...], xp: Any = np) -> Array:
 
 def as_temperature(temperature: Any, rows: Rows, xp: Any = np) -> Array | float:
     """`temperature` as a float, or as one number per slice."""
-    if isinstance(temperature, int | float | np.number) or np.ndim(temperature) == 0:
+    if isinstance(temperature, (int, float, np.number)) or np.ndim(temperature) == 0:
         try:
             value = float(temperature)
         except (TypeError, ValueError):
@@ -88,6 +88,8 @@ def as_temperature(temperature: Any, rows: Rows, xp: Any = np) -> Array | float:
 
 def broadcast_to(name: str, values: Array, shape: tuple[int, ...], xp: Any) -> Array:
     """`values` broadcast to `shape`; ValueError that names the argument if they do not."""
+    if tuple(values.shape) == shape:
+        return values
     try:
         return xp.broadcast_to(values, shape)
     except (ValueError, RuntimeError):

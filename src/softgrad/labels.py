@@ -27,7 +27,7 @@ def as_labels(
         ignored = found == _as_integer(ignore_index, "ignore_index")
         ignored = ignored if xp.any(ignored) else None
     counted = found if ignored is None else found[~ignored]
-    if math.prod(counted.shape) and not (int(xp.min(counted)) >= 0 and int(xp.max(counted)) < n):
+    if not _lie_below(n, counted, xp):
         outside = (found < 0) | (found >= n)
         where = _first(outside if ignored is None else outside & ~ignored, xp)
         raise IndexError(f"{name} must lie in [0, {n}); {name}{_subscript(where)} is {int(found[where])}")
@@ -69,6 +69,15 @@ def _as_numpy(labels: Any, name: str) -> Array:
     except ValueError as error:
         raise ValueError(f"{name} must be an array of integers: {error}") from None
     return found.astype(np.int64) if found.size == 0 and isinstance(labels, list | tuple) else found
+
+
+def _lie_below(n: int, labels: Array, xp: Any) -> bool:
+    """Whether all labels are in [0, n)."""
+    if math.prod(labels.shape) == 0:
+        return True
+    if xp is np:  # one pass instead of two: without its sign a negative number is a large one
+        return int(np.maximum.reduce(labels.astype(np.int64, copy=False).view(np.uint64), axis=None)) < n
+    return int(xp.min(labels)) >= 0 and int(xp.max(labels)) < n
 
 
 def _holds_integers(labels: Array, xp: Any) -> bool:

@@ -31,8 +31,6 @@ class Logits:
         """Check `logits`, `axis` and `where`."""
         x, where, masked = _unmasked(arguments.as_real(logits, name), where)
         xp = namespace(x)
-        if xp is np:
-            x = x.astype(x.dtype.newbyteorder("="), copy=False)
         rows = Rows.of(tuple(x.shape), axis)
         x = rows.gather(x, xp)
         if where is None:
@@ -93,8 +91,9 @@ class Logits:
         as_rows = [self.rows.gather(out) for out in per_entry]  # copies where several axes are one slice
         if self.rows.n:
             outs = (*per_slice, *as_rows)
-            alone = any(np.may_share_memory(self.x, out) for out in outs)
-            workers = 1 if alone else threads.count(None, self.x.size)
+            workers = threads.count(None, self.x.size)
+            if workers > 1 and any(np.may_share_memory(self.x, out) for out in outs):
+                workers = 1
             getattr(numpy_losses, name)(self.x, *operands, outs=outs, workers=workers)
         self._clear(per_slice, as_rows)
         if len(self.rows.axes) > 1:

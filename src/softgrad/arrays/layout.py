@@ -15,6 +15,8 @@ Axis = int | tuple[int, ...] | None
 
 def normalize_axis(axis: Axis, ndim: int) -> tuple[int, ...]:
     """The axes that `axis` names, as sorted non-negative numbers; AxisError or ValueError if there are no such axes."""
+    if type(axis) is int and -ndim <= axis < ndim:  # nearly always, and the quickest
+        return (axis % ndim,)
     if axis is None:
         return tuple(range(ndim))
     axes = axis if isinstance(axis, tuple) else (axis,)
@@ -47,6 +49,11 @@ class Rows(NamedTuple):
         return cls(shape, normalize_axis(axis, len(shape)))
 
     @property
+    def _is_last(self) -> bool:
+        """Whether the slices are rows as they are."""
+        return self.axes == (len(self.shape) - 1,)
+
+    @property
     def batch_axes(self) -> tuple[int, ...]:
         """The axes that stay: one slice for each index into them."""
         return tuple(a for a in range(len(self.shape)) if a not in self.axes)
@@ -54,7 +61,7 @@ class Rows(NamedTuple):
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """The shape of one value per slice."""
-        return tuple(self.shape[a] for a in self.batch_axes)
+        return self.shape[:-1] if self._is_last else tuple(self.shape[a] for a in self.batch_axes)
 
     @property
     def kept_shape(self) -> tuple[int, ...]:
@@ -64,7 +71,7 @@ class Rows(NamedTuple):
     @property
     def n(self) -> int:
         """The number of entries in one slice."""
-        return math.prod(self.shape[a] for a in self.axes)
+        return self.shape[-1] if self._is_last else math.prod(self.shape[a] for a in self.axes)
 
     @property
     def size(self) -> int:
@@ -77,14 +84,14 @@ class Rows(NamedTuple):
 
     def gather(self, x: Any, xp: Any = np) -> Any:
         """`x` (of `shape`) as rows: batch axes first, the slice along one last axis. A view where there is one."""
-        if self.axes == (len(self.shape) - 1,):
+        if self._is_last:
             return x
         moved = xp.permute_dims(x, self._order)
         return moved if len(self.axes) == 1 else xp.reshape(moved, (*self.batch_shape, self.n))
 
     def scatter(self, rows: Any, xp: Any = np) -> Any:
         """Rows back to an array of `shape`: the inverse of `gather`."""
-        if self.axes == (len(self.shape) - 1,):
+        if self._is_last:
             return rows
         if len(self.axes) != 1:
             rows = xp.reshape(rows, tuple(self.shape[a] for a in self._order))
