@@ -104,7 +104,7 @@ def dispatched(signature: str, *, kernel: bool = False) -> Callable[[Plain], Pla
 
 
 def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    for array in (*operands, *(options[name] for name in OPTIONS if name in options)):
+    for array in operands if not options else (*operands, *(options[name] for name in OPTIONS if name in options)):
         if type(array) is not np.ndarray and (library := library_of(type(array))) is not None:
             return library.call(function, operands, options)
     return function.plain(*operands, **options)

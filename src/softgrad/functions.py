@@ -457,7 +457,9 @@ def calculate_gradient(x: Any, normalization: bool = True) -> Array:
            [-0.02203304,  0.18483645, -0.1628034 ],
            [-0.05989202, -0.1628034 ,  0.22269543]])
     """
-    return _jacobian_at(softmax(x, normalization=normalization)).toarray()
+    # The plain call, which goes straight to the kernel, is the one without options.
+    p = softmax(x) if normalization else softmax(x, normalization=False)
+    return _jacobian_at(p).toarray()
 
 
 @dispatched("(n)->(n,n)")

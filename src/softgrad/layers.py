@@ -59,7 +59,8 @@ class Softmax(_Layer):
 
     def __call__(self, x: Any, normalization: bool = True) -> Array:
         """Probabilities of `x`; with ``normalization=False`` by the textbook formula, without the shift."""
-        self._output = softmax(x, axis=self.axis, normalization=normalization)
+        options = {} if normalization else {"normalization": False}  # without, the call may go straight to the kernel
+        self._output = softmax(x, axis=self.axis, **options)
         return self._output
 
     def backward(self, grad_output: Any = None) -> Array:
@@ -111,7 +112,8 @@ class LogSoftmax(_Layer):
 
     def __call__(self, x: Any, normalization: bool = True) -> Array:
         """Log-probabilities of `x`; with ``normalization=False`` by the textbook formula, without the shift."""
-        self._output = log_softmax(x, axis=self.axis, normalization=normalization)
+        options = {} if normalization else {"normalization": False}
+        self._output = log_softmax(x, axis=self.axis, **options)
         return self._output
 
     def backward(self, grad_output: Any = None) -> Array:
