@@ -179,7 +179,7 @@ def _assert_close(got, expected, dtype):
 
 
 @every_library
-@pytest.mark.parametrize("name", sorted(dispatch.FUNCTIONS))
+@pytest.mark.parametrize("name", [name for name in sg.__all__ if getattr(sg, name) and name in dispatch.FUNCTIONS])
 def test_the_table_has_every_function(library, name):
     operators = {name for name, function in dispatch.FUNCTIONS.items() if "n,n" in function.results}
     assert name in {case.name for case in CASES} | operators
