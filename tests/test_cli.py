@@ -205,7 +205,10 @@ def test_apply_replaces_its_own_input_by_force(softgrad, logits):
         ("apply softmax logits.npy logits.npy", "logits.npy: the file exists; --force replaces it"),
         ("apply softmax logits.npy nowhere/out.npy", "nowhere: No such directory"),
         ("apply softmax logits.npy folder.npy --force", "folder.npy: Is a directory"),
-        ("apply softmax logits.npy out.txt", "out.txt: the suffix must be .csv or .npy; got .txt"),
+        (
+            "apply softmax logits.npy out.txt",
+            "out.txt: the suffix must be .csv, .npy, .parquet, .safetensors or .zarr; got .txt",
+        ),
         ("apply softmax missing.npy out.npy", "missing.npy: No such file or directory"),
         ("apply softmax missing.csv out.npy", "missing.csv: No such file or directory"),
         ("apply softmax folder.npy out.npy", "folder.npy: Is a directory"),

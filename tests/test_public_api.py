@@ -18,6 +18,7 @@ NAMES = {
     "SimplexJacobian",
     "Softmax",
     "SoftmaxCrossEntropy",
+    "apply_blocks",
     "backend",
     "calculate_gradient",
     "cross_entropy",

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import softgrad as sg
+from softgrad.arrays import states
 
 from . import rows
 from .maps import BFLOAT16, FLOATS, INTEGERS, assert_close, assert_same, every_float, logits, result_dtype
@@ -284,3 +285,28 @@ def test_what_does_not_fit():
         state.update(np.ones((2, 3)), where=np.ones(2, bool))
     with pytest.raises(np.exceptions.AxisError):
         sg.LogSumExpState(axis=1).update([1.0])
+
+
+# the array functions at a temperature, which files need
+
+
+@every_dtype
+@pytest.mark.parametrize("T", [0.7, 3.0, 1e-3, 1e3, 1e-300, 1e300, 0.0, inf], ids=str)
+def test_states_at_a_temperature(dtype, T):
+    for kind in ("normal", "wide", "offset_1e6", "ties", "impossible", "saturated"):
+        x = np.stack([rows.row(kind, 50, dtype, seed) for seed in range(4)])
+        a, b, c = (states.state(x[:, piece], None, T) for piece in (slice(0, 20), slice(20, 21), slice(21, 50)))
+        per_slice = states.merge(
+            *(states.state(x[:, piece], None, np.full(4, T)) for piece in np.s_[:9, 9:]), np.full(4, T)
+        )
+        for state in (states.merge(states.merge(a, b, T), c, T), states.merge(c, states.merge(b, a, T), T), per_slice):
+            p = states.softmax(x, state, None, T).astype(dtype)
+            with np.errstate(over="ignore"):
+                y = states.log_softmax(x, state, None, T).astype(dtype)
+            if 0 < T < inf and 1e-9 < T < 1e9:
+                exact = exact_softmax(x[0], T)
+                for i in range(0, 50, 7):
+                    close("softmax", p[0, i], exact.softmax(i), note=f"{kind} T={T}")
+                    close("log_softmax", y[0, i], exact.log_softmax(i), note=f"{kind} T={T}")
+            assert_close(p, sg.softmax(x, temperature=T))
+            assert_close(y, sg.log_softmax(x, temperature=T))

@@ -18,6 +18,7 @@ from softgrad.functions import (
 
 if typing.TYPE_CHECKING:
     from softgrad.curvature import cross_entropy_hessian, softmax_regression_hessian, softmax_regression_hvp
+    from softgrad.files import apply_blocks
     from softgrad.information import (
         DivergenceGrad,
         entropy,
@@ -54,6 +55,7 @@ __all__ = [
     "SimplexJacobian",
     "Softmax",
     "SoftmaxCrossEntropy",
+    "apply_blocks",
     "backend",
     "calculate_gradient",
     "cross_entropy",
@@ -89,6 +91,7 @@ _LATER = {
     "cross_entropy_hessian": "curvature",
     "softmax_regression_hessian": "curvature",
     "softmax_regression_hvp": "curvature",
+    "apply_blocks": "files",
     "DivergenceGrad": "information",
     "entropy": "information",
     "entropy_grad": "information",

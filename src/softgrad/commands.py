@@ -68,6 +68,10 @@ def run(arguments: list[str]) -> int | None:
         raise CommandError(f"{where}{error.strerror or error}") from error
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
+    except ModuleNotFoundError as error:
+        if error.name not in ("ml_dtypes", "pyarrow", "zarr"):
+            raise
+        raise CommandError(str(error)) from error
     except MemoryError as error:
         raise CommandError(f"not enough memory: {error}") from error
     except Exception as error:
@@ -123,8 +127,10 @@ def show(
 @app.command(name="apply")
 def apply_(
     function: Annotated[Function, typer.Argument(metavar="FUNCTION", help="softmax, log-softmax or logsumexp.")],
-    source: Annotated[Path, typer.Argument(metavar="IN", help="The file to read, .npy or .csv.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, .npy or .csv.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="The file to read: .npy, .csv, .parquet, .safetensors or .zarr.")
+    ],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, of any of these.")],
     *,
     axis: Annotated[int, typer.Option(help="The axis of the slices; logsumexp reduces it.")] = -1,
     temperature: Annotated[
@@ -133,22 +139,33 @@ def apply_(
     dtype: Annotated[
         Dtype | None, typer.Option(metavar="TYPE", help="float16, float32, float64 or longdouble. Default: that of IN.")
     ] = None,
+    tensor: Annotated[str | None, typer.Option(metavar="NAME", help="The tensor of a .safetensors file.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists, even if it is IN.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the finished chunks of an interrupted run; OUT is .zarr.")
+    ] = False,
 ) -> None:
     """Apply a function to a file that may be larger than memory.
 
     The file is read, computed and written block by block. OUT appears under its name when it is complete; an
-    interrupted run leaves nothing behind.
+    interrupted run leaves nothing behind, or the finished chunks of a .zarr array.
 
-    A .csv file holds numbers separated by commas. A first row without any number is a header, kept from .csv to .csv.
-    With --axis 0 a .csv file is held in memory as a whole.
+    A .csv file holds numbers separated by commas. A first row without any number is a header. The entries of a row of a
+    .parquet file are its columns, or those of one column of lists.
 
     Example: `softgrad apply softmax logits.npy probabilities.npy`
     """
     began = time.monotonic()
     with _progress(function.value) as advance:
         result = apply_blocks(
-            _function(function, temperature, dtype), source, target, axis=axis, force=force, progress=advance
+            _function(function, temperature, dtype),
+            source,
+            target,
+            axis=axis,
+            tensor=tensor,
+            force=force,
+            resume=resume,
+            progress=advance,
         )
     shape = " x ".join(map(str, result.final_shape)) or "1"
     _tell(f"wrote {target}: {shape} {result.dtype} in {time.monotonic() - began:.1f} s")

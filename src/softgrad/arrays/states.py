@@ -11,7 +11,9 @@ function E ≈ e^x, kept to twice the precision: whatever E's errors are, all bu
 E(a)/E(b) · E(b)/E(c) · …, and the powers of 4 that E is scaled by are exact.
 
 The functions take slices along the last axis, as those of the module `generic`; a state has one number per slice, of
-float64, or of longdouble for longdouble.
+float64, or of longdouble for longdouble. At a temperature T, one for all slices or one for each and the same for all
+pieces, (x_j − m)/T stands in place of x_j − m, and so it does in what `logsumexp` and `entropy` are of; `mean` is for
+T = 1.
 """
 
 from __future__ import annotations
@@ -69,16 +71,16 @@ def empty(shape: tuple[int, ...], dtype: Any, xp: Any = np) -> State:
 
 
 @_quiet
-def state(x: Array, where: Array | None = None) -> State:
+def state(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> State:
     """The state of every row."""
-    x = widened(x)
     xp = namespace(x)
     if x.shape[-1] == 0:
-        return empty(tuple(x.shape[:-1]), x.dtype, xp)
-    m, shifted, error, e = _exponentials(xp, x, where, 1.0)
+        return empty(tuple(x.shape[:-1]), widened(x).dtype, xp)
+    add = _plain_sum if _is_narrow(xp, x) else _sum
+    m, shifted, error, e = _terms(xp, x, where, temperature, None)
     peak = _one_hot(xp, xp.argmax(e, axis=-1, keepdims=True), e)
-    rest = _sum(xp, xp.where(peak, e * 0, e))  # e * 0: a NaN stays
-    depth = _sum(xp, xp.where(e == 0, xp.zeros_like(e), e * -shifted - e * error))
+    rest = add(xp, xp.where(peak, e * 0, e))  # e * 0: a NaN stays
+    depth = add(xp, xp.where(e == 0, xp.zeros_like(e), e * -shifted - e * error))
     parts = [part[..., 0] for part in (m, *rest, *depth)]
     if where is not None:
         present = xp.any(where, axis=-1)
@@ -87,13 +89,16 @@ def state(x: Array, where: Array | None = None) -> State:
 
 
 @_quiet
-def merge(a: State, b: State) -> State:
+def merge(a: State, b: State, temperature: Array | float = 1.0) -> State:
     """The state of the entries of both."""
     xp = namespace(a.max)
     a_wins = (a.max >= b.max) | xp.isnan(a.max)
     w, l = (State(*(xp.where(a_wins, x, y) for x, y in zip(p, q, strict=True))) for p, q in ((a, b), (b, a)))  # noqa: E741
-    factor = _ratio(xp, l.max, w.max)
-    fall = _two_sum(w.max, -l.max)
+    top, bottom = (_quotient(xp, s.max, temperature) for s in (w, l))
+    # Equal ones apart, for at T = 0 their quotients are not finite.
+    one, zero, same = xp.ones_like(w.max), xp.zeros_like(w.max), w.max == l.max
+    factor = _choose(xp, same, (one, zero), _ratio(xp, bottom, top))
+    fall = _choose(xp, same, (zero, zero), _plus(top, (-bottom[0], -bottom[1])))
     rest = _times(factor, l.total)
     depth = _times(factor, _plus((l.depth, l.depth_low), _times(fall, l.total)))
     # Where the factor is 0 nothing of the loser is left, and 0 · inf must not say otherwise. Without a finite maximum
@@ -101,25 +106,23 @@ def merge(a: State, b: State) -> State:
     gone = factor[0] == 0
     hollow = w.max == -_inf(xp, w.max)
 
-    def gained(parts: Pair, own: Pair) -> Pair:
-        zero = xp.zeros_like(parts[0])
-        return (
-            xp.where(hollow, own[0], xp.where(gone, zero, parts[0])),
-            xp.where(hollow | gone, zero, parts[1]),
-        )
-
-    rest = _plus((w.rest, w.rest_low), gained(rest, (l.rest, l.rest_low)))
-    depth = _plus((w.depth, w.depth_low), gained(depth, (l.depth, l.depth_low)))
+    rest, depth = (
+        _choose(xp, hollow, (own, zero), _choose(xp, gone, (zero, zero), gained))
+        for own, gained in ((l.rest, rest), (l.depth, depth))
+    )
+    rest = _plus((w.rest, w.rest_low), rest)
+    depth = _plus((w.depth, w.depth_low), depth)
     return State(w.max, *rest, *depth)
 
 
 @_quiet
-def logsumexp(s: State) -> Array:
-    """Log Σ e^x."""
+def logsumexp(s: State, temperature: Array | float = 1.0) -> Array:
+    """Log Σ e^(x/T)."""
     xp = namespace(s.max)
     log, low = s.log
-    total, error = _two_sum(s.max, log)
-    return xp.where(xp.isfinite(s.max), total + (error + low), s.max)
+    largest, error = _quotient(xp, s.max, temperature)
+    total, lost = _two_sum(largest, log)
+    return xp.where(xp.isfinite(largest), total + (error + lost + low), largest)
 
 
 @_quiet
@@ -141,13 +144,12 @@ def mean(s: State) -> Array:
 
 
 @_quiet
-def softmax(x: Array, s: State, where: Array | None = None) -> Array:
-    """e^x / Σ e^x of rows that are pieces of the slices of the state, in its dtype."""
-    x = widened(x)
+def softmax(x: Array, s: State, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
+    """e^(x/T) / Σ e^(x/T) of rows that are pieces of the slices of the state, in its dtype."""
     xp = namespace(x)
     if x.shape[-1] == 0:
-        return x
-    _, _, _, e = _exponentials(xp, x, where, 1.0, shift=s.max[..., None])
+        return widened(x)
+    _, _, _, e = _terms(xp, x, where, temperature, s.max[..., None])
     total, low = (part[..., None] for part in s.total)
     p = e / total
     p = p - p * (low / total)
@@ -155,13 +157,12 @@ def softmax(x: Array, s: State, where: Array | None = None) -> Array:
 
 
 @_quiet
-def log_softmax(x: Array, s: State, where: Array | None = None) -> Array:
-    """x − log Σ e^x of rows that are pieces of the slices of the state, in its dtype."""
-    x = widened(x)
+def log_softmax(x: Array, s: State, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
+    """x/T − log Σ e^(x/T) of rows that are pieces of the slices of the state, in its dtype."""
     xp = namespace(x)
     if x.shape[-1] == 0:
-        return x
-    _, shifted, error, _ = _exponentials(xp, x, where, 1.0, shift=s.max[..., None])
+        return widened(x)
+    _, shifted, error, _ = _terms(xp, x, where, temperature, s.max[..., None])
     log, low = (part[..., None] for part in s.log)
     y, lost = _two_sum(shifted, -log)
     y = xp.where(xp.isfinite(y), y + (lost + (error - low)), y)
@@ -174,25 +175,67 @@ def widened(x: Array) -> Array:
     return x if x.dtype == getattr(xp, "longdouble", None) else xp.astype(x, xp.float64, copy=False)
 
 
-def _ratio(xp: Any, a: Array, b: Array) -> Pair:
-    """e^(a − b) for a ≤ b as E(a)/E(b): 1 exactly where they are equal."""
+def _is_narrow(xp: Any, x: Array) -> bool:
+    """Whether float64 holds differences of such numbers, and sums of their exponentials, with digits to spare."""
+    return x.dtype not in (xp.float64, getattr(xp, "longdouble", None))
+
+
+def _terms(
+    xp: Any, x: Array, where: Array | None, temperature: Array | float, shift: Array | None
+) -> tuple[Array, Array, Array | float, Array]:
+    """As `generic._exponentials`, in the dtype of the state; for narrow x without the errors, which do not show."""
+    if not isinstance(temperature, float):
+        temperature = xp.asarray(temperature)[..., None]
+    wide = widened(x)
+    if not (_is_narrow(xp, x) and isinstance(temperature, float) and temperature == 1.0):
+        return _exponentials(xp, wide, where, temperature, shift)
+    if where is not None:
+        wide = xp.where(where, wide, -_inf(xp, wide))
+    m = xp.max(wide, axis=-1, keepdims=True) if shift is None else shift
+    shifted = wide - m
+    return m, shifted, 0.0, xp.exp(shifted)
+
+
+def _choose(xp: Any, condition: Array, a: Pair, b: Pair) -> Pair:
+    return xp.where(condition, a[0], b[0]), xp.where(condition, a[1], b[1])
+
+
+def _plain_sum(xp: Any, x: Array) -> Pair:
+    total = xp.sum(x, axis=-1, keepdims=True)
+    return total, xp.zeros_like(total)
+
+
+def _quotient(xp: Any, x: Array, temperature: Array | float) -> Pair:
+    """x/T."""
+    if isinstance(temperature, float) and temperature == 1.0:
+        return x, xp.zeros_like(x)
+    temperature = xp.asarray(temperature, dtype=x.dtype)
+    quotient = x / temperature
+    product, low = _two_product(quotient, temperature)
+    error = ((x - product) - low) / temperature
+    return quotient, xp.where(xp.isfinite(error), error, xp.zeros_like(x))
+
+
+def _ratio(xp: Any, a: Pair, b: Pair) -> Pair:
+    """e^(a − b) for a ≤ b as E(a)/E(b)."""
     (k, *numerator), (l, *denominator) = _power(xp, a), _power(xp, b)  # noqa: E741
     half = _two_to(xp, k - l)
     high, low = _over((numerator[0], numerator[1]), (denominator[0], denominator[1]))
     return high * half * half, low * half * half
 
 
-def _power(xp: Any, x: Array) -> tuple[Array, Array, Array]:
+def _power(xp: Any, pair: Pair) -> tuple[Array, Array, Array]:
     """E(x) ≈ e^x as k, high and low: 4^k (high + low)."""
+    x, error = pair
     k = xp.round(x / LN4[0])
-    r, error = x, xp.zeros_like(x)
+    r = x
     for part in LN4:
         product, low = _two_product(k, xp.asarray(part, dtype=x.dtype))
         r, lost = _two_sum(r, -product)
         error = error + (lost - low)
     # Neighbours so far from 0 are so far from each other that e^(their difference) is 0: k alone tells them apart.
     eps = float(xp.finfo(x.dtype).eps)
-    far = ~(xp.abs(x) < (2.0**10 if eps > 2.0**-60 else 2.0**14) / eps)
+    far = ~(xp.abs(x) < (2.0**10 if eps > 2.0**-60 else 2.0**14) / eps)  # and what is not finite
     r, error = (xp.where(far, xp.zeros_like(x), part) for part in (r, error))
     high = xp.exp(r)
     return k, high, high * error

@@ -13,11 +13,23 @@ import numpy as np
 Region = tuple[slice, ...]
 """A box of an array: one slice with start and stop for each axis."""
 
+Lengths = tuple[int, ...]
+"""How long the blocks of a regular grid are along each axis."""
+
+BYTES = 2**20
+"""Bytes of a block that lies in one run, so that it stays in the processor's cache from its reading to its writing."""
+
 BYTES_READ = 2**25
-"""Bytes to read at once: columns of a long array lie scattered, and more of them make longer runs."""
+"""Bytes to read at once where slices lie scattered, for more of them make longer runs; and the most to read at once."""
+
+RUN = 2**12
+"""Bytes in one run below which it is quicker to read whole runs twice."""
+
+BATCH = 2**12
+"""Slices side by side in a block that holds only pieces of them."""
 
 ROWS_READ = 2**17
-"""Entries of a table in text to read at once: as text and as Python's numbers they take ten times the room."""
+"""Entries of a table to read at once: as text and as Python's numbers they take ten times the room."""
 
 ENTRIES = 2**20
 """Entries to compute at once: enough to outweigh a call, few enough for the processor's cache."""
@@ -25,7 +37,7 @@ ENTRIES = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The array in a file: order "F" if its first axis is the contiguous one, header the first line of a table.
+    """The array in a file: order "F" if its first axis is the contiguous one.
 
     `reduced` is an axis that the array does not have, for one value per slice; it stands in `shape` with length 1.
     """
@@ -33,13 +45,27 @@ class Contents:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     order: Literal["C", "F"] = "C"
-    header: str | None = None
+    names: tuple[str, ...] | None = None
+    """The names of a table's columns."""
+    tensor: str | None = None
+    """The array's own name."""
+    chunks: Lengths | None = None
+    """The grid that the array is stored in, which blocks keep to."""
     reduced: int | None = None
 
     @property
     def final_shape(self) -> tuple[int, ...]:
         """The shape without the reduced axis."""
-        return tuple(n for a, n in enumerate(self.shape) if a != self.reduced)
+        return self.without_reduced(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the entries."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def without_reduced(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """One of `values` for each axis that the array has."""
+        return tuple(n for a, n in enumerate(values) if a != self.reduced)
 
     def place(self, region: Region) -> Region:
         """Where the result for a region of whole slices belongs."""
@@ -51,34 +77,85 @@ def shape_of(region: Region) -> tuple[int, ...]:
     return tuple(piece.stop - piece.start for piece in region)
 
 
-def file_regions(contents: Contents, axis: int, by_rows: bool) -> Iterator[Region]:
-    """Blocks of whole slices along `axis` that cover what a file holds, in the order in which they lie in it."""
-    shape = contents.shape
-    if by_rows:
-        rows = shape[0] if axis == 0 else max(1, ROWS_READ // max(1, math.prod(shape[1:])))
-        return _regions(shape, axis, "C", (rows, *(max(1, n) for n in shape[1:])))
-    lengths = _contiguous(shape, axis, contents.order, BYTES_READ // contents.dtype.itemsize)
-    return _regions(shape, axis, contents.order, lengths)
+def regions(shape: tuple[int, ...], lengths: Lengths, order: str, axis: int | None = None) -> Iterator[Region]:
+    """Blocks of a regular grid that cover an array, in the order in which they lie in it.
 
-
-def array_regions(shape: tuple[int, ...], axis: int, order: str) -> Iterator[Region]:
-    """Blocks of whole slices along `axis` that cover an array, small enough to compute at once."""
-    return _regions(shape, axis, order, _contiguous(shape, axis, order, ENTRIES))
-
-
-def _regions(shape: tuple[int, ...], axis: int, order: str, lengths: tuple[int, ...]) -> Iterator[Region]:
-    starts = [range(1) if a == axis else range(0, n, lengths[a]) for a, n in enumerate(shape)]
+    One without length along `axis` still has a result for each of its slices, so that it is a block, too.
+    """
+    sizes = [1 if a == axis and n == 0 else n for a, n in enumerate(shape)]
+    starts = [range(0, n, length) for n, length in zip(sizes, lengths, strict=True)]
     for start in itertools.product(*starts) if order == "C" else map(reversed, itertools.product(*starts[::-1])):
         yield tuple(slice(i, min(i + step, n)) for i, step, n in zip(start, lengths, shape, strict=True))
 
 
-def _contiguous(shape: tuple[int, ...], axis: int, order: str, entries: int) -> tuple[int, ...]:
-    """Fill a block of `entries`, or of one slice, with the axes that lie closest together first."""
-    lengths = [1] * len(shape)
-    lengths[axis] = shape[axis]
-    room = entries // max(1, shape[axis])
-    for a in reversed(range(len(shape))) if order == "C" else range(len(shape)):
-        if a != axis:
-            lengths[a] = max(1, min(shape[a], room))
-            room //= lengths[a]
+def whole_slices(contents: Contents, axis: int, by_rows: bool) -> Lengths:
+    """How long blocks of whole slices along `axis` are."""
+    shape, order = contents.shape, contents.order
+    if by_rows:
+        return (max(1, shape[0]) if axis == 0 else _rows(contents), *(max(1, n) for n in shape[1:]))
+    one_run = axis == (len(shape) - 1 if order == "C" else 0)
+    return _filled(contents, axis, (BYTES if one_run else BYTES_READ) // contents.dtype.itemsize)
+
+
+def pieces(contents: Contents, axis: int, by_rows: bool) -> Lengths:
+    """How long blocks are that hold pieces of slices along `axis`, no more slices side by side than make long runs."""
+    shape = contents.shape
+    if by_rows:
+        return (_rows(contents), *(max(1, n) for n in shape[1:]))
+    lengths, room = list(_unit(contents)), BYTES // contents.dtype.itemsize
+    closest = list(reversed(range(len(shape)))) if contents.order == "C" else list(range(len(shape)))
+    inner = closest[: closest.index(axis)]
+    _fill(lengths, contents, inner, min(BATCH, room))
+    _fill(lengths, contents, [axis], room)
     return tuple(lengths)
+
+
+def scattered(contents: Contents, axis: int, lengths: Lengths, by_rows: bool) -> bool:
+    """Whether blocks of these whole slices are too large, or lie in runs too short to be read as such."""
+    if by_rows:
+        return axis == 0 and contents.shape[0] > _rows(contents)
+    if math.prod(lengths) * contents.dtype.itemsize > BYTES_READ:
+        return True
+    if contents.chunks is not None:
+        return False
+    shape = contents.shape if contents.order == "C" else contents.shape[::-1]
+    lengths = lengths if contents.order == "C" else lengths[::-1]
+    run = contents.dtype.itemsize
+    for n, length in zip(reversed(shape), reversed(lengths), strict=True):
+        run *= length
+        if length < n:
+            return run < RUN
+    return False
+
+
+def array_regions(shape: tuple[int, ...], axis: int, order: Literal["C", "F"]) -> Iterator[Region]:
+    """Blocks of whole slices along `axis` that cover an array, small enough to compute at once."""
+    contents = Contents(shape, np.dtype(np.int8), order)
+    return regions(shape, _filled(contents, axis, ENTRIES), order, axis)
+
+
+def _rows(contents: Contents) -> int:
+    unit = _unit(contents)[0]
+    return unit * max(1, ROWS_READ // max(1, unit * math.prod(contents.shape[1:])))
+
+
+def _unit(contents: Contents) -> Lengths:
+    units = contents.chunks or (1,) * len(contents.shape)
+    return tuple(max(1, min(unit, n)) for unit, n in zip(units, contents.shape, strict=True))
+
+
+def _filled(contents: Contents, axis: int, entries: int) -> Lengths:
+    """Fill a block of `entries`, or of one slice, with the axes that lie closest together first."""
+    lengths = list(_unit(contents))
+    lengths[axis] = max(1, contents.shape[axis])
+    axes = range(len(lengths))
+    closest = [a for a in (reversed(axes) if contents.order == "C" else axes) if a != axis]
+    _fill(lengths, contents, closest, entries)
+    return tuple(lengths)
+
+
+def _fill(lengths: list[int], contents: Contents, axes: list[int], entries: int) -> None:
+    """Lengthen a block along `axes`, one after the other, by whole multiples, as far as `entries` allow."""
+    for a in axes:
+        room = max(1, entries // math.prod(lengths))
+        lengths[a] = max(1, min(contents.shape[a], lengths[a] * room))

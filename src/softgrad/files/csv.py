@@ -6,9 +6,9 @@ import csv
 import io
 import itertools
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, NoReturn, TextIO
+from typing import Any, ClassVar, NoReturn, TextIO
 
 import numpy as np
 
@@ -22,7 +22,8 @@ class CsvReader:
 
     by_rows: ClassVar[bool] = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tensor: str | None = None) -> None:
+        del tensor  # a table has no name
         self._path = path
         self._file = _open(path)
         try:
@@ -32,7 +33,7 @@ class CsvReader:
             raise
         self.nbytes = path.stat().st_size
         self._file.seek(0)
-        self._lines = itertools.islice(_numbered(self._file), self.contents.header is not None, None)
+        self._lines = itertools.islice(_numbered(self._file), self.contents.names is not None, None)
 
     def read(self, region: Region) -> Array:
         """Return the next rows: as many as the first slice of `region` is long."""
@@ -59,12 +60,12 @@ class CsvReader:
         _, first = next(lines, (0, ""))
         if not first:
             raise ValueError(f"{self._path}: the file is empty; expected rows of numbers")
-        self._names = _fields(first)
-        header = None if any(map(_is_number, self._names)) else first.rstrip("\n")
-        rows = sum(1 for _ in lines) + (header is None)
+        fields = tuple(_fields(first))
+        names = None if any(map(_is_number, fields)) else fields
+        rows = sum(1 for _ in lines) + (names is None)
         if rows == 0:
             raise ValueError(f"{self._path}: no rows of numbers under the header")
-        return Contents((rows, len(self._names)), np.dtype(np.float64), header=header)
+        return Contents((rows, len(fields)), np.dtype(np.float64), names=names)
 
     def _refuse(self, lines: list[tuple[int, str]], reason: str) -> NoReturn:
         """Raise the ValueError that names the first field or row that is wrong."""
@@ -74,7 +75,8 @@ class CsvReader:
             place = f"{self._path}, line {number}"
             for column, field in enumerate(fields[:columns]):
                 if not _is_number(field):
-                    name = "" if self.contents.header is None else f" ({reprlib.repr(self._names[column])})"
+                    names = self.contents.names
+                    name = "" if names is None else f" ({reprlib.repr(names[column])})"
                     got = reprlib.repr(field)
                     raise ValueError(f"{place}, column {column + 1}{name}: expected a number; got {got}")
             if len(fields) != columns:
@@ -86,23 +88,31 @@ class CsvWriter:
     """A table in text, each number in the fewest digits from which it can be read back exactly."""
 
     by_rows: ClassVar[bool] = True
+    any_order: ClassVar[bool] = False
 
-    def __init__(self, file: BinaryIO, contents: Contents) -> None:
+    def __init__(self, path: Path, contents: Contents) -> None:
         if len(contents.final_shape) > 2:
             raise ValueError(f"a .csv file holds at most 2 dimensions; the result has shape {contents.final_shape}")
-        self._file = file
-        if contents.header is not None:
-            self._file.write(f"{contents.header}\n".encode(errors="surrogateescape"))
+        self._file = path.open("r+b")
+        if contents.names is not None:
+            self._write([contents.names])
 
     def write(self, region: Region, values: Array) -> None:
         """Append `values` as rows."""
         del region  # rows come in order
         rows = values.reshape(len(values), int(np.prod(values.shape[1:])))
-        text = io.StringIO()
         if rows.dtype != np.float64:  # Python prints float64 in the fewest digits, NumPy the others
             rows = rows.astype(str)
-        csv.writer(text, lineterminator="\n").writerows(rows.tolist())
-        self._file.write(text.getvalue().encode())
+        self._write(rows.tolist())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _write(self, rows: Iterable[Iterable[Any]]) -> None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        self._file.write(text.getvalue().encode(errors="surrogateescape"))
 
 
 def _open(path: Path) -> TextIO:

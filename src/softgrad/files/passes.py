@@ -1,0 +1,158 @@
+"""One block after the other: functions of whole slices in one pass, normalizations of long slices in two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from typing import Any
+
+import numpy as np
+
+from softgrad import arguments, functions
+from softgrad.arrays import states
+from softgrad.files.blocks import (
+    Contents,
+    Lengths,
+    Region,
+    array_regions,
+    pieces,
+    regions,
+    scattered,
+    shape_of,
+    whole_slices,
+)
+
+Array = np.ndarray[Any, Any]
+Read = Callable[[Region], Array]
+Write = Callable[[Region, Array], None]
+Written = Callable[[Region], bool]
+"""Whether a region of the result is there already."""
+Count = Callable[[int], None]
+"""Told how many entries were gone through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """One of the functions that a pass over the pieces of a slice prepares: softmax, log_softmax or logsumexp."""
+
+    function: Callable[..., Any]
+    temperature: float
+    by_slice: bool
+    """Whether the result has one value per slice."""
+
+    @classmethod
+    def of(cls, function: Any) -> Normalization | None:
+        """The normalization that `function` is, with its options bound; None for any other function."""
+        options: dict[str, Any] = {}
+        while isinstance(function, partial):
+            if function.args:
+                return None
+            function, options = function.func, {**function.keywords, **options}
+        temperature = options.get("temperature", 1.0)
+        if options.keys() - {"temperature", "dtype"} or not isinstance(temperature, int | float):
+            return None
+        if function is functions.softmax:
+            return cls(states.softmax, float(temperature), False)
+        if function is functions.log_softmax:
+            return cls(states.log_softmax, float(temperature), False)
+        return cls(states.logsumexp, 1.0, True) if function is functions.logsumexp else None
+
+    def state(self, rows: Array) -> states.State:
+        """The state of some pieces."""
+        state: states.State = states.state(rows, None, self.temperature)
+        return state
+
+    def merge(self, a: states.State, b: states.State) -> states.State:
+        """The state of both."""
+        merged: states.State = states.merge(a, b, self.temperature)
+        return merged
+
+    def apply(self, rows: Array, state: states.State) -> Array:
+        """The result for pieces of slices whose state is known."""
+        return np.asarray(self.function(rows, state, None, self.temperature))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to go through a file: blocks of whole slices once, or pieces of slices twice where slices are long."""
+
+    function: Callable[..., Any]
+    given: Contents
+    result: Contents
+    axis: int
+    lengths: Lengths
+    long: Normalization | None
+    """What to do with pieces of slices; None: blocks hold whole ones."""
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], given: Contents, result: Contents, axis: int, by_rows: bool) -> Plan:
+        """Choose by how the slices lie in the file."""
+        lengths, long = whole_slices(given, axis, by_rows), Normalization.of(function)
+        if long is not None and scattered(given, axis, lengths, by_rows):
+            lengths = pieces(given, axis, by_rows)
+        else:
+            long = None
+        return cls(function, given, replace(result, chunks=given.chunks or lengths), axis, lengths, long)
+
+    @property
+    def passes(self) -> int:
+        """How often every entry is read."""
+        return 1 if self.long is None or self.long.by_slice else 2
+
+    def run(self, reads: tuple[Read, ...], write: Write, written: Written, count: Count) -> None:
+        """Compute what is not written yet; there is one way of reading for each pass."""
+        if self.long is None:
+            self._run_whole(reads[0], write, written, count)
+        else:
+            self._run_pieces(self.long, reads, write, written, count)
+
+    def _run_whole(self, read: Read, write: Write, written: Written, count: Count) -> None:
+        for region in regions(self.given.shape, self.lengths, self.given.order, self.axis):
+            place = self.result.place(region)
+            if not written(place):
+                write(place, self._computed(read(region)))
+            count(math.prod(shape_of(region)))
+
+    def _run_pieces(
+        self, long: Normalization, reads: tuple[Read, ...], write: Write, written: Written, count: Count
+    ) -> None:
+        axis, shape = self.axis, self.given.shape
+        for slices in regions(shape, (*self.lengths[:axis], shape[axis], *self.lengths[axis + 1 :]), self.given.order):
+            starts = range(0, shape[axis], self.lengths[axis])
+            ends = [min(start + self.lengths[axis], shape[axis]) for start in starts]
+            parts = [(*slices[:axis], slice(*ends), *slices[axis + 1 :]) for ends in zip(starts, ends, strict=True)]
+            places = [self.result.place(part) for part in parts]
+            if all(map(written, places)):
+                count(self.passes * math.prod(shape_of(slices)))
+                continue
+            state = reduce(long.merge, (long.state(self._rows(reads[0], part, count)) for part in parts))
+            if long.by_slice:
+                write(places[0], self._narrowed(states.logsumexp(state).reshape(shape_of(places[0]))))
+                continue
+            for part, place in zip(parts, places, strict=True):
+                values = long.apply(self._rows(reads[1], part, count), state)
+                write(place, self._narrowed(np.moveaxis(values, -1, axis)))
+
+    def _rows(self, read: Read, part: Region, count: Count) -> Array:
+        count(math.prod(shape_of(part)))
+        return np.asarray(np.moveaxis(arguments.as_real(read(part)), self.axis, -1))
+
+    @np.errstate(all="ignore")  # a cast may underflow, and that is its result
+    def _narrowed(self, values: Array) -> Array:
+        return values.astype(self.result.dtype, copy=False)
+
+    def _computed(self, block: Array) -> Array:
+        """The result for whole slices, in blocks of its own where it is large, so that what it needs stays small."""
+        own = Normalization.of(self.function)
+        if own is not None and not own.by_slice and block.dtype == self.result.dtype and block.flags.writeable:
+            for region in array_regions(block.shape, self.axis, self.result.order):
+                self.function(block[region], axis=self.axis, out=block[region])
+            return block
+        everything = tuple(slice(0, n) for n in block.shape)
+        values = np.empty(shape_of(self.result.place(everything)), self.result.dtype, self.result.order)
+        for region in array_regions(block.shape, self.axis, self.result.order):
+            place = self.result.place(region)
+            values[place] = np.reshape(self.function(block[region], axis=self.axis), shape_of(place))
+        return values

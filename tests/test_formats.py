@@ -1,0 +1,431 @@
+"""Zarr, Parquet and safetensors: as their own libraries write and read them, in any combination, all or nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import safetensors.numpy
+import zarr
+
+import softgrad as sg
+from softgrad import cli
+from softgrad.files import blocks
+
+from .maps import BFLOAT16, assert_close, assert_same
+
+FUNCTIONS = [sg.softmax, partial(sg.log_softmax, temperature=0.7, dtype="float64"), sg.logsumexp]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(params=[False, True], ids=["large blocks", "small blocks"])
+def sizes(request, monkeypatch):
+    if request.param:
+        for name, value in {"BYTES": 400, "BYTES_READ": 900, "RUN": 32, "BATCH": 8, "ROWS_READ": 60}.items():
+            monkeypatch.setattr(blocks, name, value)
+
+
+def logits(shape, dtype="f4"):
+    return np.random.default_rng(len(shape)).normal(scale=5, size=shape).astype(dtype)
+
+
+def save(name, x):
+    """Write an array by the format's own library."""
+    if name.endswith(".npy"):
+        np.save(name, x)
+    elif name.endswith(".zarr"):
+        zarr.create_array(name, data=x, chunks=tuple(max(1, n // 3) for n in x.shape))
+    elif name.endswith("lists.parquet"):
+        column = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), x.shape[1])
+        pa.parquet.write_table(pa.table({"logits": column}), name, row_group_size=7)
+    elif name.endswith(".parquet"):
+        pa.parquet.write_table(pa.table({f"c{j}": column for j, column in enumerate(x.T)}), name, row_group_size=7)
+    else:
+        safetensors.numpy.save_file({"logits": x}, name)
+
+
+def load(name):
+    """Read an array by the format's own library."""
+    if name.endswith(".npy"):
+        return np.load(name)
+    if name.endswith(".zarr"):
+        return np.asarray(zarr.open_array(name, mode="r")[...])
+    if name.endswith(".parquet"):
+        table = pa.parquet.read_table(name)
+        if table.num_columns == 1 and not pa.types.is_fixed_size_list(table.schema[0].type):
+            return table.column(0).to_numpy()
+        columns = [np.stack(table.column(0).to_numpy())] if table.num_columns == 1 else table.columns
+        return np.column_stack(columns)
+    (x,) = safetensors.numpy.load_file(name).values()
+    return x
+
+
+SOURCES = ("x.npy", "x.zarr", "x.parquet", "lists.parquet", "x.safetensors")
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize("target", ["y.npy", "y.zarr", "y.parquet", "y.safetensors"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_combination(source, target, axis, sizes):
+    x = logits((100, 7))
+    save(source, x)
+    for function in FUNCTIONS:
+        contents = sg.apply_blocks(function, source, target, axis=axis, force=True)
+        expected = function(x, axis=axis)
+        got = load(target)
+        assert contents.final_shape == expected.shape
+        assert_close(got if got.shape == expected.shape else got.reshape(expected.shape), expected)
+    assert sorted(os.listdir()) == sorted({source, target})
+
+
+@pytest.mark.parametrize("shape", [(300,), (6, 20, 4), (1, 1), (5, 0), (0, 5)], ids=str)
+@pytest.mark.parametrize("name", ["x.zarr", "x.safetensors"])
+def test_any_shape_and_axis(name, shape, sizes):
+    x = logits(shape, "f8")
+    save(name, x)
+    for axis in range(-1, len(shape) - 1):
+        for function in FUNCTIONS:
+            for target in ("y.npy", f"y{name[1:]}"):
+                sg.apply_blocks(function, name, target, axis=axis, force=True)
+                assert_close(load(target), function(x, axis=axis))
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "i8", "u4", "?"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_dtype(source, dtype, sizes):
+    x = logits((40, 6), dtype)
+    save(source, x)
+    sg.apply_blocks(sg.softmax, source, f"y{source[source.index('.') :]}", axis=0)
+    assert_close(load(f"y{source[source.index('.') :]}"), sg.softmax(x, axis=0))
+
+
+def test_bfloat16(sizes):
+    x = logits((40, 6)).astype(ml_dtypes.bfloat16)
+    header = {"x": {"dtype": "BF16", "shape": [40, 6], "data_offsets": [0, 480]}}
+    write_safetensors("x.safetensors", header, x.tobytes())
+    for axis in (0, 1):
+        sg.apply_blocks(sg.softmax, "x.safetensors", "y.safetensors", axis=axis, force=True)
+        header, data = read_safetensors("y.safetensors")
+        assert header == {"x": {"dtype": "BF16", "shape": [40, 6], "data_offsets": [0, 480]}}
+        assert_close(np.frombuffer(data, BFLOAT16).reshape(40, 6), sg.softmax(x, axis=axis), ulp=1)
+    for target in ("y.npy", "y.zarr", "y.parquet"):
+        with pytest.raises(TypeError, match="holds no bfloat16"):
+            sg.apply_blocks(sg.softmax, "x.safetensors", target)
+    sg.apply_blocks(partial(sg.softmax, dtype="float32"), "x.safetensors", "y.npy")
+    assert_close(np.load("y.npy"), sg.softmax(x, dtype="float32"))
+
+
+def test_order_of_memory():
+    x = np.asfortranarray(logits((30, 20)))
+    np.save("x.npy", x)
+    for target in ("y.safetensors", "y.zarr", "y.parquet"):
+        sg.apply_blocks(sg.softmax, "x.npy", target)
+        assert_close(load(target), sg.softmax(x))
+
+
+# tables
+
+
+def test_columns_keep_their_names():
+    save("x.parquet", logits((10, 3)))
+    sg.apply_blocks(sg.softmax, "x.parquet", "y.csv")
+    sg.apply_blocks(sg.softmax, "y.csv", "z.parquet")
+    assert pa.parquet.read_schema("z.parquet").names == ["c0", "c1", "c2"]
+    sg.apply_blocks(sg.logsumexp, "x.parquet", "s.parquet")
+    assert pa.parquet.read_schema("s.parquet").names == ["values"]
+
+
+def test_lists_of_any_kind():
+    rows = [[1.0, 2.0], [3.0, 5.0]]
+    pa.parquet.write_table(pa.table({"logits": pa.array(rows, pa.list_(pa.float32()))}), "x.parquet")
+    sg.apply_blocks(sg.softmax, "x.parquet", "y.npy")
+    assert_same(np.load("y.npy"), sg.softmax(np.array(rows, np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ({"a": [1.0, None]}, "column 'a' has missing values"),
+        ({"a": [[1.0, 2.0], [1.0]]}, "the lists of column 'a' must have 2 entries, as the first"),
+        ({"a": [[1.0, None], [1.0, 2.0]]}, "column 'a' has missing values"),
+        ({"a": [1.0], "b": ["x"]}, "column 'b' must hold real numbers; got string"),
+        ({"a": [[1.0]], "b": [1.0]}, "expected columns of numbers, or one column of lists; got 2 columns"),
+        ({}, "the table has no columns"),
+    ],
+)
+def test_tables_that_are_no_arrays(table, complaint):
+    pa.parquet.write_table(pa.table(table), "x.parquet")
+    with pytest.raises((TypeError, ValueError), match=f"^x.parquet: .*{complaint}"):
+        sg.apply_blocks(sg.softmax, "x.parquet", "y.npy")
+    assert os.listdir() == ["x.parquet"]
+
+
+def test_results_that_a_format_cannot_hold():
+    np.save("x.npy", logits((2, 3, 4), "g"))
+    for target, complaint in {
+        "y.zarr": "a .zarr array holds no (longdouble|float128)",
+        "y.safetensors": "a .safetensors file holds no (longdouble|float128)",
+        "y.parquet": r"a .parquet file holds 1 or 2 dimensions; the result has shape \(2, 3, 4\)",
+    }.items():
+        with pytest.raises((TypeError, ValueError), match=complaint):
+            sg.apply_blocks(sg.softmax, "x.npy", target)
+    np.save("x.npy", logits((3, 4), "g"))
+    with pytest.raises(TypeError, match=r"a .parquet file holds no (longdouble|float128)"):
+        sg.apply_blocks(sg.softmax, "x.npy", "y.parquet")
+
+
+# safetensors
+
+
+def write_safetensors(name, header, data, length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    with open(name, "wb") as file:
+        file.write((len(text) if length is None else length).to_bytes(8, "little") + text + data)
+
+
+def read_safetensors(name):
+    with open(name, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        return header, file.read()
+
+
+def test_tensors_are_named():
+    x, y = logits((3, 4)), logits((5,), "f8")
+    safetensors.numpy.save_file({"x": x, "y": y}, "both.safetensors", {"of": "a model"})
+    sg.apply_blocks(sg.softmax, "both.safetensors", "z.safetensors", tensor="y")
+    assert list(safetensors.numpy.load_file("z.safetensors")) == ["y"]
+    assert_same(load("z.safetensors"), sg.softmax(y))
+    with pytest.raises(ValueError, match=r"both.safetensors: tensor must name one of 'x', 'y'"):
+        sg.apply_blocks(sg.softmax, "both.safetensors", "n.npy")
+    with pytest.raises(ValueError, match="there is no tensor 'w'; there is 'x', 'y'"):
+        sg.apply_blocks(sg.softmax, "both.safetensors", "n.npy", tensor="w")
+    np.save("x.npy", x)
+    with pytest.raises(ValueError, match=r"tensor is for \.safetensors files"):
+        sg.apply_blocks(sg.softmax, "x.npy", "n.npy", tensor="x")
+
+
+ENTRY = {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
+
+
+@pytest.mark.parametrize(
+    ("header", "length", "complaint"),
+    [
+        (b"", None, "the header is not JSON"),
+        (b"{", None, "the header is not JSON"),
+        (b"\xff\xff", None, "the header is not JSON"),
+        (b"[1, 2]", None, "the header is not JSON"),
+        ({"x": ENTRY}, 2**60, "the header would take 1152921504606846976 bytes, the file has"),
+        ({"x": ENTRY}, 5, "the header is not JSON"),
+        ({"x": 3}, None, "the header does not describe tensor 'x'"),
+        ({"x": {**ENTRY, "shape": [2, -3]}}, None, "the header does not describe tensor 'x'"),
+        ({"x": {**ENTRY, "shape": "23"}}, None, "the header does not describe tensor 'x'"),
+        ({"x": {**ENTRY, "data_offsets": [0]}}, None, "the header does not describe tensor 'x'"),
+        ({"x": {**ENTRY, "data_offsets": [0, 20]}}, None, r"takes 24 bytes; the header gives 20"),
+        ({"x": {**ENTRY, "shape": [2, 2**40]}}, None, "takes 8796093022208 bytes; the header gives 24"),
+        ({"x": {**ENTRY, "data_offsets": [1000, 1024]}}, None, r"takes 24 bytes, the file has -"),
+        ({"x": {**ENTRY, "dtype": "F8_E4M3"}}, None, "must hold real numbers that NumPy has; got dtype F8_E4M3"),
+        ({}, None, "tensor must name one of none"),
+    ],
+)
+def test_headers_that_lie(header, length, complaint):
+    write_safetensors("x.safetensors", header, bytes(24), length)
+    with pytest.raises((TypeError, ValueError), match=f"^x.safetensors: .*{complaint}"):
+        sg.apply_blocks(sg.softmax, "x.safetensors", "y.npy")
+    assert os.listdir() == ["x.safetensors"]
+
+
+# damage
+
+
+def cut(name, keep):
+    os.truncate(name, int(os.path.getsize(name) * keep))
+
+
+@pytest.mark.parametrize("keep", [0, 0.01, 0.5, 0.99])
+@pytest.mark.parametrize("name", ["x.npy", "x.parquet", "lists.parquet", "x.safetensors"])
+def test_truncated_files(name, keep, capsys):
+    save(name, logits((1000, 5)))
+    cut(name, keep)
+    assert cli.run(["apply", "softmax", name, "y.npy"]) == cli.FAILURE
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"softgrad: {name}: ")
+    assert os.listdir() == [name]
+
+
+def test_damaged_pages_of_a_table(capsys):
+    save("x.parquet", logits((5000, 5)))
+    with open("x.parquet", "r+b") as file:
+        file.seek(4)
+        file.write(bytes(2996))
+    assert cli.run(["apply", "softmax", "x.parquet", "y.npy"]) == cli.FAILURE
+    assert capsys.readouterr().err.startswith("softgrad: x.parquet: not a readable Parquet file")
+    assert os.listdir() == ["x.parquet"]
+
+
+@pytest.mark.parametrize("metadata", ["", "{", "{}", "[]", '{"zarr_format": 3, "node_type": "group"}', None])
+def test_bad_metadata(metadata, capsys):
+    save("x.zarr", logits((10, 5)))
+    if metadata is None:
+        os.remove("x.zarr/zarr.json")
+    else:
+        Path("x.zarr/zarr.json").write_text(metadata)
+    assert cli.run(["apply", "softmax", "x.zarr", "y.npy"]) == cli.FAILURE
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("softgrad: x.zarr: not a Zarr array")
+    assert os.listdir() == ["x.zarr"]
+
+
+def test_a_damaged_chunk(capsys):
+    save("x.zarr", logits((30, 6)))
+    cut("x.zarr/c/1/1", 0.5)
+    for target in ("y.npy", "y.zarr"):
+        assert cli.run(["apply", "softmax", "x.zarr", target]) == cli.FAILURE
+        assert capsys.readouterr().err.startswith("softgrad: x.zarr: the chunks of [")
+        assert not os.path.exists(target)
+
+
+# Zarr: resuming and replacing
+
+
+class Counting:
+    """softmax that fails at its call number `last`."""
+
+    def __init__(self, last=None):
+        self.calls, self.last = 0, last
+
+    def __call__(self, block, axis):
+        if block.size > 1:
+            self.calls += 1
+        if self.calls == self.last:
+            raise KeyboardInterrupt
+        return sg.softmax(block, axis=axis)
+
+
+@pytest.mark.parametrize("source", ["x.npy", "x.zarr"])
+def test_finished_chunks_are_not_computed_again(source, monkeypatch):
+    monkeypatch.setattr(blocks, "BYTES", 4 * 5 * 10)
+    x = logits((100, 5))
+    np.save(source, x) if source == "x.npy" else zarr.create_array(source, data=x, chunks=(10, 2))
+    interrupted = Counting(7)
+    with pytest.raises(KeyboardInterrupt):
+        sg.apply_blocks(interrupted, source, "y.zarr")
+    assert sorted(os.listdir()) == [".y.zarr.part", source]
+    again, seen = Counting(), []
+    sg.apply_blocks(again, source, "y.zarr", resume=True, progress=lambda *step: seen.append(step))
+    assert (interrupted.calls, again.calls) == (7, 4)
+    assert seen[-1] == (2000, 2000) or source == "x.npy"
+    assert_same(load("y.zarr"), sg.softmax(x))
+    assert sorted(os.listdir()) == [source, "y.zarr"]
+    assert dict(zarr.open_array("y.zarr").attrs) == {}
+
+
+def test_resuming_two_passes(sizes):
+    x = logits((300, 40))
+    np.save("x.npy", x)
+
+    def stop(done, total):
+        if done > 0.9 * total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sg.apply_blocks(sg.softmax, "x.npy", "y.zarr", axis=0, progress=stop)
+    sg.apply_blocks(sg.softmax, "x.npy", "y.zarr", axis=0, resume=True)
+    assert_close(load("y.zarr"), sg.softmax(x, axis=0))
+
+
+def test_only_the_same_call_is_resumed(monkeypatch):
+    monkeypatch.setattr(blocks, "BYTES", 200)
+    np.save("x.npy", logits((100, 5)))
+    with pytest.raises(KeyboardInterrupt):
+        sg.apply_blocks(Counting(7), "x.npy", "y.zarr")
+    for function, axis, changed in (
+        (sg.softmax, -1, "function"),
+        (Counting(), 0, "axis"),
+        (partial(sg.softmax, temperature=2.0), -1, "function"),
+    ):
+        with pytest.raises(ValueError, match=rf"was begun with another {changed}; run without resume to start anew"):
+            sg.apply_blocks(function, "x.npy", "y.zarr", axis=axis, resume=True)
+    os.utime("x.npy", (0, 0))
+    with pytest.raises(ValueError, match="was begun with another time of the source"):
+        sg.apply_blocks(Counting(), "x.npy", "y.zarr", resume=True)
+    anew = Counting()
+    sg.apply_blocks(anew, "x.npy", "y.zarr")
+    assert anew.calls == 10
+    with pytest.raises(ValueError, match=r"resume is for \.zarr targets"):
+        sg.apply_blocks(Counting(), "x.npy", "y.npy", resume=True)
+    np.save("z.npy", logits((100, 5)))
+    sg.apply_blocks(sg.softmax, "z.npy", "z.zarr", resume=True)  # nothing to resume
+
+
+def test_only_an_array_is_replaced_and_only_by_force():
+    x = logits((10, 5))
+    save("x.zarr", x)
+    os.mkdir("y.zarr")
+    Path("y.zarr/thesis.txt").touch()
+    with pytest.raises(FileExistsError):
+        sg.apply_blocks(sg.softmax, "x.zarr", "x.zarr")
+    for force in (False, True):
+        with pytest.raises(FileExistsError):
+            sg.apply_blocks(sg.softmax, "x.zarr", "y.zarr", force=force)
+    assert os.listdir("y.zarr") == ["thesis.txt"]
+    sg.apply_blocks(sg.softmax, "x.zarr", "x.zarr", force=True)
+    assert_same(load("x.zarr"), sg.softmax(x))
+
+
+@pytest.mark.parametrize(("library", "name"), [("zarr", "x.zarr"), ("pyarrow", "x.parquet")])
+def test_a_library_that_is_not_installed_is_named(library, name, capsys, monkeypatch):
+    save(name, logits((3, 4)))
+    monkeypatch.setitem(sys.modules, library, None)
+    assert cli.run(["apply", "softmax", name, "y.npy"]) == cli.FAILURE
+    assert capsys.readouterr().err.endswith(
+        f'needs {library}: pip install "softgrad[{name[2:]}]"\n'.replace("needs", "need")
+    )
+
+
+# memory
+
+MEMORY = """
+import resource, sys
+import numpy as np, softgrad as sg
+from softgrad.files import apply_blocks
+source, target, axis = sys.argv[1], sys.argv[2], int(sys.argv[3])
+np.save("warm.npy", np.ones((4, 4), np.float32))
+if target.endswith(".zarr") or source.endswith(".zarr"):
+    import zarr, zarr.storage
+if target.endswith(".parquet") or source.endswith(".parquet"):
+    import pyarrow.parquet
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+apply_blocks(sg.softmax, source, target, axis=axis)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "axis"), [("y.npy", 0), *((f"y.{kind}", 1) for kind in ("npy", "zarr", "parquet", "safetensors"))]
+)
+def test_memory_is_bounded(target, axis):
+    """A file of 160 MB, a hole in the disk: far more than the bound, which does not grow with it."""
+    with open("x.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (40_000, 1000)})
+        file.truncate(file.tell() + 160_000_000)
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, "x.npy", target, str(axis)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert int(done.stdout) < 100 * 1024  # KiB
