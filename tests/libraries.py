@@ -1,10 +1,13 @@
 """The table of array libraries: what `test_libraries.py` takes every function and every edge through."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import array_api_strict
+import jax
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import torch
@@ -22,8 +25,8 @@ class Library:
     dtypes: tuple[np.dtype, ...]
     options: frozenset = frozenset()
     """Which of the options that are NumPy's own it takes: "out", "workers"."""
-    without: frozenset = frozenset()
-    """Functions that it does not take: each is a TypeError."""
+    context: Callable[[], AbstractContextManager] = nullcontext
+    """What its tests run in."""
 
     def given(self, value):
         """Arrays as the library's, anything else as it is."""
@@ -55,7 +58,15 @@ def _from_strict(a):
     return np.from_dlpack(a).copy()
 
 
+def _from_jax(a):
+    assert isinstance(a, jax.Array)
+    return np.array(a)
+
+
 STRICT = Library("array-api-strict", lambda a: array_api_strict.asarray(np.array(a, order="C")), _from_strict, SINGLES)
 TORCH = Library("torch", _to_torch, _from_torch, HALVES + SINGLES, frozenset({"out", "workers"}))
 
-LIBRARIES = (STRICT, TORCH)
+JAX = Library("jax", jnp.asarray, _from_jax, (*HALVES, SINGLES[0]))
+JAX_64 = Library("jax with x64", jnp.asarray, _from_jax, SINGLES[1:], context=lambda: jax.enable_x64(True))
+
+LIBRARIES = (STRICT, TORCH, JAX, JAX_64)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from softgrad.arrays.layout import Rows
-from softgrad.arrays.namespace import namespace
+from softgrad.arrays.namespace import is_known, namespace, widest
 
 Array = Any
 
@@ -44,7 +44,7 @@ def _foreign_real(x: Array, name: str) -> Array:
     if xp.isdtype(x.dtype, "real floating"):
         return x
     if xp.isdtype(x.dtype, ("integral", "bool")):
-        return xp.astype(x, xp.float64)
+        return xp.astype(x, widest(xp))
     raise TypeError(f"{name} must hold real numbers; got dtype {x.dtype}")
 
 
@@ -65,7 +65,10 @@ def as_mask(where: Any, shape: tuple[int, ...], xp: Any = np) -> Array:
 
 
 def as_temperature(temperature: Any, rows: Rows, xp: Any = np) -> Array | float:
-    """`temperature` as a float, or as one number per slice."""
+    """`temperature` as a float, or as one number per slice; what cannot be looked at yet is NaN where it is wrong."""
+    if not is_known(temperature):
+        values = xp.astype(xp.asarray(temperature), widest(xp))
+        return _per_slice(xp.where(values >= 0, values, xp.full_like(values, xp.nan)), rows, xp)
     if isinstance(temperature, (int, float, np.number)) or np.ndim(temperature) == 0:
         try:
             value = float(temperature)
@@ -81,6 +84,10 @@ def as_temperature(temperature: Any, rows: Rows, xp: Any = np) -> Array | float:
     bad = ~(values >= 0)
     if xp.any(bad):
         raise ValueError(f"temperature must be at least 0 everywhere; got {float(values[bad][0])}")
+    return _per_slice(values, rows, xp)
+
+
+def _per_slice(values: Array, rows: Rows, xp: Any) -> Array:
     if values.ndim == len(rows.shape) and all(values.shape[a] == 1 for a in rows.axes):
         values = xp.squeeze(values, axis=rows.axes)  # given with the slice's axes kept as 1
     return broadcast_to("temperature", values, rows.batch_shape, xp)

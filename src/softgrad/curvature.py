@@ -12,7 +12,7 @@ import numpy as np
 from softgrad import arguments
 from softgrad.arrays.generic import complement
 from softgrad.arrays.layout import Axis
-from softgrad.arrays.namespace import namespace
+from softgrad.arrays.namespace import is_known, namespace, widest
 from softgrad.dispatch import dispatched
 from softgrad.functions import softmax, softmax_jacobian
 from softgrad.jacobian import SimplexJacobian
@@ -65,8 +65,8 @@ def cross_entropy_hessian(
     if sample_weight is None:
         return J
     xp = namespace(J.p)
-    s = as_weight(sample_weight, tuple(J.shape[:-2]), xp.float64, xp, "sample_weight")
-    if not xp.all(s > 0):
+    s = as_weight(sample_weight, tuple(J.shape[:-2]), widest(xp), xp, "sample_weight")
+    if is_known(s) and not xp.all(s > 0):
         raise ValueError("sample_weight must be positive: leave out the rows whose Hessian is 0")
     return SimplexJacobian(J.p, 1 / s)
 

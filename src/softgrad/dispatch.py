@@ -31,6 +31,8 @@ OPTIONS = {"where": SLICE, "b": SLICE, "temperature": VALUE, "sample_weight": VA
 
 LIBRARIES = {
     "dask": "softgrad.libraries.dask",
+    "jax": "softgrad.libraries.jax",
+    "jaxlib": "softgrad.libraries.jax",
     "pandas": "softgrad.libraries.pandas",
     "torch": "softgrad.libraries.torch",
     "xarray": "softgrad.libraries.xarray",

@@ -14,7 +14,7 @@ from softgrad import arguments
 from softgrad.arrays import generic, threads
 from softgrad.arrays import numpy as native
 from softgrad.arrays.layout import Axis, Rows
-from softgrad.arrays.namespace import namespace
+from softgrad.arrays.namespace import is_known, namespace
 from softgrad.dispatch import dispatched
 
 if TYPE_CHECKING:
@@ -420,7 +420,7 @@ def softmax_jacobian(x: Any, /, *, axis: Axis = -1, temperature: Any = 1.0, wher
     rows = Rows.of(tuple(x.shape), axis)
     xp = namespace(x)
     temperature = arguments.as_temperature(temperature, rows, xp)
-    if not xp.all(xp.asarray(temperature) > 0):
+    if is_known(temperature) and not xp.all(xp.asarray(temperature) > 0):
         raise ValueError("temperature must be positive: at 0 softmax is a step, which has no derivative")
     per_slice = temperature if isinstance(temperature, float) else xp.reshape(temperature, rows.kept_shape)
     p = softmax(x, axis=rows.axes, temperature=per_slice, where=where)

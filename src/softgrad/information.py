@@ -238,16 +238,17 @@ def selective_log_softmax(logits: Any, index: Any, /, *, axis: Axis = -1, where:
     xp, batch = rows.xp, rows.rows.batch_shape
     several = np.ndim(index) == len(batch) + 1
     shape = (*batch, np.shape(index)[-1]) if several else batch
-    index, _ = as_labels(index, shape, rows.rows.n, None, xp, "index")
+    index, _, outside = as_labels(index, shape, rows.rows.n, None, xp, "index")
     entries = index if several else index[..., None]
     if rows.rows.n == 0:  # the shape has no index, or no row
         return xp.zeros(shape, dtype=rows.x.dtype)
     result = (numpy_losses if xp is np else generic_losses).log_probabilities(rows.x, entries)
     if rows.present is not None:
         result = xp.where(rows.present[..., None], result, xp.asarray(-xp.inf, dtype=result.dtype))
-    if several:
-        return result
-    return result[..., 0][()] if xp is np else result[..., 0]
+    result = result if several else result[..., 0]
+    if outside is not None:
+        result = xp.where(outside, xp.full_like(result, xp.nan), result)
+    return result[()] if xp is np else result
 
 
 def _pair(logits_p: Any, logits_q: Any, axis: Axis, where: Any) -> tuple[Logits, Logits]:

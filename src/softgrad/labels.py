@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from softgrad import arguments
+from softgrad.arrays.namespace import is_known, widest
 
 Array = Any
 
 
+class Labels(NamedTuple):
+    """Labels that were checked; the other two are None where there are no such rows."""
+
+    index: Array  # integers in [0, n)
+    ignored: Array | None  # which are ignored; their index is 0
+    outside: Array | None  # which are wrong, as far as that could not be known yet; their index is 0
+
+
 def as_labels(
     labels: Any, shape: tuple[int, ...], n: int, ignore_index: Any = None, xp: Any = np, name: str = "labels"
-) -> tuple[Array, Array | None]:
-    """`labels` as int64 in [0, n), of `shape`; and which are ignored (their label becomes 0), None if none is."""
+) -> Labels:
+    """`labels` as int64 in [0, n), of `shape`."""
     found = labels if arguments.is_foreign(labels) else _as_numpy(labels, name)
     if not _holds_integers(found, xp):
         raise TypeError(f"{name} must be integers; got dtype {found.dtype}")
@@ -25,21 +34,28 @@ def as_labels(
     ignored = None
     if ignore_index is not None:
         ignored = found == _as_integer(ignore_index, "ignore_index")
-        ignored = ignored if xp.any(ignored) else None
+        ignored = ignored if not is_known(ignored) or xp.any(ignored) else None
+    if not is_known(found):
+        outside = (found < 0) | (found >= n)
+        outside = outside if ignored is None else outside & ~ignored
+        unused = outside if ignored is None else outside | ignored
+        return Labels(xp.where(unused, xp.zeros_like(found), found), ignored, outside)
     counted = found if ignored is None else found[~ignored]
     if not _lie_below(n, counted, xp):
         outside = (found < 0) | (found >= n)
         where = _first(outside if ignored is None else outside & ~ignored, xp)
         raise IndexError(f"{name} must lie in [0, {n}); {name}{_subscript(where)} is {int(found[where])}")
-    found = xp.astype(found, xp.int64, copy=False)
-    return (found, None) if ignored is None else (xp.where(ignored, xp.zeros_like(found), found), ignored)
+    found = xp.astype(found, widest(xp, integral=True), copy=False)
+    return Labels(found if ignored is None else xp.where(ignored, xp.zeros_like(found), found), ignored, None)
 
 
 def as_weight(weight: Any, shape: tuple[int, ...], dtype: Any, xp: Any, name: str) -> Array:
-    """Finite factors ≥ 0, one per class or per row, broadcast to `shape`."""
+    """Finite factors ≥ 0, one per class or per row, broadcast to `shape`; unknown ones are NaN where they are not."""
     values = xp.astype(xp.asarray(arguments.as_real(weight, name)), dtype, copy=False)
     bad = ~((values >= 0) & (values < xp.inf))
-    if xp.any(bad):
+    if not is_known(values):
+        values = xp.where(bad, xp.full_like(values, xp.nan), values)
+    elif xp.any(bad):
         where = _first(bad, xp)
         raise ValueError(f"{name} must be finite and at least 0; {name}{_subscript(where)} is {float(values[where])}")
     return arguments.broadcast_to(name, values, shape, xp)

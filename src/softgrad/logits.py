@@ -10,7 +10,7 @@ import numpy as np
 from softgrad import arguments
 from softgrad.arrays import generic_losses, numpy_losses, threads
 from softgrad.arrays.layout import Axis, Rows
-from softgrad.arrays.namespace import namespace
+from softgrad.arrays.namespace import namespace, widest
 from softgrad.functions import _unmasked
 
 Array = Any
@@ -47,7 +47,7 @@ class Logits:
     def wide(self) -> Any:
         """The dtype of numbers of which there is one per row or per class."""
         longdouble = getattr(self.xp, "longdouble", None)
-        return longdouble if self.x.dtype == longdouble else self.xp.float64
+        return longdouble if self.x.dtype == longdouble else widest(self.xp)
 
     @property
     def present(self) -> Array | None:

@@ -479,9 +479,11 @@ def _label_target(
     rows: Logits, labels: Any, weight: Any, sample_weight: Any, label_smoothing: Any, ignore_index: Any, z_loss: Any
 ) -> Target:
     xp, n = rows.xp, rows.rows.n
-    labels, ignored = as_labels(labels, rows.rows.batch_shape, n, ignore_index, xp)
+    labels, ignored, outside = as_labels(labels, rows.rows.batch_shape, n, ignore_index, xp)
     smoothing, z_loss = as_number(label_smoothing, "label_smoothing", 1), as_number(z_loss, "z_loss")
     scale = _scale(rows, sample_weight, ignored)
+    if outside is not None:
+        scale = xp.where(outside, xp.asarray(xp.nan, dtype=rows.wide), xp.asarray(scale, dtype=rows.wide))
     per_class = None if weight is None else as_weight(weight, (n,), rows.wide, xp, "weight")
     at_label: Any = 1.0
     if per_class is not None and n:

@@ -1,8 +1,8 @@
 """The calculus of softmax as array formulas: complete for every array library, the reference of the kernels.
 
 Every function works on the last axis of arrays of one floating dtype and follows the edge table of the documentation.
-Types narrower than float64 are computed in float64 and rounded once. In float64 itself (and NumPy's longdouble) nothing
-wider exists, so the rounding error of each difference and product that an exponential would magnify is kept, by the
+Types narrower than float64 are computed in float64 and rounded once. In float64 itself, in NumPy's longdouble, and in
+float32 where a library has no float64, nothing wider exists, so the rounding error of each difference and product that an exponential would magnify is kept, by the
 error-free transformations of Dekker (1971) and Knuth (TAOCP 2, section 4.2.2), and added where it is small.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from softgrad.arrays.namespace import namespace
+from softgrad.arrays.namespace import namespace, widest
 
 Array = Any  # an array of any library of the array API standard
 
@@ -83,19 +83,19 @@ def widened(formula: Callable[..., Array]) -> Callable[..., Array]:
 
     @wraps(formula)
     @np.errstate(all="ignore")  # NaN, inf and underflow are results here, never news
-    def wide(x: Array, *operands: Any) -> Array:
+    def computed(x: Array, *operands: Any) -> Array:
         xp = namespace(x)
-        narrow = x.dtype
-        if narrow == xp.float64 or narrow == getattr(xp, "longdouble", None):
+        narrow, wide = x.dtype, widest(xp)
+        if narrow == wide or narrow == getattr(xp, "longdouble", None):
             return formula(xp, x, *operands)
         widened = (
-            xp.astype(a, xp.float64) if getattr(a, "dtype", None) == narrow else a  # masks and temperatures stay
+            xp.astype(a, wide) if getattr(a, "dtype", None) == narrow else a  # masks and temperatures stay
             for a in operands
         )
-        result = formula(xp, xp.astype(x, xp.float64), *widened)
+        result = formula(xp, xp.astype(x, wide), *widened)
         return tuple(xp.astype(r, narrow) for r in result) if isinstance(result, tuple) else xp.astype(result, narrow)
 
-    return wide
+    return computed
 
 
 def _softmax(xp: Any, x: Array, where: Array | None, temperature: Array | float) -> Array:
@@ -234,7 +234,7 @@ def _exponentials(
     y, error = _two_sum(x, -m)
     if not (isinstance(temperature, float) and temperature == 1.0):
         temperature = xp.astype(xp.asarray(temperature), x.dtype)
-        usable = (temperature > 0) & (temperature < _inf(xp, temperature))
+        usable = (temperature != 0) & (temperature != _inf(xp, temperature))
         divisor = xp.where(usable, temperature, xp.ones_like(temperature))
         quotient = y / divisor
         product, low = _two_product(quotient, divisor)

@@ -1,7 +1,8 @@
 """Losses and their derivatives as array formulas: complete for every array library, and the reference of the kernels.
 
 Every function works on the last axis; where an entry takes no part it is −inf. As in the module `generic`, types
-narrower than float64 are computed in float64, and in float64 the rounding errors that would show are kept.
+narrower than the widest, which is float64 as a rule, are computed in that, where the rounding errors that would show
+are kept.
 
 Nothing here subtracts nearly equal numbers on a saturated row: with k the largest entry, 1 − p_k is Σ_{j≠k} p_j, and
 the gradient W p − t of Σ t_j (lse − x_j), W = Σ t, is p_k Σ_{j≠k} t_j − t_k Σ_{j≠k} p_j there.
@@ -23,7 +24,7 @@ from softgrad.arrays.generic import (
     _two_product,
     _two_sum,
 )
-from softgrad.arrays.namespace import namespace
+from softgrad.arrays.namespace import namespace, widest
 from softgrad.arrays.targets import Target
 
 Array = Any
@@ -132,9 +133,9 @@ def smoothed(targets: Array, weight: Array | float, smoothing: float, count: Arr
     """Weight·((1 − ε) targets + ε/count), rounded once."""
     xp = namespace(targets)
     narrow = dtype != getattr(xp, "longdouble", None)
-    targets = xp.astype(targets, xp.float64 if narrow else dtype)
+    targets, smooth = xp.astype(targets, widest(xp) if narrow else dtype), smoothing > 0
     weight, count, smoothing = (xp.asarray(a, dtype=targets.dtype) for a in (weight, count, smoothing))
-    if not xp.any(smoothing > 0):
+    if not smooth:
         return xp.astype(targets * weight, dtype)
     keep, keep_low = _two_sum(xp.ones_like(smoothing), -smoothing)
     kept, kept_low = _two_product(targets, keep)
@@ -166,7 +167,7 @@ class _Row:
     def of(cls, x: Array) -> _Row:
         xp, dtype = namespace(x), x.dtype
         if dtype != getattr(xp, "longdouble", None):
-            x = xp.astype(x, xp.float64, copy=False)
+            x = xp.astype(x, widest(xp), copy=False)
         m, shifted, error, e = _exponentials(xp, x, None, 1.0)
         rest = _rest(xp, e)
         total, low = _sum(xp, e)

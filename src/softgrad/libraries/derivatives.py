@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from softgrad import functions, losses
 from softgrad.arrays import generic
@@ -21,8 +21,7 @@ Array = Any
 Results = tuple[Array, ...]
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """A call that was made, as rows: what a derivative is computed from."""
 
     operands: tuple[Array, ...]
@@ -41,11 +40,9 @@ class Derivative:
 
 @dataclass(frozen=True)
 class Rule:
-    """The derivatives of a function with respect to its operands, by their positions."""
+    """The derivatives of a function with respect to its operands, by position, and to its options, by name."""
 
-    by: dict[int, Derivative]
-    from_output: bool = False
-    """Whether the results are all that is needed: the operands need not be kept."""
+    by: dict[int | str, Derivative]
 
 
 def _slice_rule(jvp: Callable[[Call, Array], Array], vjp: Callable[[Call, Array], Array]) -> Derivative:
@@ -383,8 +380,8 @@ def _centred(p: Array, v: Array) -> Array:
 
 
 RULES: dict[str, Rule] = {
-    "softmax": Rule({0: _slice_rule(_softmax, _softmax)}, from_output=True),
-    "log_softmax": Rule({0: _slice_rule(_log_softmax_jvp, _log_softmax_vjp)}, from_output=True),
+    "softmax": Rule({0: _slice_rule(_softmax, _softmax)}),
+    "log_softmax": Rule({0: _slice_rule(_log_softmax_jvp, _log_softmax_vjp)}),
     "logsumexp": Rule({0: _slice_rule(_logsumexp_jvp, _logsumexp_vjp)}),
     "softmax_vjp": Rule(
         {

@@ -12,6 +12,12 @@ from softgrad.dispatch import OPTIONS, SLICE, Function, axis_of
 
 Array = Any
 
+ARRAY_OPTIONS = (*OPTIONS, "weight")
+"""Every option that may be an array; `weight` belongs to the classes, and stays as it is."""
+
+BUFFERS = ("out", "grad_out", "hess_out", "grad_p_out", "grad_q_out")
+"""Options that take results."""
+
 
 def as_rows(
     function: Function, operands: tuple[Array, ...], options: dict[str, Any], xp: Any

@@ -16,13 +16,11 @@ import torch
 from torch.autograd import forward_ad
 
 from softgrad.arrays.namespace import namespace
-from softgrad.dispatch import OPTIONS, Function
+from softgrad.dispatch import Function
 from softgrad.libraries.derivatives import COMPOSED, RULES, Call
-from softgrad.libraries.rows import as_rows
+from softgrad.libraries.rows import ARRAY_OPTIONS, BUFFERS, as_rows
 
 Tensor = Any
-ARRAY_OPTIONS = (*OPTIONS, "weight")
-BUFFERS = ("out", "grad_out", "hess_out", "grad_p_out", "grad_q_out")
 
 
 def call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -112,6 +110,11 @@ class _Spec(NamedTuple):
     names: tuple[str, ...]  # of the options that follow the operands
     options: dict[str, Any]
 
+    @property
+    def keys(self) -> tuple[int | str, ...]:
+        """What the table calls each tensor by."""
+        return (*range(len(self.function.operands)), *self.names)
+
     def split(self, tensors: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
         """Operands and all options."""
         count = len(self.function.operands)
@@ -158,15 +161,15 @@ class _Differentiable(torch.autograd.Function):  # type: ignore[misc]  # torch h
         grads: list[Tensor | None] = [None] * len(ctx.needs_input_grad)
         if all(g is None for g in cotangents):
             return tuple(grads)
-        for operand, derivative in rule.by.items():
-            if ctx.needs_input_grad[1 + operand]:
-                grads[1 + operand] = derivative.vjp(made, cotangents).to(made.operands[operand].dtype)
+        for i, (key, tensor) in enumerate(zip(ctx.spec.keys, ctx.saved_tensors, strict=False)):
+            if ctx.needs_input_grad[1 + i]:
+                grads[1 + i] = rule.by[key].vjp(made, cotangents).to(tensor.dtype)
         return tuple(grads)
 
     @staticmethod
     def jvp(ctx: Any, _: None, *tangents: Tensor | None) -> tuple[Tensor, ...]:
         made, rule = _made(ctx), RULES[ctx.spec.function.name]
-        parts = [d.jvp(made, tangents[operand]) for operand, d in rule.by.items() if tangents[operand] is not None]
+        parts = [rule.by[k].jvp(made, v) for k, v in zip(ctx.spec.keys, tangents, strict=True) if v is not None]
         return tuple(
             sum(terms[1:], terms[0]).to(result.dtype)
             for terms, result in zip(zip(*parts, strict=True), made.results, strict=True)
