@@ -2,8 +2,9 @@
 
 Every function works on the last axis of arrays of one floating dtype and follows the edge table of the documentation.
 Types narrower than float64 are computed in float64 and rounded once. In float64 itself, in NumPy's longdouble, and in
-float32 where a library has no float64, nothing wider exists, so the rounding error of each difference and product that an exponential would magnify is kept, by the
-error-free transformations of Dekker (1971) and Knuth (TAOCP 2, section 4.2.2), and added where it is small.
+float32 where a library has no float64, nothing wider exists, so the rounding error of each difference and product that
+an exponential would magnify is kept, by the error-free transformations of Dekker (1971) and Knuth (TAOCP 2, section
+4.2.2), and added where it is small.
 """
 
 from __future__ import annotations

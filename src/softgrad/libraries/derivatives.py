@@ -429,5 +429,8 @@ RULES: dict[str, Rule] = {
     ),
 }
 
-COMPOSED: dict[str, Callable[..., Array]] = {"selective_log_softmax": selected}
+COMPOSED: dict[str, Callable[..., Array]] = {
+    "selective_log_softmax": selected,
+    "_scaled": lambda grad, factor: grad * factor[..., None],  # what a layer's backward pass ends with
+}
 """Functions whose derivative is that of the functions that they are made of."""
