@@ -8,26 +8,53 @@
 
 namespace {
 
-// The index of the largest entry; of the first, where several are. NaN is passed over.
-template <class T>
-inline ptrdiff_t row_argmax(const T* x, ptrdiff_t n) {
-    const Vec<T> m = Row<T>(n).range(x).max;
-    ptrdiff_t k = 0;
-    while (k + WIDTH<T> <= n && !any<T>(load(x + k) == m)) k += WIDTH<T>;
-    while (k < n - 1 && x[k] != m[0]) ++k;
-    return k;
-}
+// The largest entry of a row, or of each lane; the first, where several are. NaN is passed over.
+template <class Shape>
+struct Peak;
 
-// Σ of the terms that `term(place)` gives for the vectors of a row, with rounding errors kept.
-template <class T, class Term>
-inline Wide<T> sum_of(const Row<T> row, Term term) {
-    Wide<T> total = 0;
-    row.blocks([&](const Row<T> block) {
-        Sum<T> sum;
+template <class T>
+struct Peak<Row<T>> {
+    Vec<T> value;
+    ptrdiff_t index = 0;
+
+    Peak(const Row<T> row, const T* x) : value(row.range(x).max) {
+        const ptrdiff_t n = row.stop;
+        while (index + WIDTH<T> <= n && !any<T>(load(x + index) == value)) index += WIDTH<T>;
+        while (index < n - 1 && x[index] != value[0]) ++index;
+    }
+    // What an array of the row's length holds there.
+    Vec<T> of(const Row<T>, const T* v) const { return splat(v[index]); }
+};
+
+template <class T>
+struct Peak<Panel<T>> {
+    Vec<T> value = splat(-INF<T>);
+    Bits<T> offset{};
+
+    Peak(const Panel<T> panel, const T* x) {
+        panel.at_each([&](auto place) {
+            const Vec<T> v = place(x, 0);
+            offset = v > value ? Bits<T>{} + (typename Types<T>::Integer)place.i : offset;
+            value = max(v, value);
+        });
+    }
+    Vec<T> of(const Panel<T> panel, const T* v) const {
+        Vec<T> found = load(v);
+        panel.at_each([&](auto place) { found = offset == (typename Types<T>::Integer)place.i ? place(v, 0) : found; });
+        return found;
+    }
+};
+
+// Σ of the terms that `term(place)` gives for the vectors of a row.
+template <class T, class Shape, class Term>
+inline Split<T> sum_of(const Shape shape, Term term) {
+    Whole<Shape> total;
+    shape.blocks([&](const Shape block) {
+        WideSum<T> sum;
         block.at_each_fetching([&](auto place) { sum.add(term(place)); });
-        total += sum.total();
+        total.add(sum);
     });
-    return total;
+    return total.parts();
 }
 
 // e^y for log-probabilities.
@@ -40,17 +67,27 @@ struct Probability {
     }
 };
 
+// 1 − e^y for y ≤ 0 and p = e^y: near 0 by the series of e^y − 1, whose terms left out are below a tenth of an ulp.
+template <class T>
+inline Vec<T> complement_of_exp(Vec<T> y, Vec<T> p) {
+    constexpr int TERMS = sizeof(T) == 4 ? 9 : 16;
+    Vec<T> series = splat<T>(1);
+#pragma GCC unroll 16
+    for (int n = TERMS; n > 1; --n) series = mul_add(series * y, splat((T)1 / n), splat<T>(1));
+    return y > (T)-0.35 ? -(y * series) : 1 - p;
+}
+
 // p ∘ (v − Σ p v); where p is 0, v is not read.
 template <class T>
 struct SoftmaxVjp {
-    [[gnu::flatten]] static void run(const Row<T> row, const T* p, const T* v, T* out) {
-        const Vec<T> at_peak = splat(v[row_argmax(p, row.stop)]), zero = splat<T>(0);
-        const Wide<T> sum = sum_of(row, [&](auto place) {
-            const Vec<T> probability = place(p, 0), product = probability * (place(v, 0) - at_peak);
-            return probability == 0 ? zero : product;
-        });
-        const Vec<T> mean = splat((T)sum);
-        row.finish(out, [&](auto place) {
+    template <class Shape>
+    [[gnu::flatten]] static void run(const Shape shape, const T* p, const T* v, T* out) {
+        const Vec<T> at_peak = Peak<Shape>(shape, p).of(shape, v), zero = splat<T>(0);
+        const Vec<T> mean = sum_of<T>(shape, [&](auto place) {
+                                const Vec<T> probability = place(p, 0), product = probability * (place(v, 0) - at_peak);
+                                return probability == 0 ? zero : product;
+                            }).high;
+        shape.finish(out, [&](auto place) {
             const Vec<T> probability = place(p, 0), product = probability * ((place(v, 0) - at_peak) - mean);
             return probability == 0 ? zero : product;
         });
@@ -60,15 +97,15 @@ struct SoftmaxVjp {
 // v − Σ e^y v; where y is −inf, v is not read and the derivative is 0.
 template <class T>
 struct LogSoftmaxJvp {
-    [[gnu::flatten]] static void run(const Row<T> row, const T* y, const T* v, T* out) {
+    template <class Shape>
+    [[gnu::flatten]] static void run(const Shape shape, const T* y, const T* v, T* out) {
         const Probability<T> probability;
-        const Vec<T> at_peak = splat(v[row_argmax(y, row.stop)]), zero = splat<T>(0);
-        const Wide<T> sum = sum_of(row, [&](auto place) {
-            const Vec<T> log = place(y, -INF<T>), product = probability(log) * (place(v, 0) - at_peak);
-            return log == -INF<T> ? zero : product;
-        });
-        const Vec<T> mean = splat((T)sum);
-        row.finish(out, [&](auto place) {
+        const Vec<T> at_peak = Peak<Shape>(shape, y).of(shape, v), zero = splat<T>(0);
+        const Vec<T> mean = sum_of<T>(shape, [&](auto place) {
+                                const Vec<T> log = place(y, -INF<T>), product = probability(log) * (place(v, 0) - at_peak);
+                                return log == -INF<T> ? zero : product;
+                            }).high;
+        shape.finish(out, [&](auto place) {
             const Vec<T> centred = (place(v, 0) - at_peak) - mean;
             return place(y, 0) == -INF<T> ? zero : centred;
         });
@@ -78,23 +115,36 @@ struct LogSoftmaxJvp {
 // g − e^y Σ g; where y is −inf, g is not read and the derivative is 0.
 template <class T>
 struct LogSoftmaxVjp {
-    [[gnu::flatten]] static void run(const Row<T> row, const T* y, const T* g, T* out) {
+    template <class Shape>
+    [[gnu::flatten]] static void run(const Shape shape, const T* y, const T* g, T* out) {
         const Probability<T> probability;
-        const ptrdiff_t k = row_argmax(y, row.stop);
-        const Vec<T> zero = splat<T>(0);
-        const auto read = [&](auto place) { return place(y, -INF<T>) == -INF<T> ? zero : place(g, 0); };
-        // At k, g − e^y Σ g = (1 − e^y) g − e^y Σ_{j≠k} g, and 1 − e^y is −expm1(y) without cancellation.
-        const T peak = y[k], at_peak = peak == -INF<T> ? 0 : g[k];
-        const Wide<T> rest = sum_of(row.part(0, k), read) + sum_of(row.part(k + 1, row.stop), read);
-        const Split<T> total(rest + (Wide<T>)at_peak);
-        row.finish(out, [&](auto place) {
-            const Vec<T> log = place(y, 0), p = probability(log);
-            const Vec<T> direct = fma(-p, total.high, place(g, 0)) - p * total.low;
-            return log == -INF<T> ? zero : direct;
+        const Vec<T> zero = splat<T>(0), peak = shape.range(y).max;
+        Whole<Shape> whole_rest, whole_peaks, whole_ties;
+        shape.blocks([&](const Shape block) {
+            WideSum<T> rest, peaks;
+            Sum<T> ties;
+            block.at_each_fetching([&](auto place) {
+                const Vec<T> log = place(y, -INF<T>), read = log == -INF<T> ? zero : place(g, 0);
+                const Bits<T> at_peak = log == peak;
+                rest.add(at_peak ? zero : read);
+                peaks.add(at_peak ? read : zero);
+                ties.sum = at_peak ? ties.sum + place.keep(splat<T>(1)) : ties.sum;
+            });
+            whole_rest.add(rest);
+            whole_peaks.add(peaks);
+            whole_ties.add(ties);
         });
-        if (row.route.streams) end_streams();
-        if (peak != -INF<T>)
-            out[k] = (T)(-wide_expm1((Wide<T>)peak) * (Wide<T>)at_peak - wide_exp((Wide<T>)peak) * rest);
+        const Split<T> rest = whole_rest.parts(), total = plus<T>(rest, whole_peaks.parts());
+        // At the peak g − e^y Σ g = (1 − e^y) g − e^y Σ_{j≠k} g. Several peaks have e^y ≤ 1/2, where nothing cancels.
+        const Vec<T> single = whole_ties.parts().high == 1 ? peak : splat((T)NAN);
+        const Vec<T> p_peak = probability(single), complement = complement_of_exp<T>(single, p_peak);
+        shape.finish(out, [&](auto place) {
+            const Vec<T> log = place(y, 0), p = probability(log), direction = place(g, 0);
+            const Vec<T> direct = fma(-p, total.high, direction) - p * total.low;
+            const Vec<T> saturated = fma(complement, direction, -(p_peak * rest.high));
+            const Vec<T> result = log == single ? saturated : direct;
+            return log == -INF<T> ? zero : result;
+        });
     }
 };
 
@@ -105,9 +155,10 @@ struct SaturatedRow {
     ptrdiff_t n, peak;
     T others;  // 1 − p at the peak
 
-    SaturatedRow(const T* p, ptrdiff_t n) : p(p), n(n), peak(row_argmax(p, n)) {
+    SaturatedRow(const T* p, ptrdiff_t n) : p(p), n(n), peak(Peak<Row<T>>(Row<T>(n), p).index) {
         const auto entry = [&](auto place) { return place(this->p, 0); };
-        others = (T)(sum_of(Row<T>(0, peak), entry) + sum_of(Row<T>(peak + 1, n), entry));
+        const Split<T> before = sum_of<T>(Row<T>(0, peak), entry), behind = sum_of<T>(Row<T>(peak + 1, n), entry);
+        others = plus<T>(before, behind).high[0];
     }
 
     void jacobian_line(const Route<T>& route, ptrdiff_t i, double temperature, T* out) const {

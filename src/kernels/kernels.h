@@ -6,15 +6,15 @@
 // A row is a gufunc: name, signature, number of inputs and of outputs, the dtype of each operand ('T' is the row's own,
 // 'd' float64, 'q' int64, '?' bool), and the loop template. Adding a kernel is adding a row.
 #define SOFTGRAD_KERNELS(KERNEL)                                                                     \
-    KERNEL(softmax, "(n)->(n)", 1, 1, "TT", (forward<Softmax<T>, T>))                                \
-    KERNEL(softmax_where, "(n),(n),()->(n)", 3, 1, "T?dT", (forward_where<Softmax<T>, T>))           \
-    KERNEL(log_softmax, "(n)->(n)", 1, 1, "TT", (forward<LogSoftmax<T>, T>))                         \
-    KERNEL(log_softmax_where, "(n),(n),()->(n)", 3, 1, "T?dT", (forward_where<LogSoftmax<T>, T>))    \
+    KERNEL(softmax, "(n)->(n)", 1, 1, "TT", (forward<Softmax, T>))                                \
+    KERNEL(softmax_where, "(n),(n),()->(n)", 3, 1, "T?dT", (forward_where<Softmax, T>))           \
+    KERNEL(log_softmax, "(n)->(n)", 1, 1, "TT", (forward<LogSoftmax, T>))                         \
+    KERNEL(log_softmax_where, "(n),(n),()->(n)", 3, 1, "T?dT", (forward_where<LogSoftmax, T>))    \
     KERNEL(logsumexp, "(n)->()", 1, 1, "TT", (logsumexp<T>))                                         \
     KERNEL(logsumexp_where, "(n),(n)->()", 2, 1, "T?T", (logsumexp_where<T>))                        \
-    KERNEL(softmax_vjp, "(n),(n)->(n)", 2, 1, "TTT", (backward<SoftmaxVjp<T>, T>))                   \
-    KERNEL(log_softmax_vjp, "(n),(n)->(n)", 2, 1, "TTT", (backward<LogSoftmaxVjp<T>, T>))            \
-    KERNEL(log_softmax_jvp, "(n),(n)->(n)", 2, 1, "TTT", (backward<LogSoftmaxJvp<T>, T>))            \
+    KERNEL(softmax_vjp, "(n),(n)->(n)", 2, 1, "TTT", (backward<SoftmaxVjp, T>))                   \
+    KERNEL(log_softmax_vjp, "(n),(n)->(n)", 2, 1, "TTT", (backward<LogSoftmaxVjp, T>))            \
+    KERNEL(log_softmax_jvp, "(n),(n)->(n)", 2, 1, "TTT", (backward<LogSoftmaxJvp, T>))            \
     KERNEL(jacobian, "(n),()->(n,n)", 2, 1, "TdT", (jacobian<T>))                                    \
     KERNEL(log_sum, "(n)->(),(),()", 1, 3, "TTTT", (log_sum<T>))                                     \
     KERNEL(cross_entropy, "(n),(),()->()", 3, 1, "TqdT", (cross_entropy<T, 1>))                      \

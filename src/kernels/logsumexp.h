@@ -54,7 +54,7 @@ struct LogSoftmax {
     static constexpr T MASKED = -INF<T>;
 
     template <bool IS_TEMPERED, class Shape>
-    [[gnu::flatten]] static void run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
+    [[gnu::flatten]] static bool run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
         const LogSum<T, IS_TEMPERED> sum(shape, x, t);
         const Split<T> log = sum.log;
         // (x − max)/T − log: neither part is positive after the sign, so nothing cancels.
@@ -73,6 +73,8 @@ struct LogSoftmax {
             error += ((shifted - (result - of_log)) - (log.high + of_log)) - log.low;
             return result > -INF<T> ? result + error : result;  // where x is −inf the errors are NaN
         });
+        const Vec<T> number = (sum.max - sum.max) + log.high;
+        return !any<T>(number != number);
     }
 
     static Wide<T> value(Wide<T> shifted, Wide<T> rest) { return shifted - wide_log1p(rest); }

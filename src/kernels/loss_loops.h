@@ -1,8 +1,6 @@
 // The loops of the losses: rows and labels in, one loss per row and derivatives out.
 #pragma once
 
-#include <initializer_list>
-
 #include "loops.h"
 #include "losses.h"
 
@@ -13,61 +11,6 @@ template <class Shape>
 constexpr int numbers = 1;
 template <class T>
 constexpr int numbers<Panel<T>> = WIDTH<T>;
-
-// kernel(shape, i, in, out) for every row i, or panel of rows from i on: `in` and `out` point to what the (at most two)
-// vector operands hold there, used in place where it lies as the kernel wants it.
-template <class T, class Kernel>
-inline void each_row(ptrdiff_t rows, ptrdiff_t n, std::initializer_list<Operand<const T>> inputs,
-                     std::initializer_list<Operand<T>> outputs, Kernel kernel) {
-    constexpr int W = WIDTH<T>, MOST = 2;
-    const T* in[MOST] = {};
-    T* out[MOST] = {};
-    if (n <= PANEL) {
-        alignas(BYTES) T read[MOST][PANEL * W], written[MOST][PANEL * W];
-        for (int k = 0; k < MOST; ++k) in[k] = read[k], out[k] = written[k];
-        for (ptrdiff_t i = 0; i < rows; i += W) {
-            const int lanes = rows - i < W ? (int)(rows - i) : W;
-            int k = 0;
-            for (const auto& operand : inputs) load_panel(read[k++], operand, i, lanes, n);
-            kernel(Panel<T>(n, lanes), i, in, out);
-            k = 0;
-            for (const auto& operand : outputs) store_panel(written[k++], operand, i, lanes, n);
-        }
-        return;
-    }
-    // NumPy copies operands that overlap, unless input and output are one array: then the input is needed longer.
-    const auto is_copied = [&](const Operand<const T>& input) {
-        bool in_place = false;
-        for (const auto& output : outputs) in_place |= input.data == output.data;
-        return in_place || !input.contiguous();
-    };
-    ptrdiff_t copies = 0;
-    for (const auto& operand : inputs) copies += is_copied(operand);
-    for (const auto& operand : outputs) copies += !operand.contiguous();
-    const Scratch<T> scratch(copies * n);
-    if (copies && !scratch) return;
-    for (ptrdiff_t i = 0; i < rows; ++i) {
-        T* free = scratch;
-        int k = 0;
-        for (const auto& operand : inputs) {
-            const bool copied = is_copied(operand);
-            in[k++] = copied ? free : &operand.at(i, 0);
-            for (ptrdiff_t j = 0; copied && j < n; ++j) free[j] = operand.at(i, j);
-            free += copied ? n : 0;
-        }
-        k = 0;
-        for (const auto& operand : outputs) {
-            out[k++] = operand.contiguous() ? &operand.at(i, 0) : free;
-            free += operand.contiguous() ? 0 : n;
-        }
-        kernel(Row<T>(n), i, in, out);
-        k = 0;
-        for (const auto& operand : outputs) {
-            const T* const result = out[k++];
-            for (ptrdiff_t j = 0; !operand.contiguous() && j < n; ++j) operand.at(i, j) = result[j];
-        }
-    }
-}
 
 // One number per row from row i on, as a vector of a shape; lanes without a row repeat the last one.
 template <class Shape, class N>
@@ -91,42 +34,49 @@ inline Vec<T> gathered(const Shape shape, const Operand<const double>& of, ptrdi
 }
 
 // out = scale · value for each row, where a factor 0 leaves nothing. With more(row) ≠ 0, that joins the value.
-template <class T, class Shape, class More>
-inline void scatter(const Shape shape, const Split<T>& value, const Operand<const double>& scale, const Operand<T>& out,
+template <class S, class Shape, class T, class More>
+inline void scatter(const Shape shape, const Split<T>& value, const Operand<const double>& scale, const Operand<S>& out,
                     ptrdiff_t i, More more) {
     T high[WIDTH<T>], low[WIDTH<T>];
     store(high, value.high);
     store(low, value.low);
     for (int lane = 0; lane < shape.lanes; ++lane) {
         const Wide<T> s = scale.at(i + lane, 0), sum = (Wide<T>)high[lane] + (Wide<T>)low[lane] + more(lane);
-        out.at(i + lane, 0) = s == 0 ? 0 : (T)(s * sum);
+        out.at(i + lane, 0) = stored<S>(s == 0 ? 0 : (T)(s * sum));
     }
 }
-template <class T, class Shape>
-inline void scatter(const Shape shape, const Split<T>& value, const Operand<const double>& scale, const Operand<T>& out,
+template <class S, class Shape, class T>
+inline void scatter(const Shape shape, const Split<T>& value, const Operand<const double>& scale, const Operand<S>& out,
                     ptrdiff_t i) {
     if (scale.row == 0 && scale.at(0, 0) == 1) {  // the parts are apart: their sum rounds to the first
-        T high[WIDTH<T>];
-        const bool in_place = shape.lanes == WIDTH<T> && out.row == (ptrdiff_t)sizeof(T);
-        store(in_place ? &out.at(i, 0) : high, value.high);
+        S high[WIDTH<T>];
+        const bool in_place = shape.lanes == WIDTH<T> && out.row == (ptrdiff_t)sizeof(S);
+        write(in_place ? &out.at(i, 0) : high, value.high);
         for (int lane = 0; !in_place && lane < shape.lanes; ++lane) out.at(i + lane, 0) = high[lane];
     } else {
         scatter(shape, value, scale, out, i, [](int) { return (Wide<T>)0; });
     }
 }
 
+// The kernel on every row or panel. Losses read their logits again when derivatives are there already.
+template <class S, int INPUTS, int OUTPUTS, class Kernel>
+inline void each_row(const RowLoop<S, INPUTS, OUTPUTS>& loop, const Kernel& kernel) {
+    loop.template run<false, false>(kernel);
+}
+
 // cross_entropy; with a second result cross_entropy_grad, and with a third, for which there is the factor of the
 // curvature, cross_entropy_grad_hess.
-template <class T, int RESULTS>
+template <class S, int RESULTS>
 void cross_entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+    typedef Computed<S> T;
     constexpr bool GRAD = RESULTS > 1, HESS = RESULTS > 2;
     constexpr int FIRST = HESS ? 4 : 3;  // result
     const ptrdiff_t rows = dims[0], n = dims[1];
     const ptrdiff_t* const core = steps + FIRST + RESULTS;
-    const Operand<const T> x{args[0], steps[0], core[0]};
+    const Operand<const S> x{args[0], steps[0], core[0]};
     const Operand<const int64_t> labels{args[1], steps[1], 0};
     const Operand<const double> scale{args[2], steps[2], 0}, factor{args[3], steps[3], 0};
-    const Operand<T> loss{args[FIRST], steps[FIRST], 0};
+    const Operand<S> loss{args[FIRST], steps[FIRST], 0};
     const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
         int64_t label[WIDTH<T>];
         gather(shape, labels, i, label);
@@ -136,25 +86,26 @@ void cross_entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, v
         scatter(shape, result, scale, loss, i);
     };
     if constexpr (HESS)
-        each_row<T>(rows, n, {x}, {{args[5], steps[5], core[1]}, {args[6], steps[6], core[2]}}, kernel);
+        each_row<S, 1, 2>({rows, n, {x}, {{args[5], steps[5], core[1]}, {args[6], steps[6], core[2]}}, {}}, kernel);
     else if constexpr (GRAD)
-        each_row<T>(rows, n, {x}, {{args[4], steps[4], core[1]}}, kernel);
+        each_row<S, 1, 1>({rows, n, {x}, {{args[4], steps[4], core[1]}}, {}}, kernel);
     else
-        each_row<T>(rows, n, {x}, {}, kernel);
+        each_row<S, 1, 0>({rows, n, {x}, {}, {}}, kernel);
     softgrad_clear_flags();
 }
 
 // target_cross_entropy and, with room for the gradient, target_cross_entropy_grad.
-template <class T, bool GRAD>
+template <class S, bool GRAD>
 void target_cross_entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+    typedef Computed<S> T;
     constexpr int OPERANDS = GRAD ? 8 : 7;
     const ptrdiff_t rows = dims[0], n = dims[1];
     const ptrdiff_t* const core = steps + OPERANDS;
-    const Operand<const T> x{args[0], steps[0], core[0]}, base{args[1], steps[1], core[1]};
+    const Operand<const S> x{args[0], steps[0], core[0]}, base{args[1], steps[1], core[1]};
     const Operand<const int64_t> labels{args[2], steps[2], 0};
     const Operand<const double> label_weight{args[3], steps[3], 0}, scale{args[4], steps[4], 0},
         z_loss{args[5], steps[5], 0};
-    const Operand<T> loss{args[6], steps[6], 0};
+    const Operand<S> loss{args[6], steps[6], 0};
     const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
         int64_t label[WIDTH<T>];
         gather(shape, labels, i, label);
@@ -170,14 +121,15 @@ void target_cross_entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* s
         });
     };
     if constexpr (GRAD)
-        each_row<T>(rows, n, {x, base}, {{args[7], steps[7], core[2]}}, kernel);
+        each_row<S, 2, 1>({rows, n, {x, base}, {{args[7], steps[7], core[2]}}, {}}, kernel);
     else
-        each_row<T>(rows, n, {x, base}, {}, kernel);
+        each_row<S, 2, 0>({rows, n, {x, base}, {}, {}}, kernel);
     softgrad_clear_flags();
 }
 
-template <class T>
+template <class S>
 void log_sum(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+    typedef Computed<S> T;
     const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const*) {
         const Normalized<T> row(shape, in[0], nullptr, Nobody{});
         T parts[3][WIDTH<T>];
@@ -185,33 +137,30 @@ void log_sum(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) 
         store(parts[1], row.log.high);
         store(parts[2], row.log.low);
         for (int k = 0; k < 3; ++k)
-            for (int lane = 0; lane < shape.lanes; ++lane) *(T*)(args[k + 1] + (i + lane) * steps[k + 1]) = parts[k][lane];
+            for (int lane = 0; lane < shape.lanes; ++lane) *(S*)(args[k + 1] + (i + lane) * steps[k + 1]) = stored<S>(parts[k][lane]);
     };
-    each_row<T>(dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {}, kernel);
+    each_row<S, 1, 0>({dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {}, {}}, kernel);
     softgrad_clear_flags();
 }
 
 // entropy and, with room for the gradient, entropy_grad.
-template <class T, bool GRAD>
+template <class S, bool GRAD>
 void entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+    typedef Computed<S> T;
     constexpr int OPERANDS = GRAD ? 3 : 2;
     const ptrdiff_t rows = dims[0], n = dims[1];
-    const Operand<const T> x{args[0], steps[0], steps[OPERANDS]};
+    const Operand<const S> x{args[0], steps[0], steps[OPERANDS]};
     const double one = 1;
     const Operand<const double> unit{(char*)&one, 0, 0};
-    const Operand<T> value{args[1], steps[1], 0};
-    if (n == 0) {
-        for (ptrdiff_t i = 0; i < rows; ++i) value.at(i, 0) = 0;
-        return;
-    }
+    const Operand<S> value{args[1], steps[1], 0};
     const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
         const Split<T> result = entropy_row<T>(shape, in[0], GRAD ? out[0] : nullptr);
         scatter(shape, result, unit, value, i);
     };
     if constexpr (GRAD)
-        each_row<T>(rows, n, {x}, {{args[2], steps[2], steps[OPERANDS + 1]}}, kernel);
+        each_row<S, 1, 1>({rows, n, {x}, {{args[2], steps[2], steps[OPERANDS + 1]}}, {}}, kernel);
     else
-        each_row<T>(rows, n, {x}, {}, kernel);
+        each_row<S, 1, 0>({rows, n, {x}, {}, {}}, kernel);
     softgrad_clear_flags();
 }
 

@@ -37,14 +37,11 @@ struct Route {
     bool holds_row = true;
     // Whether they are stored past the caches.
     bool streams = false;
-    // What is read next, to be fetched while this row is computed: the rows that follow, of one operand or of two.
-    const T* next = nullptr;
-    const T* next_too = nullptr;
-
-    void fetch(const T* one, const T* other) {
-        next = one ? one : other;
-        next_too = other ? other : one;
-    }
+    // What is read next, to be fetched while this row is computed: the rows that follow, of one operand or of two, whose
+    // entries take `step` bytes.
+    const char* next = nullptr;
+    const char* next_too = nullptr;
+    int step = sizeof(T);
 };
 
 // A contiguous row, or the part of it from `start` to `stop`.
@@ -83,11 +80,14 @@ struct Row {
     // The same, where there is arithmetic enough to hide the fetching of what comes next.
     template <class F>
     void at_each_fetching(F f) const {
-        if (!route.next || !route.next_too) return at_each(f);
+        fetching(route.next, f);
+    }
+    template <class F>
+    void fetching(const char* next, F f) const {
+        if (!next) return at_each(f);
         ptrdiff_t i = start;
         for (; i + WIDTH<T> <= stop; i += WIDTH<T>) {
-            __builtin_prefetch(route.next + i, 0, 2);
-            __builtin_prefetch(route.next_too + i, 0, 2);
+            __builtin_prefetch(next + i * route.step, 0, 2);
             f(Whole{i});
         }
         if (i < stop) f(Head{i, stop - i});
@@ -108,17 +108,20 @@ struct Row {
     // Whether they are all still there in the end.
     bool keeps_workspace() const { return route.holds_row; }
 
-    // y = f(place), the last that is done to a row.
+    // y = f(place), the last that is done to a row. (For the reading of two rows there are two passes to do it in.)
     template <class F>
     void finish(T* y, F f) const {
         const auto write = [&](auto place) { place.store(y, f(place)); };
-        if (!route.streams) return at_each(write);
+        if (!route.streams) return fetching(route.next_too, write);
         const ptrdiff_t past = (uintptr_t)(y + start) % BYTES / sizeof(T);
         const ptrdiff_t first = start + (past ? WIDTH<T> - past : 0);
         if (first >= stop) return at_each(write);
         Row(start, first).at_each(write);
         ptrdiff_t i = first;
-        for (; i + WIDTH<T> <= stop; i += WIDTH<T>) ::stream(y + i, f(Whole{i}));
+        for (; i + WIDTH<T> <= stop; i += WIDTH<T>) {
+            if (route.next_too) __builtin_prefetch(route.next_too + i * route.step, 0, 2);
+            ::stream(y + i, f(Whole{i}));
+        }
         Row(i, stop).at_each(write);
     }
 
@@ -147,7 +150,7 @@ struct Row {
     };
     // Add up the row of positive e.
     void add(Total& total, const T* e) const {
-        PositiveSum<T> even, odd;
+        WideSum<T> even, odd;
         ptrdiff_t i = start;
         for (; i + 2 * WIDTH<T> <= stop; i += 2 * WIDTH<T>) {
             even.add(e + i);
@@ -206,7 +209,7 @@ struct Panel {
     Vec<T> spread(const T* values) const { return load(values); }
 
     struct Total {
-        PositiveSum<T> sum;
+        WideSum<T> sum;
         Split<T> reciprocal(T scale = 1) const { return sum.reciprocal(scale); }
     };
     void add(Total& total, const T* e) const {
@@ -221,7 +224,10 @@ struct Whole;
 template <class T>
 struct Whole<Row<T>> {
     Wide<T> sum = 0;
-    void add(const Sum<T>& block) { sum += block.total(); }
+    template <class Block>
+    void add(const Block& block) {
+        sum += block.total();
+    }
     Split<T> parts() const { return Split<T>(sum); }
 };
 
@@ -231,6 +237,11 @@ struct Whole<Panel<T>> {
     void add(const Sum<T>& sum) {
         high = sum.sum + sum.error;
         low = (sum.sum - high) + sum.error;
+    }
+    void add(const WideSum<float>& sum) {
+        const Split<float> both = sum.parts();
+        high = both.high;
+        low = both.low;
     }
     Split<T> parts() const { return {high, low}; }
 };

@@ -23,12 +23,15 @@ template <class T>
 struct Softmax {
     static constexpr T MASKED = 0;
 
+    // Whether every row came out as numbers.
     template <bool IS_TEMPERED, class Shape>
-    static void run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
+    static bool run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
+        Split<T> inverse;
         if constexpr (IS_TEMPERED)
-            shifted<TEMPERED>(shape, x, y, t);
-        else if (!unshifted(shape, x, y))
-            shifted<FAR>(shape, x, y, t);
+            inverse = shifted<TEMPERED>(shape, x, y, t);
+        else if (!unshifted(shape, x, y, inverse))
+            inverse = shifted<FAR>(shape, x, y, t);
+        return !any<T>(inverse.high != inverse.high);
     }
 
     // The value at an entry (x − m)/T = shifted, where `rest` sums e^shifted over all others.
@@ -37,7 +40,7 @@ struct Softmax {
    private:
     // Rows of small logits, which are nearly all: no maximum, so one pass less. Whether the row is one shows on the way.
     template <class Shape>
-    [[gnu::flatten]] static bool unshifted(const Shape shape, const T* x, T* y) {
+    [[gnu::flatten]] static bool unshifted(const Shape shape, const T* x, T* y, Split<T>& inverse) {
         const Exp<T, UNSHIFTED> exp;
         Vec<T> size = splat<T>(0);
         bool small = true;
@@ -49,12 +52,12 @@ struct Softmax {
             return small = small && !any<T>(size > Constants<T>::SMALL);
         });
         if (!small) return false;
-        divide(shape, x, y, exp, total.reciprocal());
+        divide(shape, x, y, exp, inverse = total.reciprocal());
         return true;
     }
 
     template <Mode MODE, class Shape>
-    [[gnu::flatten]] static void shifted(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
+    [[gnu::flatten]] static Split<T> shifted(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
         const Range<T> range = shape.range(x);
         const Exp<T, MODE> exp(range.max, t);
         const auto total = exponentials(shape, x, y, exp, [] { return true; });
@@ -65,6 +68,7 @@ struct Softmax {
         } else {
             divide(shape, x, y, exp, inverse);
         }
+        return inverse;
     }
 
     // e · inverse, from the exponentials where they were kept.

@@ -57,12 +57,12 @@ struct Sum {
     Wide<T> total() const { return sum_of_lanes(sum, error); }
 };
 
-// A sum of positive numbers that lie in memory: float32 in float64, float64 with its rounding errors.
+// A sum in about twice the precision: float32 in float64, float64 with its rounding errors.
 template <class T>
-struct PositiveSum;
+struct WideSum;
 
 template <>
-struct PositiveSum<float> {
+struct WideSum<float> {
     Vec<double> lower = splat<double>(0), upper = splat<double>(0);
 
     void add(const Halves& v) {
@@ -73,23 +73,33 @@ struct PositiveSum<float> {
     void add(Vec<float> v) { add(Halves(v)); }
 
     double total() const { return sum_of_lanes(lower + upper); }
+    // Lane by lane, in two parts.
+    Split<float> parts() const {
+        const Vec<float> high = Halves(lower, upper).rounded();
+        const Halves exact(high);
+        return {high, Halves(lower - exact.lower, upper - exact.upper).rounded()};
+    }
 
     // scale/sum, lane by lane.
     Split<float> reciprocal(float scale) const {
-        const Halves inverse(scale / lower, scale / upper);
-        const Vec<float> high = inverse.rounded();
-        const Halves exact(high);
-        return {high, Halves(inverse.lower - exact.lower, inverse.upper - exact.upper).rounded()};
+        WideSum inverse;
+        inverse.lower = scale / lower;
+        inverse.upper = scale / upper;
+        return inverse.parts();
     }
 };
 
 template <>
-struct PositiveSum<double> : Sum<double> {
+struct WideSum<double> : Sum<double> {
     using Sum<double>::add;
     void add(const double* p) { add(load(p)); }
 
+    Split<double> parts() const {
+        const Vec<double> high = sum + error;
+        return {high, (sum - high) + error};
+    }
     Split<double> reciprocal(double scale) const {
-        const Vec<double> high = sum + error, low = (sum - high) + error;
+        const auto [high, low] = parts();
         const Vec<double> inverse = 1 / high;
         const Vec<double> residual = fma(-inverse, high, splat(1.0)) - inverse * low;
         return {inverse * scale, inverse * residual * scale};

@@ -1,0 +1,127 @@
+// Numbers as they lie in memory, and as they are computed with: half precision is read into float32 and rounded once.
+#pragma once
+
+#include <type_traits>
+
+#include "vec.h"
+
+namespace {
+
+struct Half {  // IEEE 754 binary16
+    uint16_t bits;
+};
+struct Brain {  // bfloat16: the upper half of a float32
+    uint16_t bits;
+};
+
+template <class S>
+constexpr bool IS_NARROW = sizeof(S) == 2;
+template <class S>
+using Computed = typename std::conditional<IS_NARROW<S>, float, S>::type;
+
+// WIDTH<float> numbers of 16 bits, each in a lane of 32, and back.
+#if defined(__AVX512F__)
+typedef __m256i Words;
+inline Bits<float> widened(Words w) { return (Bits<float>)_mm512_cvtepu16_epi32(w); }
+inline Words narrowed(Bits<float> b) { return _mm512_cvtepi32_epi16((__m512i)b); }
+#elif defined(__AVX2__)
+typedef __m128i Words;
+inline Bits<float> widened(Words w) { return (Bits<float>)_mm256_cvtepu16_epi32(w); }
+inline Words narrowed(Bits<float> b) {
+    const __m256i packed = _mm256_packus_epi32((__m256i)b, (__m256i)b);
+    return _mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
+}
+#else
+typedef uint16_t Words __attribute__((vector_size(BYTES / 2)));
+inline Bits<float> widened(Words w) { return __builtin_convertvector(w, Bits<float>); }
+inline Words narrowed(Bits<float> b) { return __builtin_convertvector(b, Words); }
+#endif
+
+inline Vec<float> decoded(Words w, Brain) { return (Vec<float>)(widened(w) << 16); }
+inline Words encoded(Vec<float> v, Brain) {
+    const Bits<float> b = (Bits<float>)v, even = b + 0x7fff + ((b >> 16) & 1);
+    return narrowed(((v != v ? b | 0x400000 : even) >> 16) & 0xffff);
+}
+
+#if defined(__AVX512F__)
+inline Vec<float> decoded(Words w, Half) { return _mm512_cvtph_ps(w); }
+inline Words encoded(Vec<float> v, Half) { return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT); }
+#elif defined(__F16C__)
+inline Vec<float> decoded(Words w, Half) { return _mm256_cvtph_ps(w); }
+inline Words encoded(Vec<float> v, Half) { return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT); }
+#else
+// The exponent moves by 112 from one type's bias to the other's; multiplying by 2^112 makes subnormals normal.
+inline Vec<float> decoded(Words w, Half) {
+    const Bits<float> h = widened(w), magnitude = (h & 0x7fff) << 13;
+    const Bits<float> finite = (Bits<float>)((Vec<float>)magnitude * 0x1p112f);
+    return (Vec<float>)(((h & 0x7c00) == 0x7c00 ? magnitude | 0x7f800000 : finite) | ((h & 0x8000) << 16));
+}
+inline Words encoded(Vec<float> v, Half) {
+    const Bits<float> b = (Bits<float>)v, magnitude = b & 0x7fffffff;
+    const Bits<float> even = ((magnitude + 0xfff + ((magnitude >> 13) & 1)) >> 13) - (112 << 10);
+    // Beside 1/2 the spacing is that of the subnormal halves: adding it rounds to one of them.
+    const Bits<float> subnormal = (Bits<float>)((Vec<float>)magnitude + 0.5f) - (Bits<float>)splat(0.5f);
+    Bits<float> h = magnitude < 0x38800000 ? subnormal : even;
+    h = h > 0x7c00 ? Bits<float>{} + 0x7c00 : h;
+    h = magnitude > 0x7f800000 ? Bits<float>{} + 0x7e00 : h;
+    return narrowed(h | ((b >> 16) & 0x8000));
+}
+#endif
+
+// WIDTH numbers from memory, or the first `count` with `fill` in the other lanes; and back.
+template <class S>
+inline Vec<Computed<S>> read(const S* p) {
+    if constexpr (IS_NARROW<S>) {
+        Words w;
+        __builtin_memcpy(&w, p, sizeof w);
+        return decoded(w, S());
+    } else {
+        return load(p);
+    }
+}
+template <class S>
+inline Vec<Computed<S>> read_head(const S* p, ptrdiff_t count, Computed<S> fill) {
+    if constexpr (IS_NARROW<S>) {
+        Words w{};
+        __builtin_memcpy(&w, p, count * sizeof(S));
+        const Vec<float> v = decoded(w, S());
+        return load_head((const float*)&v, count, fill);
+    } else {
+        return load_head(p, count, fill);
+    }
+}
+template <class S>
+inline void write(S* p, Vec<Computed<S>> v) {
+    if constexpr (IS_NARROW<S>) {
+        const Words w = encoded(v, S());
+        __builtin_memcpy(p, &w, sizeof w);
+    } else {
+        store(p, v);
+    }
+}
+template <class S>
+inline void write_head(S* p, Vec<Computed<S>> v, ptrdiff_t count) {
+    if constexpr (IS_NARROW<S>) {
+        const Words w = encoded(v, S());
+        __builtin_memcpy(p, &w, count * sizeof(S));
+    } else {
+        store_head(p, v, count);
+    }
+}
+
+// A single number.
+template <class S>
+inline Computed<S> value_of(S s) {
+    if constexpr (IS_NARROW<S>)
+        return read_head(&s, 1, 0.0f)[0];
+    else
+        return s;
+}
+template <class S>
+inline S stored(Computed<S> v) {
+    S s;
+    write_head(&s, splat(v), 1);
+    return s;
+}
+
+}  // namespace

@@ -1,0 +1,375 @@
+// From the strided operands of a gufunc, of any type and with a mask, to rows of the computed type, and back: where memory
+// lies as the kernels want it they work in place, otherwise on staged copies. How a row is computed depends on its length
+// alone, so it has the same bits in any layout.
+#pragma once
+
+#include <stdlib.h>
+
+#include <initializer_list>
+
+#include "convert.h"
+#include "kernels.h"
+#include "shape.h"
+#include "transpose.h"
+
+namespace {
+
+// Rows up to this length are taken WIDTH at a time, one per lane: the work across lanes that a row of its own needs (a
+// maximum, a sum, a remainder) costs as much as the work along it.
+constexpr ptrdiff_t PANEL = 32;
+
+// Results of this many bytes and more are streamed past the caches. Measured on a 2 MiB L2: below, a reader finds them
+// in the cache; above, every line written would first be read.
+constexpr ptrdiff_t STREAM_FROM = 8 << 20;
+
+// Rows up to this many bytes keep their exponentials in scratch memory that stays in the second-level cache; for longer
+// ones it is cheaper to compute them twice.
+constexpr ptrdiff_t SCRATCH_UP_TO = 256 << 10;
+
+// Slices along another axis than the last are taken so many bytes of neighbours at a time: whole lines of memory, and two
+// of them, since it is the visits to distant pages that cost.
+constexpr ptrdiff_t NEIGHBOURS = 128;
+
+// Memory that they may be staged in; longer ones are taken fewer at a time.
+constexpr ptrdiff_t STAGE_UP_TO = 16 << 20;
+
+// How far ahead of its reading a row beyond the cache is fetched.
+constexpr ptrdiff_t FETCH_AHEAD = BLOCK;
+
+// One operand: entry j of row i lies at data + i · row + j · step.
+template <class T>
+struct Operand {
+    char* data;
+    ptrdiff_t row, step;
+
+    T& at(ptrdiff_t i, ptrdiff_t j) const { return *(T*)(data + i * row + j * step); }
+    bool contiguous() const { return step == (ptrdiff_t)sizeof(T); }
+    bool neighbouring() const { return !contiguous() && row == (ptrdiff_t)sizeof(T); }
+};
+
+typedef const unsigned char Mask;
+
+// A mask operand; none if one entry that is set stands for all.
+inline Operand<Mask> mask_of(char* data, ptrdiff_t row, ptrdiff_t step, ptrdiff_t entries) {
+    const bool leaves_nothing_out = entries && row == 0 && step == 0 && *data;
+    return {leaves_nothing_out ? nullptr : data, row, step};
+}
+
+// Memory for rows that do not lie as a kernel wants them; one allocation per loop, none where nothing is copied.
+template <class T>
+class Scratch {
+   public:
+    explicit Scratch(ptrdiff_t entries) : memory_(entries ? (T*)malloc(entries * sizeof(T) + BYTES) : nullptr) {
+        if (!memory_ && entries) softgrad_no_memory();
+    }
+    ~Scratch() { free(memory_); }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    explicit operator bool() const { return memory_; }
+    T* aligned() const { return (T*)(((uintptr_t)memory_ + BYTES - 1) / BYTES * BYTES); }
+
+   private:
+    T* memory_;
+};
+
+// v where the mask, WIDTH bytes of it, is set, −inf elsewhere. A choice and no branch: a random mask would mispredict every
+// other one.
+template <class T>
+inline Vec<T> unmasked(Vec<T> v, Mask* mask) {
+    const Vec<T> nothing = splat(-INF<T>);
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4) {
+        const __m128i m = _mm_loadu_si128((const __m128i*)mask);
+        return _mm512_mask_blend_ps(_mm_test_epi8_mask(m, m), nothing, v);
+    } else {
+        const __m128i m = _mm_loadl_epi64((const __m128i*)mask);
+        return _mm512_mask_blend_pd((__mmask8)_mm_test_epi8_mask(m, m), nothing, v);
+    }
+#else
+    typedef unsigned char Set __attribute__((vector_size(WIDTH<T>)));
+    Set set;
+    __builtin_memcpy(&set, mask, sizeof set);
+    return __builtin_convertvector(set, Bits<T>) != 0 ? v : nothing;
+#endif
+}
+template <class T>
+inline Vec<T> unmasked_head(Vec<T> v, Mask* mask, ptrdiff_t count) {
+    unsigned char set[WIDTH<T>] = {};
+    __builtin_memcpy(set, mask, count);
+    return unmasked<T>(v, set);
+}
+
+// Row i to contiguous memory, −inf where a mask leaves entries out.
+template <class S, class T = Computed<S>>
+inline void copy_row(T* to, const Operand<const S>& x, const Operand<Mask>& mask, ptrdiff_t i, ptrdiff_t n) {
+    constexpr int W = WIDTH<T>;
+    if (!x.contiguous() || (mask.data && !mask.contiguous())) {
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            const T value = value_of(x.at(i, j));
+            to[j] = !mask.data || mask.at(i, j) ? value : -INF<T>;
+        }
+        return;
+    }
+    const S* const from = &x.at(i, 0);
+    Mask* const m = mask.data ? &mask.at(i, 0) : nullptr;
+    ptrdiff_t j = 0;
+    for (; j + W <= n; j += W) {
+        const Vec<T> v = read(from + j);
+        store(to + j, m ? unmasked<T>(v, m + j) : v);
+    }
+    if (j == n) return;
+    const Vec<T> v = read_head(from + j, n - j, (T)0);
+    store_head(to + j, m ? unmasked_head<T>(v, m + j, n - j) : v, n - j);
+}
+
+// A contiguous row to row i of an operand.
+template <class S, class T = Computed<S>>
+inline void deliver_row(const Operand<S>& y, const T* from, ptrdiff_t i, ptrdiff_t n) {
+    constexpr int W = WIDTH<T>;
+    ptrdiff_t j = 0;
+    if (y.contiguous())
+        for (; j + W <= n; j += W) write(&y.at(i, j), load(from + j));
+    for (; j < n; ++j) y.at(i, j) = stored<S>(from[j]);
+}
+
+// WIDTH rows, from row i on, into the lanes of a panel.
+template <class S, class T = Computed<S>>
+inline void load_panel(T* panel, const Operand<const S>& x, const Operand<Mask>& mask, ptrdiff_t i, int lanes, ptrdiff_t n) {
+    constexpr int W = WIDTH<T>;
+    const bool masks = mask.data, tiles = lanes == W && x.contiguous() && n >= TILE<T>;
+    if (lanes == W && x.row == (ptrdiff_t)sizeof(S) && (!masks || mask.row == 1)) {
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            const Vec<T> v = read(&x.at(i, j));
+            store(panel + j * W, masks ? unmasked<T>(v, &mask.at(i, j)) : v);
+        }
+    } else if (tiles && !IS_NARROW<S> && !masks) {
+        load_rows(panel, (const char*)&x.at(i, 0), x.row, n);
+    } else if (tiles) {
+        T copy[PANEL * W];
+        const bool dense = x.row == n * (ptrdiff_t)sizeof(S) && (!masks || (mask.contiguous() && mask.row == n));
+        for (int lane = 0; lane < (dense ? 1 : W); ++lane) copy_row(copy + lane * n, x, mask, i + lane, dense ? W * n : n);
+        load_rows(panel, (const char*)copy, n * sizeof(T), n);
+    } else {  // lanes without a row repeat the last one
+        for (ptrdiff_t j = 0; j < n; ++j)
+            for (int lane = 0; lane < W; ++lane) {
+                const ptrdiff_t row = i + (lane < lanes ? lane : lanes - 1);
+                panel[j * W + lane] = !masks || mask.at(row, j) ? value_of(x.at(row, j)) : -INF<T>;
+            }
+    }
+}
+
+// The lanes of a panel to rows.
+template <class S, class T = Computed<S>>
+inline void store_panel(const T* panel, const Operand<S>& y, ptrdiff_t i, int lanes, ptrdiff_t n) {
+    constexpr int W = WIDTH<T>;
+    const bool tiles = lanes == W && y.contiguous() && n >= TILE<T>;
+    if (lanes == W && y.row == (ptrdiff_t)sizeof(S)) {
+        for (ptrdiff_t j = 0; j < n; ++j) write(&y.at(i, j), load(panel + j * W));
+    } else if (tiles && !IS_NARROW<S>) {
+        store_rows(panel, (char*)&y.at(i, 0), y.row, n);
+    } else if (tiles) {
+        T copy[PANEL * W];
+        store_rows(panel, (char*)copy, n * sizeof(T), n);
+        const bool dense = y.row == n * (ptrdiff_t)sizeof(S);
+        for (int lane = 0; lane < (dense ? 1 : W); ++lane) deliver_row(y, copy + lane * n, i + lane, dense ? W * n : n);
+    } else {
+        for (int lane = 0; lane < lanes; ++lane)
+            for (ptrdiff_t j = 0; j < n; ++j) y.at(i + lane, j) = stored<S>(panel[j * W + lane]);
+    }
+}
+
+// `count` neighbouring slices from i on as rows, `pitch` entries apart, by way of registers.
+template <class S, class T = Computed<S>>
+inline void gather_slices(T* to, ptrdiff_t pitch, const Operand<const S>& x, ptrdiff_t i, ptrdiff_t count, ptrdiff_t n) {
+    constexpr int W = WIDTH<T>;
+    for (ptrdiff_t j = 0; j < n; j += W)
+        for (ptrdiff_t first = 0; first < count; first += W) {
+            const int lanes = count - first < W ? (int)(count - first) : W;
+            Vec<T> block[W];
+#pragma GCC unroll 16
+            for (int entry = 0; entry < W; ++entry) {
+                const S* const p = &x.at(i + first, j + entry < n ? j + entry : n - 1);
+                block[entry] = lanes == W ? read(p) : read_head(p, lanes, (T)0);
+            }
+            transpose<T>(block);
+            for (int lane = 0; lane < lanes; ++lane) store(to + (first + lane) * pitch + j, block[lane]);
+        }
+}
+
+// The way back; `streams` where whole lines are written and nobody reads them soon.
+template <class S, class T = Computed<S>>
+inline void scatter_slices(const Operand<S>& y, const T* from, ptrdiff_t pitch, ptrdiff_t i, ptrdiff_t count, ptrdiff_t n,
+                           bool streams) {
+    constexpr int W = WIDTH<T>;
+    for (ptrdiff_t j = 0; j < n; j += W)
+        for (ptrdiff_t first = 0; first < count; first += W) {
+            const int lanes = count - first < W ? (int)(count - first) : W;
+            Vec<T> block[W];
+            for (int lane = 0; lane < W; ++lane) block[lane] = load(from + (first + (lane < lanes ? lane : 0)) * pitch + j);
+            transpose<T>(block);
+            for (int entry = 0; entry < W && j + entry < n; ++entry) {
+                S* const p = &y.at(i + first, j + entry);
+                if constexpr (!IS_NARROW<S>)
+                    if (streams && lanes == W) {
+                        ::stream(p, block[entry]);
+                        continue;
+                    }
+                if (lanes == W)
+                    write(p, block[entry]);
+                else
+                    write_head(p, block[entry], lanes);
+            }
+        }
+}
+
+// Vector operands, and a kernel that is run on all their rows: kernel(shape, i, in, out) with pointers to what they hold at
+// row i, or at the panel of rows from i on.
+template <class S, int INPUTS, int OUTPUTS>
+struct RowLoop {
+    typedef Computed<S> T;
+    static constexpr int W = WIDTH<T>, OUTS = OUTPUTS ? OUTPUTS : 1;
+
+    ptrdiff_t rows, n;
+    Operand<const S> in[INPUTS];
+    Operand<S> out[OUTS];
+    Operand<Mask> mask;  // of the first input; no data: nothing is left out
+
+    // IN_PLACE: an entry is written when no other of its row is read any more, but for those in the route's scratch
+    // memory, so that an output may lie where an input does. SCRATCH: the kernel wants such memory.
+    template <bool IN_PLACE, bool SCRATCH, class Kernel>
+    void run(const Kernel& kernel) const {
+        if (n <= PANEL)
+            panels(kernel);
+        else
+            groups<IN_PLACE, SCRATCH>(kernel);
+    }
+
+   private:
+    static constexpr Operand<Mask> NO_MASK{};
+
+    const Operand<Mask>& mask_of_input(int k) const { return k == 0 ? mask : NO_MASK; }
+
+    template <class Kernel>
+    void panels(const Kernel& kernel) const {
+        alignas(BYTES) T read[INPUTS][PANEL * W], written[OUTS][PANEL * W];
+        const T* ins[INPUTS];
+        T* outs[OUTS];
+        for (int k = 0; k < INPUTS; ++k) ins[k] = read[k];
+        for (int k = 0; k < OUTS; ++k) outs[k] = written[k];
+        for (ptrdiff_t i = 0; i < rows; i += W) {
+            const int lanes = rows - i < W ? (int)(rows - i) : W;
+            for (int k = 0; k < INPUTS; ++k) load_panel(read[k], in[k], mask_of_input(k), i, lanes, n);
+            kernel(Panel<T>(n, lanes), i, ins, outs);
+            for (int k = 0; k < OUTPUTS; ++k) store_panel(written[k], out[k], i, lanes, n);
+        }
+    }
+
+    bool overlaps(const Operand<const S>& input) const {
+        // NumPy copies operands that overlap, unless input and output are one array.
+        for (int k = 0; k < OUTPUTS; ++k)
+            if (input.data == out[k].data) return true;
+        return false;
+    }
+
+    template <bool IN_PLACE, bool SCRATCH, class Kernel>
+    void groups(const Kernel& kernel) const {
+        bool staged_in[INPUTS], staged_out[OUTS] = {}, transposes = false, in_place = false;
+        ptrdiff_t stages = 0;
+        for (int k = 0; k < INPUTS; ++k) {
+            const bool overlap = overlaps(in[k]);
+            staged_in[k] = IS_NARROW<S> || !in[k].contiguous() || mask_of_input(k).data || (overlap && !IN_PLACE);
+            transposes |= in[k].neighbouring();
+            in_place |= overlap && !staged_in[k];
+            stages += staged_in[k];
+        }
+        // The result may be staged where the first input was, if the kernel lets it.
+        const bool shares = IN_PLACE && staged_in[0];
+        for (int k = 0; k < OUTPUTS; ++k) {
+            staged_out[k] = IS_NARROW<S> || !out[k].contiguous();
+            transposes |= out[k].neighbouring();
+            stages += staged_out[k] && !(k == 0 && shares);
+        }
+        in_place |= shares && staged_out[0];
+
+        const ptrdiff_t pitch = stages ? (n + W - 1) / W * W + W : 0;  // rows do not start in the same cache set
+        ptrdiff_t most = transposes ? NEIGHBOURS / (ptrdiff_t)sizeof(S) : 1;
+        while (most > 1 && most * stages * pitch * (ptrdiff_t)sizeof(T) > STAGE_UP_TO) most /= 2;
+        const bool large = rows * n * (ptrdiff_t)sizeof(S) >= STREAM_FROM, streams = large && !staged_out[0];
+        const bool holds_row = n * (ptrdiff_t)sizeof(T) <= SCRATCH_UP_TO;
+        const ptrdiff_t workspace = !SCRATCH || !(streams || in_place) ? 0 : holds_row ? n : BLOCK;
+        const ptrdiff_t stage = most * pitch;
+        const ptrdiff_t needed = workspace + stages * stage;
+        const Scratch<T> scratch(needed);
+        if (needed && !scratch) return;
+
+        T* stage_in[INPUTS];
+        T* stage_out[OUTS] = {};
+        T* free = scratch.aligned();
+        for (int k = 0; k < INPUTS; ++k, free += staged_in[k - 1] ? stage : 0) stage_in[k] = free;
+        for (int k = 0; k < OUTPUTS; ++k) {
+            stage_out[k] = k == 0 && shares ? stage_in[0] : free;
+            free += staged_out[k] && !(k == 0 && shares) ? stage : 0;
+        }
+
+        Route<T> route;
+        route.scratch = workspace ? free : nullptr;
+        route.holds_row = holds_row || !workspace;
+        route.streams = streams;
+        // Whole lines are streamed: after a shorter group the others begin where lines do.
+        const uintptr_t start = (uintptr_t)out[0].data % 64;
+        const bool streams_slices = large && out[0].neighbouring() && start % sizeof(S) == 0 && out[0].step % 64 == 0;
+        const ptrdiff_t past = streams_slices ? start / sizeof(S) : 0;
+        for (ptrdiff_t i = 0, count; i < rows; i += count) {
+            const ptrdiff_t group = i == 0 && past < most ? most - past : most;
+            count = rows - i < group ? rows - i : group;
+            for (int k = 0; k < INPUTS; ++k)
+                if (staged_in[k]) stage_rows(stage_in[k], pitch, k, i, count);
+            for (ptrdiff_t lane = 0; lane < count; ++lane) {
+                const T* ins[INPUTS];
+                T* outs[OUTS] = {};
+                for (int k = 0; k < INPUTS; ++k)
+                    ins[k] = staged_in[k] ? stage_in[k] + lane * pitch : (const T*)&in[k].at(i + lane, 0);
+                for (int k = 0; k < OUTPUTS; ++k)
+                    outs[k] = staged_out[k] ? stage_out[k] + lane * pitch : (T*)&out[k].at(i + lane, 0);
+                if (large && !transposes) fetch(route, i, ins[0], holds_row);
+                kernel(Row<T>(n, route), i + lane, ins, outs);
+            }
+            for (int k = 0; k < OUTPUTS; ++k) {
+                if (!staged_out[k]) continue;
+                if (out[k].neighbouring())
+                    scatter_slices(out[k], stage_out[k], pitch, i, count, n, streams_slices);
+                else
+                    for (ptrdiff_t lane = 0; lane < count; ++lane)
+                        deliver_row(out[k], stage_out[k] + lane * pitch, i + lane, n);
+            }
+        }
+        if (streams || streams_slices) end_streams();
+    }
+
+    void stage_rows(T* stage, ptrdiff_t pitch, int k, ptrdiff_t i, ptrdiff_t count) const {
+        const Operand<Mask>& masks = mask_of_input(k);
+        const bool slices = in[k].neighbouring();
+        if (slices) gather_slices(stage, pitch, in[k], i, count, n);
+        for (ptrdiff_t lane = 0; lane < count; ++lane) {
+            T* const row = stage + lane * pitch;
+            if (!slices)
+                copy_row(row, in[k], masks, i + lane, n);
+            else if (masks.data)
+                copy_row<T>(row, {(char*)row, 0, sizeof(T)}, {masks.data + (i + lane) * masks.row, 0, masks.step}, 0, n);
+        }
+    }
+
+    // What to fetch while row i is computed: the rows that follow, or, within a row beyond the cache, what lies ahead.
+    void fetch(Route<T>& route, ptrdiff_t i, const T* row, bool holds_row) const {
+        route.next = route.next_too = nullptr;
+        route.step = sizeof(S);
+        if (!holds_row)
+            route.next = (const char*)(row + FETCH_AHEAD);
+        else if (i + 1 < rows) {
+            if (in[0].contiguous()) route.next = (const char*)&in[0].at(i + 1, 0);
+            if (INPUTS > 1 && in[INPUTS - 1].contiguous()) route.next_too = (const char*)&in[INPUTS - 1].at(i + 1, 0);
+        }
+    }
+};
+
+}  // namespace
