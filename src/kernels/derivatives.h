@@ -8,6 +8,18 @@
 
 namespace {
 
+// Σ of the terms that `term(place)` gives for the vectors of a row.
+template <class T, class Shape, class Term>
+inline Split<T> sum_of(const Shape shape, Term term) {
+    Whole<Shape> total;
+    shape.blocks([&](const Shape block) {
+        WideSum<T> sum;
+        block.at_each_fetching([&](auto place) { sum.add(term(place)); });
+        total.add(sum);
+    });
+    return total.parts();
+}
+
 // The largest entry of a row, or of each lane; the first, where several are. NaN is passed over.
 template <class Shape>
 struct Peak;
@@ -24,6 +36,18 @@ struct Peak<Row<T>> {
     }
     // What an array of the row's length holds there.
     Vec<T> of(const Row<T>, const T* v) const { return splat(v[index]); }
+    // Σ of what `term(place)` gives for all other entries.
+    template <class Term>
+    Split<T> sum_of_others(const Row<T> row, Term term) const {
+        return plus<T>(sum_of<T>(row.part(row.start, index), term), sum_of<T>(row.part(index + 1, row.stop), term));
+    }
+    // y, and `value` at the peak: a row writes that over what it has written.
+    template <class F>
+    void finish(const Row<T> row, T* y, Vec<T> value, F f) const {
+        row.finish(y, f);
+        if (row.route.streams) end_streams();
+        y[index] = value[0];
+    }
 };
 
 template <class T>
@@ -40,22 +64,24 @@ struct Peak<Panel<T>> {
     }
     Vec<T> of(const Panel<T> panel, const T* v) const {
         Vec<T> found = load(v);
-        panel.at_each([&](auto place) { found = offset == (typename Types<T>::Integer)place.i ? place(v, 0) : found; });
+        panel.at_each([&](auto place) { found = at(place) ? place(v, 0) : found; });
         return found;
     }
-};
+    template <class Term>
+    Split<T> sum_of_others(const Panel<T> panel, Term term) const {
+        return sum_of<T>(panel, [&](auto place) { return at(place) ? splat<T>(0) : term(place); });
+    }
+    template <class F>
+    void finish(const Panel<T> panel, T* y, Vec<T> value, F f) const {
+        panel.finish(y, [&](auto place) { return at(place) ? value : f(place); });
+    }
 
-// Σ of the terms that `term(place)` gives for the vectors of a row.
-template <class T, class Shape, class Term>
-inline Split<T> sum_of(const Shape shape, Term term) {
-    Whole<Shape> total;
-    shape.blocks([&](const Shape block) {
-        WideSum<T> sum;
-        block.at_each_fetching([&](auto place) { sum.add(term(place)); });
-        total.add(sum);
-    });
-    return total.parts();
-}
+   private:
+    template <class Place>
+    Bits<T> at(Place place) const {
+        return offset == (typename Types<T>::Integer)place.i;
+    }
+};
 
 // e^y for log-probabilities.
 template <class T>
@@ -118,32 +144,21 @@ struct LogSoftmaxVjp {
     template <class Shape>
     [[gnu::flatten]] static void run(const Shape shape, const T* y, const T* g, T* out) {
         const Probability<T> probability;
-        const Vec<T> zero = splat<T>(0), peak = shape.range(y).max;
-        Whole<Shape> whole_rest, whole_peaks, whole_ties;
-        shape.blocks([&](const Shape block) {
-            WideSum<T> rest, peaks;
-            Sum<T> ties;
-            block.at_each_fetching([&](auto place) {
-                const Vec<T> log = place(y, -INF<T>), read = log == -INF<T> ? zero : place(g, 0);
-                const Bits<T> at_peak = log == peak;
-                rest.add(at_peak ? zero : read);
-                peaks.add(at_peak ? read : zero);
-                ties.sum = at_peak ? ties.sum + place.keep(splat<T>(1)) : ties.sum;
-            });
-            whole_rest.add(rest);
-            whole_peaks.add(peaks);
-            whole_ties.add(ties);
+        const Peak<Shape> peak(shape, y);
+        const Vec<T> zero = splat<T>(0), nothing = splat(-INF<T>);
+        const Split<T> rest = peak.sum_of_others(shape, [&](auto place) {
+            const Vec<T> direction = place(g, 0);
+            return place(y, -INF<T>) == nothing ? zero : direction;
         });
-        const Split<T> rest = whole_rest.parts(), total = plus<T>(rest, whole_peaks.parts());
-        // At the peak g − e^y Σ g = (1 − e^y) g − e^y Σ_{j≠k} g. Several peaks have e^y ≤ 1/2, where nothing cancels.
-        const Vec<T> single = whole_ties.parts().high == 1 ? peak : splat((T)NAN);
-        const Vec<T> p_peak = probability(single), complement = complement_of_exp<T>(single, p_peak);
-        shape.finish(out, [&](auto place) {
-            const Vec<T> log = place(y, 0), p = probability(log), direction = place(g, 0);
-            const Vec<T> direct = fma(-p, total.high, direction) - p * total.low;
-            const Vec<T> saturated = fma(complement, direction, -(p_peak * rest.high));
-            const Vec<T> result = log == single ? saturated : direct;
-            return log == -INF<T> ? zero : result;
+        // At the peak g − e^y Σ g = (1 − e^y) g − e^y Σ_{j≠k} g.
+        const Vec<T> at_peak = peak.value == nothing ? zero : peak.of(shape, g);
+        const Vec<T> p_peak = probability(peak.value), complement = complement_of_exp<T>(peak.value, p_peak);
+        const Vec<T> saturated = fma(complement, at_peak, -(p_peak * rest.high));
+        const Split<T> total = plus<T>(at_peak, rest);
+        peak.finish(shape, out, peak.value == nothing ? zero : saturated, [&](auto place) {
+            const Vec<T> log = place(y, 0), p = probability(log);
+            const Vec<T> direct = fma(-p, total.high, place(g, 0)) - p * total.low;
+            return log == nothing ? zero : direct;
         });
     }
 };
@@ -155,10 +170,11 @@ struct SaturatedRow {
     ptrdiff_t n, peak;
     T others;  // 1 − p at the peak
 
-    SaturatedRow(const T* p, ptrdiff_t n) : p(p), n(n), peak(Peak<Row<T>>(Row<T>(n), p).index) {
+    SaturatedRow(const T* p, ptrdiff_t n) : p(p), n(n) {
+        const Peak<Row<T>> largest(Row<T>(n), p);
+        peak = largest.index;
         const auto entry = [&](auto place) { return place(this->p, 0); };
-        const Split<T> before = sum_of<T>(Row<T>(0, peak), entry), behind = sum_of<T>(Row<T>(peak + 1, n), entry);
-        others = plus<T>(before, behind).high[0];
+        others = largest.sum_of_others(Row<T>(n), entry).high[0];
     }
 
     void jacobian_line(const Route<T>& route, ptrdiff_t i, double temperature, T* out) const {

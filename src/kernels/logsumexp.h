@@ -49,12 +49,69 @@ struct LogSum {
     }
 };
 
+// The same of a row of small logits where no term outweighs all others, which needs no maximum beforehand, so one pass
+// less: log Σ e^x, to be used where `applies`. (In a panel the lanes would have to agree on it.)
+template <class T, bool HAS_GAPS>
+struct LogTotal {
+    bool applies;
+    Split<T> log;
+
+    [[gnu::flatten]] LogTotal(const Row<T> row, const T* x) {
+        const Exp<T, UNSHIFTED> exp;
+        Vec<T> largest = splat(-INF<T>), size = splat<T>(0);
+        Whole<Row<T>> whole;
+        applies = true;
+        row.blocks([&](const Row<T> block) {
+            if (!applies) return;
+            WideSum<T> sum;
+            block.at_each_fetching([&](auto place) {
+                const Vec<T> v = place(x, x[0]);
+                largest = max(v, largest);
+                sum.add(place.keep(exp_but_gaps<T, HAS_GAPS>(
+                    exp, v, [&](Vec<T> finite) { size = max_absolute<T>(finite, size); })));
+            });
+            whole.add(sum);
+            applies = !any<T>(size > Constants<T>::SMALL);
+        });
+        if (!applies) return;
+        const Split<T> total = whole.parts();
+        // Beside such a term the others would be lost; and a row of nothing but gaps has none.
+        largest = reduce_lanes<T>(largest, [](Vec<T> a, Vec<T> b) { return max(a, b); });
+        applies = largest[0] > -INF<T> && !any<T>(exp(largest) > (T)0.5 * total.high);
+        log = log_of<T>(total.high, total.low, splat<T>(0));
+    }
+};
+
 template <class T>
 struct LogSoftmax {
     static constexpr T MASKED = -INF<T>;
 
+    template <bool IS_TEMPERED, bool HAS_GAPS, class Shape>
+    static bool run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
+        if constexpr (!Shape::IS_PANEL && !IS_TEMPERED) {
+            const LogTotal<T, HAS_GAPS> total(shape, x);
+            if (total.applies) return subtract<HAS_GAPS>(shape, x, y, total.log);
+        }
+        return shifted<IS_TEMPERED>(shape, x, y, t);
+    }
+
+    static Wide<T> value(Wide<T> shifted, Wide<T> rest) { return shifted - wide_log1p(rest); }
+
+   private:
+    // x − log, where |x| is small and the difference at least log 2.
+    template <bool HAS_GAPS>
+    [[gnu::flatten]] static bool subtract(const Row<T> row, const T* x, T* y, const Split<T>& log) {
+        row.finish(y, [&](auto place) {
+            const Vec<T> v = place(x, x[0]), result = v - log.high, of_log = result - v;
+            const Vec<T> exact = result + (((v - (result - of_log)) - (log.high + of_log)) - log.low);
+            if constexpr (HAS_GAPS) return v == -INF<T> ? v : exact;
+            return exact;
+        });
+        return !any<T>(log.high != log.high);
+    }
+
     template <bool IS_TEMPERED, class Shape>
-    [[gnu::flatten]] static bool run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
+    [[gnu::flatten]] static bool shifted(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
         const LogSum<T, IS_TEMPERED> sum(shape, x, t);
         const Split<T> log = sum.log;
         // (x − max)/T − log: neither part is positive after the sign, so nothing cancels.
@@ -76,14 +133,16 @@ struct LogSoftmax {
         const Vec<T> number = (sum.max - sum.max) + log.high;
         return !any<T>(number != number);
     }
-
-    static Wide<T> value(Wide<T> shifted, Wide<T> rest) { return shifted - wide_log1p(rest); }
 };
 
 template <class T>
 struct LogSumExp {
-    template <class Shape>
+    template <bool HAS_GAPS, class Shape>
     static Vec<T> run(const Shape shape, const T* x) {
+        if constexpr (!Shape::IS_PANEL) {
+            const LogTotal<T, HAS_GAPS> total(shape, x);
+            if (total.applies) return total.log.high;
+        }
         const LogSum<T, false> sum(shape, x, Temperature<T>());
         return plus<T>(sum.max, sum.log).high;
     }

@@ -16,7 +16,7 @@ inline bool ordinary(double temperature) {
 }
 
 // softmax or log_softmax of rows, with a mask and a temperature for each.
-template <class Map, class S>
+template <class Map, class S, bool IS_MASKED>
 struct Forward {
     typedef Computed<S> T;
     static constexpr int W = WIDTH<T>;
@@ -27,7 +27,7 @@ struct Forward {
     void operator()(const Panel<T> panel, ptrdiff_t i, const T* const* in, T* const* out) const {
         bool regular;
         if (!t.data) {
-            regular = Map::template run<false>(panel, in[0], out[0], Temperature<T>());
+            regular = Map::template run<false, IS_MASKED>(panel, in[0], out[0], Temperature<T>());
         } else {
             bool all_ordinary = true;
             T high[W], low[W];
@@ -38,7 +38,7 @@ struct Forward {
                 low[lane] = (T)(value - (double)high[lane]);
             }
             const Temperature<T> temperatures(load(high), load(low));
-            regular = Map::template run<true>(panel, in[0], out[0], temperatures) && all_ordinary;
+            regular = Map::template run<true, IS_MASKED>(panel, in[0], out[0], temperatures) && all_ordinary;
         }
         if (regular || !(t.data || mask.data)) return;
         for (int lane = 0; lane < panel.lanes; ++lane)
@@ -51,9 +51,9 @@ struct Forward {
         T* const y = out[0];
         bool regular = ordinary<T>(value);  // others need the row as it is, which y may replace
         if (value == 1)
-            regular = Map::template run<false>(row, x, y, Temperature<T>());
+            regular = Map::template run<false, IS_MASKED>(row, x, y, Temperature<T>());
         else if (regular)
-            regular = Map::template run<true>(row, x, y, Temperature<T>::of(value));
+            regular = Map::template run<true, IS_MASKED>(row, x, y, Temperature<T>::of(value));
         if (regular || !(t.data || mask.data)) return;
         if (row.route.streams) end_streams();
         mend(i, {(char*)x, 0, sizeof(T)}, {(char*)y, 0, sizeof(T)}, row.stop);
@@ -99,15 +99,22 @@ struct Forward {
 template <template <class> class Map, class S>
 void forward(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     const RowLoop<S, 1, 1> loop{dims[0], dims[1], {{args[0], steps[0], steps[2]}}, {{args[1], steps[1], steps[3]}}, {}};
-    loop.template run<true, true>(Forward<Map<Computed<S>>, S>{{}, {}});
+    loop.template run<true, true>(Forward<Map<Computed<S>>, S, false>{{}, {}});
     softgrad_clear_flags();
 }
 
 template <template <class> class Map, class S>
 void forward_where(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+    typedef Map<Computed<S>> M;
     const Operand<Mask> mask = mask_of(args[1], steps[1], steps[5], dims[0] * dims[1]);
+    const Operand<const double> t{args[2], steps[2], 0};
+    const bool is_tempered = dims[0] && (t.row != 0 || t.at(0, 0) != 1);
+    const Operand<const double> temperatures{is_tempered ? t.data : nullptr, t.row, 0};
     const RowLoop<S, 1, 1> loop{dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {{args[3], steps[3], steps[6]}}, mask};
-    loop.template run<true, true>(Forward<Map<Computed<S>>, S>{mask, {args[2], steps[2], 0}});
+    if (mask.data)
+        loop.template run<true, true>(Forward<M, S, true>{mask, temperatures});
+    else
+        loop.template run<true, true>(Forward<M, S, false>{mask, temperatures});
     softgrad_clear_flags();
 }
 
@@ -123,7 +130,7 @@ inline T special_logsumexp(const Operand<const T>& x, ptrdiff_t n) {
     return m;
 }
 
-template <class S>
+template <class S, bool IS_MASKED>
 struct Reduce {
     typedef Computed<S> T;
     static constexpr int W = WIDTH<T>;
@@ -131,12 +138,18 @@ struct Reduce {
     Operand<S> y;
 
     void operator()(const Panel<T> panel, ptrdiff_t i, const T* const* in, T* const*) const {
-        const Vec<T> result = LogSumExp<T>::run(panel, in[0]);
+        const Vec<T> result = LogSumExp<T>::template run<IS_MASKED>(panel, in[0]);
+        if (panel.lanes == W && y.row == (ptrdiff_t)sizeof(S) && !any<T>(result != result)) {
+            write(&y.at(i, 0), result);
+            return;
+        }
+        T results[W];
+        store(results, result);
         for (int lane = 0; lane < panel.lanes; ++lane)
-            deliver(result[lane], i + lane, {(char*)(in[0] + lane), 0, W * sizeof(T)}, panel.n);
+            deliver(results[lane], i + lane, {(char*)(in[0] + lane), 0, W * sizeof(T)}, panel.n);
     }
     void operator()(const Row<T> row, ptrdiff_t i, const T* const* in, T* const*) const {
-        deliver(LogSumExp<T>::run(row, in[0])[0], i, {(char*)in[0], 0, sizeof(T)}, row.stop);
+        deliver(LogSumExp<T>::template run<IS_MASKED>(row, in[0])[0], i, {(char*)in[0], 0, sizeof(T)}, row.stop);
     }
 
    private:
@@ -148,7 +161,7 @@ struct Reduce {
 template <class S>
 void logsumexp(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     const RowLoop<S, 1, 0> loop{dims[0], dims[1], {{args[0], steps[0], steps[2]}}, {}, {}};
-    loop.template run<true, false>(Reduce<S>{{args[1], steps[1], 0}});
+    loop.template run<true, false>(Reduce<S, false>{{args[1], steps[1], 0}});
     softgrad_clear_flags();
 }
 
@@ -156,7 +169,10 @@ template <class S>
 void logsumexp_where(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     const Operand<Mask> mask = mask_of(args[1], steps[1], steps[4], dims[0] * dims[1]);
     const RowLoop<S, 1, 0> loop{dims[0], dims[1], {{args[0], steps[0], steps[3]}}, {}, mask};
-    loop.template run<true, false>(Reduce<S>{{args[2], steps[2], 0}});
+    if (mask.data)
+        loop.template run<true, false>(Reduce<S, true>{{args[2], steps[2], 0}});
+    else
+        loop.template run<true, false>(Reduce<S, false>{{args[2], steps[2], 0}});
     softgrad_clear_flags();
 }
 

@@ -180,8 +180,10 @@ inline void store_panel(const T* panel, const Operand<S>& y, ptrdiff_t i, int la
 
 // `count` neighbouring slices from i on as rows, `pitch` entries apart, by way of registers.
 template <class S, class T = Computed<S>>
-inline void gather_slices(T* to, ptrdiff_t pitch, const Operand<const S>& x, ptrdiff_t i, ptrdiff_t count, ptrdiff_t n) {
+inline void gather_slices(T* to, ptrdiff_t pitch, const Operand<const S>& x, const Operand<Mask>& mask, ptrdiff_t i,
+                          ptrdiff_t count, ptrdiff_t n) {
     constexpr int W = WIDTH<T>;
+    const bool masks = mask.data && mask.row == 1;
     for (ptrdiff_t j = 0; j < n; j += W)
         for (ptrdiff_t first = 0; first < count; first += W) {
             const int lanes = count - first < W ? (int)(count - first) : W;
@@ -190,6 +192,10 @@ inline void gather_slices(T* to, ptrdiff_t pitch, const Operand<const S>& x, ptr
             for (int entry = 0; entry < W; ++entry) {
                 const S* const p = &x.at(i + first, j + entry < n ? j + entry : n - 1);
                 block[entry] = lanes == W ? read(p) : read_head(p, lanes, (T)0);
+            }
+            for (int entry = 0; masks && entry < W; ++entry) {
+                Mask* const m = &mask.at(i + first, j + entry < n ? j + entry : n - 1);
+                block[entry] = lanes == W ? unmasked<T>(block[entry], m) : unmasked_head<T>(block[entry], m, lanes);
             }
             transpose<T>(block);
             for (int lane = 0; lane < lanes; ++lane) store(to + (first + lane) * pitch + j, block[lane]);
@@ -337,7 +343,7 @@ struct RowLoop {
             for (int k = 0; k < OUTPUTS; ++k) {
                 if (!staged_out[k]) continue;
                 if (out[k].neighbouring())
-                    scatter_slices(out[k], stage_out[k], pitch, i, count, n, streams_slices);
+                    scatter_slices(out[k], stage_out[k], pitch, i, count, n, streams_slices && group == most);
                 else
                     for (ptrdiff_t lane = 0; lane < count; ++lane)
                         deliver_row(out[k], stage_out[k] + lane * pitch, i + lane, n);
@@ -349,12 +355,12 @@ struct RowLoop {
     void stage_rows(T* stage, ptrdiff_t pitch, int k, ptrdiff_t i, ptrdiff_t count) const {
         const Operand<Mask>& masks = mask_of_input(k);
         const bool slices = in[k].neighbouring();
-        if (slices) gather_slices(stage, pitch, in[k], i, count, n);
+        if (slices) gather_slices(stage, pitch, in[k], masks, i, count, n);
         for (ptrdiff_t lane = 0; lane < count; ++lane) {
             T* const row = stage + lane * pitch;
             if (!slices)
                 copy_row(row, in[k], masks, i + lane, n);
-            else if (masks.data)
+            else if (masks.data && masks.row != 1)
                 copy_row<T>(row, {(char*)row, 0, sizeof(T)}, {masks.data + (i + lane) * masks.row, 0, masks.step}, 0, n);
         }
     }

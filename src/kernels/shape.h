@@ -28,6 +28,20 @@ struct Range {
     }
 };
 
+// e^v without a shift, and, if HAS_GAPS, 0 at −inf; `visit` sees every v, and 0 in the gaps.
+template <class T, bool HAS_GAPS, class Visit>
+[[gnu::always_inline]] inline Vec<T> exp_but_gaps(const Exp<T, UNSHIFTED>& exp, Vec<T> v, Visit visit) {
+    if constexpr (HAS_GAPS) {
+        const Bits<T> gap = v == -INF<T>;
+        const Vec<T> zero = splat<T>(0), finite = gap ? zero : v;
+        visit(finite);
+        return exp.parts(finite, [&](Vec<T> power) { return gap ? zero : power; }).value();
+    } else {
+        visit(v);
+        return exp(v);
+    }
+}
+
 // Where a row's results go.
 template <class T>
 struct Route {
@@ -143,6 +157,10 @@ struct Row {
     // How many rows this is, and one number of each, where it belongs in a vector.
     static constexpr int lanes = 1;
     Vec<T> spread(const T* values) const { return splat(values[0]); }
+    // Where a row has an entry that the condition holds for: all lanes, or none.
+    Bits<T> anywhere(Bits<T> condition) const { return any<T>(condition) ? ~Bits<T>{} : Bits<T>{}; }
+
+    static constexpr bool IS_PANEL = false;
 
     struct Total {
         Wide<T> sum = 0;
@@ -207,6 +225,9 @@ struct Panel {
     }
 
     Vec<T> spread(const T* values) const { return load(values); }
+    Bits<T> anywhere(Bits<T> condition) const { return condition; }
+
+    static constexpr bool IS_PANEL = true;
 
     struct Total {
         WideSum<T> sum;

@@ -23,13 +23,13 @@ template <class T>
 struct Softmax {
     static constexpr T MASKED = 0;
 
-    // Whether every row came out as numbers.
-    template <bool IS_TEMPERED, class Shape>
+    // Whether every row came out as numbers. HAS_GAPS: −inf is frequent, since a mask put it there.
+    template <bool IS_TEMPERED, bool HAS_GAPS, class Shape>
     static bool run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
         Split<T> inverse;
         if constexpr (IS_TEMPERED)
             inverse = shifted<TEMPERED>(shape, x, y, t);
-        else if (!unshifted(shape, x, y, inverse))
+        else if (!unshifted<HAS_GAPS>(shape, x, y, inverse))
             inverse = shifted<FAR>(shape, x, y, t);
         return !any<T>(inverse.high != inverse.high);
     }
@@ -39,32 +39,43 @@ struct Softmax {
 
    private:
     // Rows of small logits, which are nearly all: no maximum, so one pass less. Whether the row is one shows on the way.
-    template <class Shape>
+    template <bool HAS_GAPS, class Shape>
     [[gnu::flatten]] static bool unshifted(const Shape shape, const T* x, T* y, Split<T>& inverse) {
         const Exp<T, UNSHIFTED> exp;
         Vec<T> size = splat<T>(0);
         bool small = true;
+        const auto value = [&](Vec<T> v) { return exp_but_gaps<T, HAS_GAPS>(exp, v, [](Vec<T>) {}); };
         const auto measured = [&](Vec<T> v) {
-            size = max_absolute<T>(v, size);
-            return exp(v);
+            return exp_but_gaps<T, HAS_GAPS>(exp, v, [&](Vec<T> finite) { size = max_absolute<T>(finite, size); });
         };
         const auto total = exponentials(shape, x, y, measured, [&] {
             return small = small && !any<T>(size > Constants<T>::SMALL);
         });
-        if (!small) return false;
-        divide(shape, x, y, exp, inverse = total.reciprocal());
+        // A row of nothing but gaps has no sum.
+        inverse = total.reciprocal();
+        if (!small || (HAS_GAPS && any<T>(inverse.high == INF<T>))) return false;
+        divide(shape, x, y, value, inverse);
         return true;
     }
 
     template <Mode MODE, class Shape>
     [[gnu::flatten]] static Split<T> shifted(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
-        const Range<T> range = shape.range(x);
-        const Exp<T, MODE> exp(range.max, t);
-        const auto total = exponentials(shape, x, y, exp, [] { return true; });
+        const Exp<T, MODE> exp(shape.range(x).max, t);
+        Vec<T> smallest = splat(INF<T>);  // but 0
+        const auto measured = [&](Vec<T> v) {
+            const Vec<T> e = exp(v);
+            smallest = min(e > 0 ? e : smallest, smallest);
+            return e;
+        };
+        const auto total = exponentials(shape, x, y, measured, [] { return true; });
         const Split<T> inverse = total.reciprocal();
-        if (any<T>(exp(range.min) * inverse.high < Constants<T>::SMALLEST) && has_subnormal(shape, x, exp, inverse)) {
+        const Bits<T> subnormal = shape.anywhere(smallest * inverse.high < Constants<T>::SMALLEST);
+        if (any<T>(subnormal)) {
             const SubnormalQuotient<T, MODE> quotient{exp, total.reciprocal(quotient.LIFT)};
-            shape.finish(y, [&](auto place) { return quotient(place(x, x[0])); });
+            shape.finish(y, [&](auto place) {
+                const Vec<T> v = place(x, x[0]);
+                return subnormal ? quotient(v) : times(exp(v), inverse);
+            });
         } else {
             divide(shape, x, y, exp, inverse);
         }
@@ -92,16 +103,6 @@ struct Softmax {
             if (worth_adding()) block.add(total, e);
         });
         return total;
-    }
-
-    template <class Shape, class F>
-    static bool has_subnormal(const Shape shape, const T* x, const F& exp, const Split<T>& inverse) {
-        Bits<T> found{};
-        shape.each(x, [&](Vec<T> v) {
-            const Vec<T> e = exp(v);
-            found |= (e > 0) & (e * inverse.high < Constants<T>::SMALLEST);
-        });
-        return any<T>(found);
     }
 };
 
