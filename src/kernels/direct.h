@@ -13,7 +13,7 @@ namespace {
 constexpr npy_intp RELEASE_FROM = 1024;
 
 struct Direct {
-    Loop loops[2];  // float32, float64
+    Loop single, wide;  // float32, float64
     int inputs;
     bool reduces;    // the result is one number for each row
     npy_intp below;  // more entries may be worth more than one thread
@@ -97,7 +97,7 @@ bool run_loop(const Direct& direct, PyObject* const* inputs, PyArrayObject* resu
         steps[results + 1 + i] = entry;
     }
     PyThreadState* const released = PyArray_SIZE(x) >= RELEASE_FROM ? PyEval_SaveThread() : nullptr;
-    direct.loops[PyArray_TYPE(x) == NPY_DOUBLE](data, dims, steps, nullptr);
+    (PyArray_TYPE(x) == NPY_DOUBLE ? direct.wide : direct.single)(data, dims, steps, nullptr);
     if (released) PyEval_RestoreThread(released);
     return !PyErr_Occurred();
 }
@@ -134,11 +134,11 @@ PyMethodDef DIRECT_METHODS[] = {SOFTGRAD_KERNELS(SOFTGRAD_METHOD)};
 void free_direct(PyObject* capsule) { PyMem_Free(PyCapsule_GetPointer(capsule, nullptr)); }
 
 // The function of the kernel at `index` in the table, for arrays of fewer than `below` entries.
-PyObject* make_direct(int index, const Loop loops[2], npy_intp below) {
+PyObject* make_direct(int index, const Loop loops[ROW_TYPES], npy_intp below) {
     const Kernel& kernel = KERNELS[index];
     Direct* const direct = (Direct*)PyMem_Malloc(sizeof(Direct));
     if (!direct) return PyErr_NoMemory();
-    *direct = {{loops[0], loops[1]}, kernel.inputs, std::strstr(kernel.signature, "->()") != nullptr, below};
+    *direct = {loops[FLOAT32], loops[FLOAT64], kernel.inputs, std::strstr(kernel.signature, "->()") != nullptr, below};
     PyObject* const owner = PyCapsule_New(direct, nullptr, free_direct);
     if (!owner) {
         PyMem_Free(direct);

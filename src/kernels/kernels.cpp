@@ -6,7 +6,7 @@
 namespace {
 
 #define SOFTGRAD_LOOP(name, signature, inputs, outputs, types, loop) \
-    template <class T>                                               \
+    template <class T> /* as in memory */                            \
     constexpr Loop name##_loop() {                                   \
         return SOFTGRAD_UNWRAP loop;                                 \
     }
@@ -15,5 +15,6 @@ SOFTGRAD_KERNELS(SOFTGRAD_LOOP)
 
 }  // namespace
 
-#define SOFTGRAD_ROW(name, signature, inputs, outputs, types, loop) {name##_loop<float>(), name##_loop<double>()},
+#define SOFTGRAD_ROW(name, signature, inputs, outputs, types, loop) \
+    {name##_loop<Brain>(), name##_loop<Half>(), name##_loop<float>(), name##_loop<double>()},
 extern "C" const Loops SOFTGRAD_LEVEL = {{SOFTGRAD_KERNELS(SOFTGRAD_ROW)}};

@@ -43,9 +43,12 @@ constexpr Kernel KERNELS[] = {SOFTGRAD_KERNELS(SOFTGRAD_ENTRY)};
 constexpr int KERNEL_COUNT = sizeof(KERNELS) / sizeof(*KERNELS);
 constexpr int MOST_OPERANDS = 8;
 
-// The loops of one level, for float32 and float64, in the order of the table.
+// The dtypes that a kernel has a loop for. NumPy has no bfloat16 of its own: it comes as unsigned integers of its bits.
+enum RowType { BFLOAT16, FLOAT16, FLOAT32, FLOAT64, ROW_TYPES };
+
+// The loops of one level, in the order of the table.
 struct Loops {
-    Loop of[KERNEL_COUNT][2];
+    Loop of[KERNEL_COUNT][ROW_TYPES];
 };
 
 extern "C" {

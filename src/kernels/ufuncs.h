@@ -8,9 +8,9 @@ namespace {
 // NumPy keeps the pointers that a ufunc is made of, so what they point to lives as long as the ufunc: in a capsule that
 // the ufunc's `obj` slot owns.
 struct Tables {
-    PyUFuncGenericFunction loops[2];
-    void* data[2];
-    char types[2 * MOST_OPERANDS];
+    PyUFuncGenericFunction loops[ROW_TYPES];
+    void* data[ROW_TYPES];
+    char types[ROW_TYPES * MOST_OPERANDS];
 };
 
 char type_number(char code, char row) {
@@ -28,12 +28,12 @@ char type_number(char code, char row) {
 
 void free_tables(PyObject* capsule) { PyMem_Free(PyCapsule_GetPointer(capsule, nullptr)); }
 
-PyObject* make_ufunc(const Kernel& kernel, const Loop loops[2]) {
+PyObject* make_ufunc(const Kernel& kernel, const Loop loops[ROW_TYPES]) {
     Tables* tables = (Tables*)PyMem_Calloc(1, sizeof(Tables));
     if (!tables) return PyErr_NoMemory();
-    const char rows[2] = {NPY_FLOAT, NPY_DOUBLE};
+    const char rows[ROW_TYPES] = {NPY_USHORT, NPY_HALF, NPY_FLOAT, NPY_DOUBLE};
     const int operands = kernel.inputs + kernel.outputs;
-    for (int row = 0; row < 2; ++row) {
+    for (int row = 0; row < ROW_TYPES; ++row) {
         tables->loops[row] = (PyUFuncGenericFunction)loops[row];
         for (int i = 0; i < operands; ++i) tables->types[row * operands + i] = type_number(kernel.types[i], rows[row]);
     }
@@ -43,7 +43,7 @@ PyObject* make_ufunc(const Kernel& kernel, const Loop loops[2]) {
         return nullptr;
     }
     PyObject* ufunc =
-        PyUFunc_FromFuncAndDataAndSignature(tables->loops, tables->data, tables->types, 2, kernel.inputs,
+        PyUFunc_FromFuncAndDataAndSignature(tables->loops, tables->data, tables->types, ROW_TYPES, kernel.inputs,
                                             kernel.outputs, PyUFunc_None, kernel.name, nullptr, 0, kernel.signature);
     if (!ufunc) {
         Py_DECREF(owner);

@@ -1,7 +1,8 @@
 """NumPy arrays: the native kernels where they apply, the generic formulas elsewhere, rows spread over threads.
 
 Every function takes operands of one floating dtype whose last axis is the slice, and an optional `out` of the result's
-shape and dtype. The kernels know float32 and float64; half precision is computed in float32 and rounded once.
+shape and dtype. The kernels know float16, bfloat16, float32 and float64; half precision is computed in float32 and
+rounded once.
 """
 
 from __future__ import annotations
@@ -119,18 +120,27 @@ def _backward(name: str, y: Array, g: Array, out: Array | None, workers: int) ->
 
 
 def has_kernel(x: Array) -> bool:
-    """Whether the kernels compute the dtype of `x`, half precision by way of float32."""
+    """Whether the kernels compute the dtype of `x`."""
     return kernels is not None and (x.dtype.itemsize <= 4 or x.dtype == np.float64)
 
 
 def _native_call(name: str, operands: tuple[Any, ...], out: Array | None, workers: int) -> Array:
+    result: Array = run_kernel(name, operands, out, workers)
+    return result
+
+
+def run_kernel(name: str, operands: tuple[Any, ...], out: Array | tuple[Array, ...] | None, workers: int) -> Any:
+    """The kernel called `name` on rows of the first operand's dtype, spread over threads."""
     ufunc: np.ufunc = getattr(kernels, name)
     dtype = operands[0].dtype
-    if dtype.itemsize >= 4:
-        result: Array = over_rows(ufunc, operands, out, workers)
-        return result
-    single = tuple(a.astype(np.float32) if getattr(a, "dtype", None) == dtype else a for a in operands)
-    return _deliver(over_rows(ufunc, single, None, workers), dtype, out)
+    if dtype.kind == "f":
+        return over_rows(ufunc, operands, out, workers)
+    # bfloat16 is no type that gufuncs know: its bits come as integers, which mean nothing else to a kernel.
+    outs = out if isinstance(out, tuple) else (out,)
+    bits = [a.view(np.uint16) if getattr(a, "dtype", None) == dtype else a for a in (*operands, *outs)]
+    given = bits[len(operands) :]
+    result = over_rows(ufunc, tuple(bits[: len(operands)]), tuple(given) if given[0] is not None else None, workers)
+    return out if out is not None else result.view(dtype)
 
 
 def _formula(name: str, operands: tuple[Any, ...], dtype: np.dtype[Any], out: Array | None) -> Array:

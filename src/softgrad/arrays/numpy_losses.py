@@ -1,7 +1,7 @@
 """Losses of NumPy arrays: the functions of `generic_losses`, on the native kernels where they apply.
 
 Every function takes rows along the last axis, and the arrays to write to, of the results' shapes and dtype. The kernels
-know float32 and float64; half precision is computed in float32 and rounded once.
+know every type but longdouble; half precision is computed in float32 and rounded once.
 """
 
 from __future__ import annotations
@@ -111,17 +111,7 @@ def _operands(x: Array, target: Target) -> tuple[Any, ...]:
 
 
 def _kernel(name: str, operands: tuple[Any, ...], outs: Outs, workers: int) -> None:
-    """A kernel on one thread, or on `workers` blocks of rows along the longest axis of the batch."""
-    ufunc = getattr(native.kernels, name)
-    x, *others = operands
-    if x.dtype.itemsize < 4:
-        single = tuple(np.empty(out.shape, np.float32) for out in outs)
-        others = [a.astype(np.float32) if getattr(a, "dtype", None) == x.dtype else a for a in others]
-        _kernel(name, (x.astype(np.float32), *others), single, workers)
-        for out, result in zip(outs, single, strict=True):
-            np.copyto(out, result, casting="same_kind")
-        return
-    over_rows(ufunc, operands, outs, workers)
+    native.run_kernel(name, operands, outs, workers)
 
 
 def _formula(name: str, operands: tuple[Any, ...], outs: Outs) -> None:
