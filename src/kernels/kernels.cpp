@@ -1,7 +1,7 @@
 // One instruction-set level: compiled once per level, with that level's flags and SOFTGRAD_LEVEL naming its table.
 #include "kernels.h"
 
-#include "loss_loops.h"
+#include "states.h"
 
 namespace {
 

@@ -26,7 +26,12 @@
     KERNEL(target_cross_entropy_grad, "(n),(n),(),(),(),()->(),(n)", 6, 2, "TTqdddTT",               \
            (target_cross_entropy<T, true>))                                                          \
     KERNEL(entropy, "(n)->()", 1, 1, "TT", (entropy<T, false>))                                      \
-    KERNEL(entropy_grad, "(n)->(),(n)", 1, 2, "TTT", (entropy<T, true>))
+    KERNEL(entropy_grad, "(n)->(),(n)", 1, 2, "TTT", (entropy<T, true>))                                       \
+    KERNEL(state, "(n)->(),(),(),(),()", 1, 5, "Tddddd", (state<T>))                                 \
+    KERNEL(softmax_of_state, "(n),(),(),()->(n)", 4, 1, "TdddT", (of_state<SoftmaxOfState, T>))      \
+    KERNEL(log_softmax_of_state, "(n),(),(),()->(n)", 4, 1, "TdddT",                                 \
+           (of_state<LogSoftmaxOfState, T>))                                                         \
+    KERNEL(merge_states, "(m),(m),(m)->(),(),()", 3, 3, "dddddd", (merge_states))
 
 typedef void (*Loop)(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void* data);
 

@@ -49,12 +49,13 @@ template <class T>
 struct Normalized {
     Vec<T> max, ties;
     Split<T> inverse, log;  // 1/Σ e^(x − max), log Σ e^(x − max)
+    Split<T> rest, unit;    // Σ e^(x − max) without one 1 of it, and what that 1 is at the scale of the exponentials
     Vec<T> others;          // 1 − p at the maximum
 
     // `visit(place, x, e, max)` sees every vector; with e a null pointer the exponentials are not kept.
     template <class Shape, class Visit>
     Normalized(const Shape shape, const T* x, T* e, Visit visit)
-        : max(splat<T>(0)), ties(max), inverse(max, max), log(max, max) {
+        : max(splat<T>(0)), ties(max), inverse(max, max), log(max, max), rest(max, max), unit(max, max) {
         const Range<T> range = shape.range(x);
         max = range.max;
         if (range.near())
@@ -89,12 +90,14 @@ struct Normalized {
             equal.add(count);
         });
         ties = equal.parts().high;
-        const Split<T> rest = whole.parts(), peak = exp.parts(max).split();  // e^0 at the scale of the sum
-        const Vec<T> peaks = ties * peak.high;
-        const Split<T> total = plus<T>(Split<T>(peaks, fma(ties, peak.high, -peaks) + ties * peak.low), rest);
+        const Split<T> below = whole.parts();
+        unit = exp.parts(max).split();
+        const Vec<T> peaks = ties * unit.high;
+        const Split<T> total = plus<T>(Split<T>(peaks, fma(ties, unit.high, -peaks) + ties * unit.low), below);
         inverse = over<T>(Split<T>(splat<T>(1), splat<T>(0)), total);
-        others = product<T>(rest, inverse).high;
-        log = log1p<T>(plus<T>(ties - 1, over<T>(rest, peak)));
+        others = product<T>(below, inverse).high;
+        rest = plus<T>(ties - 1, over<T>(below, unit));
+        log = log1p<T>(rest);
     }
 };
 

@@ -1,0 +1,120 @@
+// The state that one pass over a row leaves behind (see softgrad/arrays/states.py), rows from the state of all of their
+// slice, and the state of a slice from those of its pieces.
+#pragma once
+
+#include "loss_loops.h"
+
+namespace {
+
+// The largest entry m, Σ_{j≠k} e^(x_j − m) with k one of the largest, and Σ_j e^(x_j − m)(m − x_j), the sums in two parts.
+template <class S>
+void state(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+    typedef Computed<S> T;
+    const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const*) {
+        const Vec<T> zero = splat<T>(0);
+        Sum<T> depths;
+        const Normalized<T> row(shape, in[0], nullptr, [&](auto, Vec<T> v, Vec<T> e, Vec<T> max) {
+            const Split<T> term = product<T>(Split<T>(e, zero), depth_below<T>(max, v));
+            depths.add(e == 0 ? zero : term.high);
+            depths.error += e == 0 ? zero : term.low;
+        });
+        Whole<decltype(shape)> whole;
+        whole.add(depths);
+        const Split<T> depth = over<T>(whole.parts(), row.unit);
+        const Vec<T> parts[] = {row.max, row.rest.high, row.rest.low, depth.high, depth.low};
+        constexpr int COUNT = sizeof parts / sizeof *parts;
+        T values[COUNT][WIDTH<T>];
+        for (int k = 0; k < COUNT; ++k) store(values[k], parts[k]);
+        for (int lane = 0; lane < shape.lanes; ++lane) {
+            const bool is_number = values[1][lane] == values[1][lane];
+            if (!is_number) {
+                const ptrdiff_t step = sizeof(T) * (decltype(shape)::IS_PANEL ? WIDTH<T> : 1);
+                values[0][lane] = special_logsumexp(Operand<const T>{(char*)(in[0] + lane), 0, step}, dims[1]);
+            }
+            for (int k = 0; k < COUNT; ++k)
+                *(double*)(args[k + 1] + (i + lane) * steps[k + 1]) = is_number || k == 0 ? values[k][lane] : (T)NAN;
+        }
+    };
+    each_row<S, 1, 0>({dims[0], dims[1], {{args[0], steps[0], steps[6]}}, {}, {}}, kernel);
+    softgrad_clear_flags();
+}
+
+// softmax of entries of a row whose state is given.
+template <class T>
+struct SoftmaxOfState {
+    Exp<T, FAR> exp;
+    Split<T> inverse;
+    SubnormalQuotient<T, FAR> quotient;
+
+    // `rest` as Σ_{j≠k} e^(x_j − max).
+    static Split<T> prepared(Wide<T> rest) { return Split<T>(1 + rest); }
+
+    SoftmaxOfState(Vec<T> max, const Split<T>& total)
+        : exp(max, Temperature<T>()),
+          inverse(over<T>(Split<T>(splat<T>(1), splat<T>(0)), product<T>(exp.parts(max).split(), total))),
+          quotient{exp, {inverse.high * quotient.LIFT, inverse.low * quotient.LIFT}} {}
+
+    Vec<T> operator()(Vec<T> x) const {
+        const Vec<T> e = exp(x), p = times(e, inverse);
+        const Bits<T> subnormal = (e > 0) & (p < Constants<T>::SMALLEST);
+        return any<T>(subnormal) ? (subnormal ? quotient(x) : p) : p;
+    }
+};
+
+template <class T>
+struct LogSoftmaxOfState {
+    Vec<T> max;
+    Split<T> log;
+
+    static Split<T> prepared(Wide<T> rest) { return Split<T>(wide_log1p(rest)); }
+
+    LogSoftmaxOfState(Vec<T> max, const Split<T>& log) : max(max), log(log) {}
+
+    // Both parts of the sum are positive, so nothing cancels.
+    Vec<T> operator()(Vec<T> x) const { return -plus<T>(depth_below<T>(max, x), log).high; }
+};
+
+// Rows of x with the state of their slices: max, rest and its second part.
+template <template <class> class Map, class S>
+void of_state(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+    typedef Computed<S> T;
+    const Operand<const double> max{args[1], steps[1], 0}, rest{args[2], steps[2], 0}, low{args[3], steps[3], 0};
+    const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
+        T highs[WIDTH<T>], lows[WIDTH<T>];
+        for (int lane = 0; lane < numbers<decltype(shape)>; ++lane) {
+            const ptrdiff_t row = i + (lane < shape.lanes ? lane : 0);
+            const Split<T> parts = Map<T>::prepared((Wide<T>)rest.at(row, 0) + (Wide<T>)low.at(row, 0));
+            highs[lane] = parts.high[0];
+            lows[lane] = parts.low[0];
+        }
+        const Map<T> map(gathered<T>(shape, max, i), Split<T>(shape.spread(highs), shape.spread(lows)));
+        shape.finish(out[0], [&](auto place) { return map(place(in[0], 0)); });
+    };
+    const RowLoop<S, 1, 1> loop{dims[0], dims[1], {{args[0], steps[0], steps[5]}}, {{args[4], steps[4], steps[6]}}, {}};
+    loop.template run<true, false>(kernel);
+    softgrad_clear_flags();
+}
+
+// max and rest of a slice from those of its pieces, m of them. Where long double is no wider than double, the factors
+// e^(their differences) are rounded to double, once.
+inline void merge_states(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+    for (ptrdiff_t i = 0; i < dims[0]; ++i) {
+        const auto piece = [&](int k, ptrdiff_t j) {
+            return *(const double*)(args[k] + i * steps[k] + j * steps[6 + k]);
+        };
+        ptrdiff_t winner = 0;
+        for (ptrdiff_t j = 1; j < dims[1]; ++j)
+            if (!(piece(0, j) <= piece(0, winner)) && piece(0, winner) == piece(0, winner)) winner = j;
+        const double max = piece(0, winner);
+        long double rest = (long double)piece(1, winner) + piece(2, winner);
+        for (ptrdiff_t j = 0; j < dims[1]; ++j) {
+            const long double factor = expl((long double)piece(0, j) - max);
+            if (j != winner && factor != 0) rest += factor * (1 + ((long double)piece(1, j) + piece(2, j)));
+        }
+        const double high = (double)rest, parts[] = {max, high, (double)(rest - high)};
+        for (int k = 0; k < 3; ++k) *(double*)(args[3 + k] + i * steps[3 + k]) = parts[k];
+    }
+    softgrad_clear_flags();
+}
+
+}  // namespace
