@@ -13,7 +13,7 @@ template <class T>
 constexpr int SERIES = sizeof(T) == 4 ? 5 : 11;
 
 template <class T>
-inline Split<T> log1p(const Split<T>& r) {
+[[gnu::always_inline]] inline Split<T> log1p(const Split<T>& r) {
     typedef Constants<T> C;
     const Vec<T> u = 1 + r.high, of_r = u - 1;
     const Vec<T> lost = (1 - (u - of_r)) + (r.high - of_r);

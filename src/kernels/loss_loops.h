@@ -14,11 +14,13 @@ constexpr int numbers = 1;
 template <class T>
 constexpr int numbers<Panel<T>> = WIDTH<T>;
 
-// kernel(shape, i, in, out) for every row i, or panel of rows from i on: `in` and `out` point to what the (at most two)
-// vector operands hold there, used in place where it lies as the kernel wants it.
-template <class T, class Kernel>
+// The three steps of a loss for every row i, or panel of rows from i on:
+//     add_up(loss, shape, in, e), total(loss, shape, i, in), write(loss, shape, in, e, out)
+// where `in` and `out` point to what the (at most two) vector operands hold there, in place where it lies as the kernels
+// want it, and e to memory for the exponentials, which is that of the first result unless they would not stay there.
+template <class T, template <class, class> class Loss, class AddUp, class TakeTotal, class Write>
 inline void each_row(ptrdiff_t rows, ptrdiff_t n, std::initializer_list<Operand<const T>> inputs,
-                     std::initializer_list<Operand<T>> outputs, Kernel kernel) {
+                     std::initializer_list<Operand<T>> outputs, AddUp add_up, TakeTotal total, Write write) {
     constexpr int W = WIDTH<T>, MOST = 2;
     const T* in[MOST] = {};
     T* out[MOST] = {};
@@ -26,33 +28,41 @@ inline void each_row(ptrdiff_t rows, ptrdiff_t n, std::initializer_list<Operand<
         alignas(BYTES) T read[MOST][PANEL * W], written[MOST][PANEL * W];
         for (int k = 0; k < MOST; ++k) in[k] = read[k], out[k] = written[k];
         for (ptrdiff_t i = 0; i < rows; i += W) {
-            const int lanes = rows - i < W ? (int)(rows - i) : W;
+            const Panel<T> panel(n, rows - i < W ? (int)(rows - i) : W);
             int k = 0;
-            for (const auto& operand : inputs) load_panel(read[k++], operand, i, lanes, n);
-            kernel(Panel<T>(n, lanes), i, in, out);
+            for (const auto& operand : inputs) load_panel(read[k++], operand, i, panel.lanes, n);
+            Loss<T, Panel<T>> loss;
+            add_up(loss, panel, in, outputs.size() ? out[0] : nullptr);
+            total(loss, panel, i, in);
+            write(loss, panel, in, out[0], out);
             k = 0;
-            for (const auto& operand : outputs) store_panel(written[k++], operand, i, lanes, n);
+            for (const auto& operand : outputs) store_panel(written[k++], operand, i, panel.lanes, n);
         }
         return;
     }
-    // NumPy copies operands that overlap, unless input and output are one array: then the input is needed longer.
-    const auto is_copied = [&](const Operand<const T>& input) {
-        bool in_place = false;
-        for (const auto& output : outputs) in_place |= input.data == output.data;
-        return in_place || !input.contiguous();
-    };
+    // NumPy copies operands that overlap, unless input and output are one array: then an entry is read until its result is
+    // written, and the exponentials must not come between.
+    bool in_place = false, streams = rows * n * (ptrdiff_t)sizeof(T) >= STREAM_FROM;
+    streams &= n * (ptrdiff_t)sizeof(T) <= SCRATCH_UP_TO;
     ptrdiff_t copies = 0;
-    for (const auto& operand : inputs) copies += is_copied(operand);
-    for (const auto& operand : outputs) copies += !operand.contiguous();
-    const Scratch<T> scratch(copies * n);
-    if (copies && !scratch) return;
+    for (const auto& output : outputs) {
+        for (const auto& input : inputs) in_place |= input.data == output.data;
+        streams &= output.contiguous();
+        copies += !output.contiguous();
+    }
+    for (const auto& input : inputs) copies += !input.contiguous();
+    const bool apart = outputs.size() && (in_place || streams);
+    const Scratch<T> scratch((copies + apart) * n);
+    if ((copies || apart) && !scratch) return;
     for (ptrdiff_t i = 0; i < rows; ++i) {
-        T* free = scratch;
+        T* free = apart ? scratch + n : (T*)scratch;
+        const T* next[MOST] = {};
         int k = 0;
         for (const auto& operand : inputs) {
-            const bool copied = is_copied(operand);
-            in[k++] = copied ? free : &operand.at(i, 0);
+            const bool copied = !operand.contiguous();
             for (ptrdiff_t j = 0; copied && j < n; ++j) free[j] = operand.at(i, j);
+            in[k] = copied ? free : &operand.at(i, 0);
+            next[k++] = copied || i + 1 == rows ? nullptr : &operand.at(i + 1, 0);
             free += copied ? n : 0;
         }
         k = 0;
@@ -60,13 +70,22 @@ inline void each_row(ptrdiff_t rows, ptrdiff_t n, std::initializer_list<Operand<
             out[k++] = operand.contiguous() ? &operand.at(i, 0) : free;
             free += operand.contiguous() ? 0 : n;
         }
-        kernel(Row<T>(n), i, in, out);
+        Route<T> route;
+        route.streams = streams;
+        if (streams) route.fetch(next[0], next[1]);
+        const Row<T> row(n, route);
+        Loss<T, Row<T>> loss;
+        T* const e = apart ? (T*)scratch : out[0];
+        add_up(loss, row, in, e);
+        total(loss, row, i, in);
+        write(loss, row, in, e, out);
         k = 0;
         for (const auto& operand : outputs) {
             const T* const result = out[k++];
             for (ptrdiff_t j = 0; !operand.contiguous() && j < n; ++j) operand.at(i, j) = result[j];
         }
     }
+    if (streams) end_streams();
 }
 
 // One number per row from row i on, as a vector of a shape; lanes without a row repeat the last one.
@@ -127,20 +146,25 @@ void cross_entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, v
     const Operand<const int64_t> labels{args[1], steps[1], 0};
     const Operand<const double> scale{args[2], steps[2], 0}, factor{args[3], steps[3], 0};
     const Operand<T> loss{args[FIRST], steps[FIRST], 0};
-    const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
+    const auto add_up = [](auto& row, auto shape, const T* const* in, T* e) { row.add_up(shape, in[0], e); };
+    const auto total = [&](auto& row, auto shape, ptrdiff_t i, const T* const* in) {
         int64_t label[WIDTH<T>];
         gather(shape, labels, i, label);
         const Vec<T> s = gathered<T>(shape, scale, i), curvature = HESS ? s * gathered<T>(shape, factor, i) : s;
-        const Split<T> result = label_loss<T>(shape, in[0], label, s, curvature, GRAD ? out[0] : nullptr,
-                                              HESS ? out[1] : nullptr);
-        scatter(shape, result, scale, loss, i);
+        scatter(shape, row.total(in[0], label, s, curvature), scale, loss, i);
+    };
+    const auto write = [](const auto& row, auto shape, const T* const* in, const T* e, T* const* out) {
+        if constexpr (HESS)
+            row.write(shape, in[0], e, out[0], out[1]);
+        else if constexpr (GRAD)
+            row.write(shape, e, out[0]);
     };
     if constexpr (HESS)
-        each_row<T>(rows, n, {x}, {{args[5], steps[5], core[1]}, {args[6], steps[6], core[2]}}, kernel);
+        each_row<T, LabelLoss>(rows, n, {x}, {{args[5], steps[5], core[1]}, {args[6], steps[6], core[2]}}, add_up, total, write);
     else if constexpr (GRAD)
-        each_row<T>(rows, n, {x}, {{args[4], steps[4], core[1]}}, kernel);
+        each_row<T, LabelLoss>(rows, n, {x}, {{args[4], steps[4], core[1]}}, add_up, total, write);
     else
-        each_row<T>(rows, n, {x}, {}, kernel);
+        each_row<T, LabelLoss>(rows, n, {x}, {}, add_up, total, write);
     softgrad_clear_flags();
 }
 
@@ -155,39 +179,44 @@ void target_cross_entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* s
     const Operand<const double> label_weight{args[3], steps[3], 0}, scale{args[4], steps[4], 0},
         z_loss{args[5], steps[5], 0};
     const Operand<T> loss{args[6], steps[6], 0};
-    const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
+    const auto add_up = [](auto& row, auto shape, const T* const* in, T* e) { row.add_up(shape, in[0], in[1], e); };
+    const auto total = [&](auto& row, auto shape, ptrdiff_t i, const T* const* in) {
         int64_t label[WIDTH<T>];
         gather(shape, labels, i, label);
         const Coefficients<T> c{gathered<T>(shape, label_weight, i), gathered<T>(shape, scale, i),
                                 gathered<T>(shape, z_loss, i)};
-        const auto result = target_loss<T>(shape, in[0], in[1], label, c, GRAD ? out[0] : nullptr);
+        const Split<T> value = row.total(in[0], in[1], label, c);
         T high[WIDTH<T>], low[WIDTH<T>];
-        store(high, result.lse.high);
-        store(low, result.lse.low);
-        scatter(shape, result.loss, scale, loss, i, [&](int lane) {
+        store(high, row.logsumexp().high);
+        store(low, row.logsumexp().low);
+        scatter(shape, value, scale, loss, i, [&](int lane) {
             const Wide<T> z = z_loss.at(i + lane, 0), lse = (Wide<T>)high[lane] + (Wide<T>)low[lane];
             return z == 0 ? 0 : z * lse * lse;
         });
     };
+    const auto write = [](const auto& row, auto shape, const T* const* in, const T* e, T* const* out) {
+        if constexpr (GRAD) row.write(shape, in[0], in[1], e, out[0]);
+    };
     if constexpr (GRAD)
-        each_row<T>(rows, n, {x, base}, {{args[7], steps[7], core[2]}}, kernel);
+        each_row<T, TargetLoss>(rows, n, {x, base}, {{args[7], steps[7], core[2]}}, add_up, total, write);
     else
-        each_row<T>(rows, n, {x, base}, {}, kernel);
+        each_row<T, TargetLoss>(rows, n, {x, base}, {}, add_up, total, write);
     softgrad_clear_flags();
 }
 
 template <class T>
 void log_sum(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
-    const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const*) {
-        const Normalized<T> row(shape, in[0], nullptr, Nobody{});
+    const auto add_up = [](auto& row, auto shape, const T* const* in, T*) { row.add_up(shape, in[0]); };
+    const auto total = [&](auto& row, auto shape, ptrdiff_t i, const T* const*) {
+        const Split<T> log = row.total();
         T parts[3][WIDTH<T>];
-        store(parts[0], row.max);
-        store(parts[1], row.log.high);
-        store(parts[2], row.log.low);
+        store(parts[0], row.max());
+        store(parts[1], log.high);
+        store(parts[2], log.low);
         for (int k = 0; k < 3; ++k)
             for (int lane = 0; lane < shape.lanes; ++lane) *(T*)(args[k + 1] + (i + lane) * steps[k + 1]) = parts[k][lane];
     };
-    each_row<T>(dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {}, kernel);
+    each_row<T, LogTotal>(dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {}, add_up, total, Nobody{});
     softgrad_clear_flags();
 }
 
@@ -204,14 +233,17 @@ void entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) 
         for (ptrdiff_t i = 0; i < rows; ++i) value.at(i, 0) = 0;
         return;
     }
-    const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
-        const Split<T> result = entropy_row<T>(shape, in[0], GRAD ? out[0] : nullptr);
-        scatter(shape, result, unit, value, i);
+    const auto add_up = [](auto& row, auto shape, const T* const* in, T* e) { row.add_up(shape, in[0], e); };
+    const auto total = [&](auto& row, auto shape, ptrdiff_t i, const T* const*) {
+        scatter(shape, row.total(), unit, value, i);
+    };
+    const auto write = [](const auto& row, auto shape, const T* const* in, const T* e, T* const* out) {
+        if constexpr (GRAD) row.write(shape, in[0], e, out[0]);
     };
     if constexpr (GRAD)
-        each_row<T>(rows, n, {x}, {{args[2], steps[2], steps[OPERANDS + 1]}}, kernel);
+        each_row<T, Entropy>(rows, n, {x}, {{args[2], steps[2], steps[OPERANDS + 1]}}, add_up, total, write);
     else
-        each_row<T>(rows, n, {x}, {}, kernel);
+        each_row<T, Entropy>(rows, n, {x}, {}, add_up, total, write);
     softgrad_clear_flags();
 }
 

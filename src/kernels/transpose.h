@@ -34,7 +34,7 @@ constexpr int TILE = 16 / sizeof(T);
 
 // 16 bytes at p, and at every `apart` bytes after it, as many as fit; and back.
 template <class T>
-inline Vec<T> load_tiles(const char* p, ptrdiff_t apart) {
+inline Vec<T> load_tiles(const char* p, [[maybe_unused]] ptrdiff_t apart) {
 #if defined(__AVX512F__)
     const __m512i one = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i*)p));
     const __m512i two = _mm512_inserti32x4(one, _mm_loadu_si128((const __m128i*)(p + apart)), 1);
@@ -48,7 +48,7 @@ inline Vec<T> load_tiles(const char* p, ptrdiff_t apart) {
 #endif
 }
 template <class T>
-inline void store_tiles(char* p, ptrdiff_t apart, Vec<T> v) {
+inline void store_tiles(char* p, [[maybe_unused]] ptrdiff_t apart, Vec<T> v) {
 #if defined(__AVX512F__)
     _mm_storeu_si128((__m128i*)p, _mm512_castsi512_si128((__m512i)v));
     _mm_storeu_si128((__m128i*)(p + apart), _mm512_extracti32x4_epi32((__m512i)v, 1));
