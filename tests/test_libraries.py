@@ -507,3 +507,14 @@ def test_what_is_refused(what):
     call, message = REFUSED[what]
     with pytest.raises(TypeError, match=message):
         call()
+
+
+@pytest.mark.parametrize("f", [sg.softmax, sg.log_softmax], ids=lambda f: f.__name__)
+def test_jax_under_jit_is_exact_to_3_ulp(f):
+    """XLA keeps the error-free transformations as they are; float64 on the CPU judges float32."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(64, 100)) * np.geomspace(0.1, 30, 64)[:, None]).astype(np.float32)
+    exact = f(x.astype(np.float64))
+    normal = np.abs(exact) >= np.finfo(np.float32).tiny
+    error = np.abs(np.asarray(jax.jit(f)(x)) - exact) / np.spacing(np.abs(exact).astype(np.float32))
+    assert error[normal].max() <= 3
