@@ -15,10 +15,11 @@ import softgrad as sg
 from softgrad import dispatch
 from softgrad.libraries.derivatives import COMPOSED, RULES
 
-from .libraries import JAX, JAX_64, LIBRARIES, TORCH
+from .libraries import ARRAYS, JAX, JAX_64, LIBRARIES, TORCH
 from .maps import assert_close, directions, logits
 
 every_library = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
+every_unlabelled = pytest.mark.parametrize("library", ARRAYS, ids=lambda library: library.name)  # see test_labels.py
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def _labels(x, axis, where):
 
 def _index(x, axis, where):
     x, labels = _labels(x, axis, where)
-    return x, np.stack([labels, 0 * labels], axis=-1)
+    return x, np.stack([labels, 0 * labels] * 3, axis=-1)
 
 
 def _entries(x, axis):
@@ -158,11 +159,15 @@ def test_every_function_at_every_edge(library, case, edge):
         where = options["where"](x) if "where" in options else None
         axis = options.get("axis", -1)
         operands = tuple(map(np.asarray, case.operands(x, axis, where)))
-        if not _has_rows(case, x, axis):
+        if not _has_rows(case, x, axis) or not library.has(x):
             continue
         given = {**case.options, **options}
         given = {**given, "where": where} if where is not None else given
         given = {k: v for k, v in given.items() if k != "where" or "where" in case.takes}
+        for option in given.keys() & library.without:
+            with pytest.raises(TypeError, match=option):
+                case(tuple(map(library.given, operands)), given)
+            return
         expected = case(operands, given)
         with library.context():
             got = case(tuple(map(library.given, operands)), {k: library.given(v) for k, v in given.items()})
@@ -184,7 +189,7 @@ def _assert_close(got, expected, dtype):
     assert_close(got, expected)
 
 
-@every_library
+@every_unlabelled
 def test_the_layers(library):
     x, labels = logits((3, 5), np.dtype(np.float32)), np.array([1, 0, 2])
     with library.context():
@@ -457,7 +462,7 @@ def test_torch_buffers():
     assert sg.softmax(TORCH.to(x), dtype=torch.float64).dtype == torch.float64
 
 
-@every_library
+@every_unlabelled
 def test_operators(library):
     x = logits((3, 5), np.dtype(np.float64 if library is JAX_64 else np.float32))
     v = directions(x)
