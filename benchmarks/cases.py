@@ -36,7 +36,8 @@ class Prepared(NamedTuple):
     """A case with its arrays."""
 
     inputs: tuple[Array, ...]
-    out: Array
+    out: Any
+    """What entries that take buffers write to: an array, or one for each result."""
     floor: Callable[[], Any]
     """NumPy moving the same bytes and computing nothing."""
     entries: int

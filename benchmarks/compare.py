@@ -16,6 +16,7 @@ from rich.progress import track
 
 import derivatives
 import forward
+import losses
 import machine
 import peers
 import picture
@@ -25,7 +26,7 @@ import targets
 from cases import Case
 from timing import Time, Timed, interleaved
 
-FAMILIES = (forward, derivatives, small_calls)
+FAMILIES = (forward, derivatives, losses, small_calls)
 QUICK_SHAPES = ((10,), (1000,), (64, 1000), (100_000, 10), (4096, 4096))
 HEADINGS = {
     "floor": "floor",
@@ -35,6 +36,7 @@ HEADINGS = {
     "softgrad 2 threads": "own 2 thr",
     "torch 2 threads": "torch 2 thr",
     "scikit-learn": "sk learn",
+    "scikit-learn out=": "sk learn out=",
     "ONNX Runtime": "ONNX RT",
 }
 HOW_TO_READ = (
@@ -42,7 +44,9 @@ HOW_TO_READ = (
     "columns tell how many times as long as softgrad that library takes, used in the same way: `out=`, ONNX Runtime "
     "and numba, which write into a given array, against own `out=`; the others, which return a new array, against own "
     "fresh; 2 threads against 2 threads. The floor is NumPy moving the same bytes: a copy; for logsumexp reading alone "
-    "(an integer maximum); for the VJP two reads and a write (an integer sum); for the Jacobian filling a new array."
+    "(an integer maximum); for the VJP two reads and a write (an integer sum); for the Jacobian filling a new array; "
+    "for losses a copy for each derivative. Losses: the frameworks run forward and backward; scikit-learn's gradient "
+    "and Hessian come without the loss."
 )
 
 
@@ -101,9 +105,13 @@ def measure(family: ModuleType, case: Case, entries: list[peers.Peer], seconds: 
     """The times of all entries on one case, per entry or per call as the family says, in ns."""
     prepared = family.prepare(case)
     calls = {"floor": Timed(prepared.floor)}
+    makes = getattr(family, "MAKES", None)  # by the entry's name, where a family is called in its own ways
     for peer in entries:
         pointless = peer.threads > 1 and family is small_calls
-        call = None if pointless or case.dtype not in peer.dtypes else peer.make(case, prepared.inputs, prepared.out)
+        make = makes.get(peer.name) if makes else peer.make
+        if make is None or pointless or case.dtype not in peer.dtypes:
+            continue
+        call = make(case, prepared.inputs, prepared.out)
         if call is not None:
             calls[peer.name] = Timed(call, peer.before)
     times = interleaved(calls, seconds)

@@ -147,6 +147,11 @@ def with_sklearn(case: Case, inputs: Inputs, out: Array) -> Call | None:
     return lambda: softmax(x)
 
 
+def with_nothing(case: Case, inputs: Inputs, out: Array) -> Call | None:
+    """For an entry that only a family's own `MAKES` can call."""
+    return None
+
+
 def with_onnxruntime(case: Case, inputs: Inputs, out: Array) -> Call | None:
     """A model of one node, its input and output bound to the arrays."""
     operators = {"softmax": "Softmax", "log_softmax": "LogSoftmax", "logsumexp": "ReduceLogSumExp"}
@@ -244,6 +249,7 @@ PEERS = [
     Peer("torch 2 threads", "PyTorch, 2 threads", ("torch",), TORCH_BEST, run_torch(2), TWO, DTYPES, threads=2),
     Peer("JAX", "JAX", ("jax",), with_jax),
     Peer("SciPy", "SciPy", ("scipy",), with_scipy),
+    Peer("scikit-learn out=", "scikit-learn", ("sklearn",), with_nothing, versus=OUT),
     Peer("scikit-learn", "scikit-learn", ("sklearn",), with_sklearn),
     Peer("ONNX Runtime", "ONNX Runtime", ("onnxruntime", "onnx"), with_onnxruntime, versus=OUT),
     Peer("numba", "numba", ("numba",), with_numba, versus=OUT),

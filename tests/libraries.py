@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+import pandas as pd
 import torch
+import xarray as xr
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class Library:
     """Which of the options that are NumPy's own it takes: "out", "workers"."""
     context: Callable[[], AbstractContextManager] = nullcontext
     """What its tests run in."""
+    without: frozenset = frozenset()
+    """Options that it does not take: each is a TypeError."""
+    has: Callable[[np.ndarray], bool] = lambda a: True
+    """Whether it has an array of that shape and dtype."""
 
     def given(self, value):
         """Arrays as the library's, anything else as it is."""
@@ -69,4 +75,43 @@ TORCH = Library("torch", _to_torch, _from_torch, HALVES + SINGLES, frozenset({"o
 JAX = Library("jax", jnp.asarray, _from_jax, (*HALVES, SINGLES[0]))
 JAX_64 = Library("jax with x64", jnp.asarray, _from_jax, SINGLES[1:], context=lambda: jax.enable_x64(True))
 
-LIBRARIES = (STRICT, TORCH, JAX, JAX_64)
+
+def _to_pandas(a):
+    return {1: pd.Series, 2: pd.DataFrame}.get(a.ndim, np.asarray)(a)
+
+
+def _from_pandas(a):
+    assert isinstance(a, pd.Series | pd.DataFrame) or np.ndim(a) == 0
+    return np.asarray(a)
+
+
+def _pandas_has(a):
+    """One axis or two; a frame without columns has no dtype."""
+    return a.ndim == 1 or (a.ndim == 2 and a.shape[1] > 0)
+
+
+PANDAS = Library(
+    "pandas",
+    _to_pandas,
+    _from_pandas,
+    SINGLES,
+    frozenset({"workers"}),
+    without=frozenset({"keepdims"}),
+    has=_pandas_has,
+)
+
+
+def _to_xarray(a):
+    """Dimensions meet by name: here each is named by its length, of which the edges have no two alike."""
+    return xr.DataArray(a, dims=[f"of {n}" for n in a.shape])
+
+
+def _from_xarray(a):
+    assert isinstance(a, xr.DataArray)
+    return a.to_numpy()
+
+
+XARRAY = Library("xarray", _to_xarray, _from_xarray, SINGLES, frozenset({"workers"}))
+
+ARRAYS = (STRICT, TORCH, JAX, JAX_64)
+LIBRARIES = (*ARRAYS, PANDAS, XARRAY)

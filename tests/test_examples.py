@@ -48,3 +48,13 @@ def test_digits_shows_the_command_on_its_logits(lesson):
     logits = np.load(folder / "logits.npy")
     assert logits.shape == (450, 10)
     np.testing.assert_array_equal(np.load(folder / "probabilities.npy"), sg.softmax(logits))
+
+
+def test_dask_cluster_agrees_with_numpy():
+    command = [sys.executable, str(DIGITS.parent / "dask_cluster.py")]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^mean loss \d+\.\d{4}, largest gradient 1\.0000, mean entropy ", done.stdout, re.MULTILINE), (
+        done.stdout
+    )
+    assert done.stdout.endswith("rows in 4 pieces each: equal to those in one\n")

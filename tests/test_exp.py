@@ -24,13 +24,13 @@ NATIVE = [level for level in native.LEVELS if level != "generic"]
 TABLES = {("x86-64-v3", "float32"), ("x86-64-v4", "float32"), ("x86-64-v4", "float64")}
 """The levels that look up 2^(k/N)."""
 BOUNDS = {
-    ("exp", "float32", True): (0.58, 0.12),
-    ("exp", "float64", True): (0.63, 0.16),
-    ("exp", "float32", False): (0.69, 0.24),
-    ("exp", "float64", False): (0.73, 0.24),
+    ("exp", "float32", True): (0.59, 0.12),
+    ("exp", "float64", True): (0.65, 0.17),
+    ("exp", "float32", False): (0.72, 0.24),
+    ("exp", "float64", False): (0.77, 0.26),
 }
 """By function, dtype and whether there is a table: of the value and of the value in two parts, in ulp."""
-BOUNDS |= {("log1p", dtype, table): (0.75, 0.25) for dtype in ("float32", "float64") for table in (False, True)}
+BOUNDS |= {("log1p", dtype, table): (0.75, 0.28) for dtype in ("float32", "float64") for table in (False, True)}
 
 
 @pytest.fixture(scope="module")

@@ -429,3 +429,17 @@ def test_memory_is_bounded(target, axis):
         check=True,
     )
     assert int(done.stdout) < 100 * 1024  # KiB
+
+
+def test_a_table_in_one_piece_is_read_in_many():
+    values = pa.array(np.random.default_rng(0).normal(size=30_000_000).astype(np.float32))
+    table = pa.table({"logits": pa.FixedSizeListArray.from_arrays(values, 1000)})
+    pa.parquet.write_table(table, "x.parquet", row_group_size=30_000, compression="none")
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, "x.parquet", "y.npy", "-1"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert int(done.stdout) < 100 * 1024  # KiB, of 120 MB

@@ -229,6 +229,27 @@ def test_a_row_alone_or_among_others(level, dtype):
             assert_same(c.T, a)
 
 
+@every_dtype
+@pytest.mark.parametrize("shift", [0, 3])
+def test_results_beyond_the_caches(level, dtype, shift):
+    """Large gradients are stored past the caches: the same bits as in small blocks, in place and out of step too."""
+    m, n = 1024, 2049
+    x, labels = logits((m, n), np.dtype(dtype)), np.arange(m) % n
+    grad, memory = np.empty_like(x), np.empty(x.size + shift, dtype)
+    hess = memory[shift:].reshape(m, n)
+    loss = sg.cross_entropy_grad_hess(x, labels, grad_out=grad, hess_out=hess).loss
+    blocks = [
+        sg.cross_entropy_grad_hess(x[i : i + 32], labels[i : i + 32], grad_out=np.empty((32, n), dtype))
+        for i in range(0, m, 32)
+    ]
+    for got, parts in zip((loss, grad, hess), zip(*blocks, strict=True), strict=True):
+        assert_same(got, np.concatenate(parts))
+    soft = sg.soft_cross_entropy_grad(x, np.eye(1, n, dtype=dtype)).grad
+    assert_same(soft[-32:], sg.soft_cross_entropy_grad(x[-32:], np.eye(1, n, dtype=dtype)).grad)
+    place = x.copy()
+    assert_same(sg.cross_entropy_grad(place, labels, grad_out=place).grad, grad)
+
+
 def test_threads_change_no_bit(level, monkeypatch):
     x, labels = logits((101, 40), np.dtype(np.float32)), np.arange(101) % 40
     alone = sg.cross_entropy_grad(x, labels, label_smoothing=0.1), sg.cross_entropy_grad(x, labels)

@@ -151,11 +151,11 @@ struct LogSoftmaxVjp {
             return place(y, -INF<T>) == nothing ? zero : direction;
         });
         // At the peak g − e^y Σ g = (1 − e^y) g − e^y Σ_{j≠k} g.
-        const Vec<T> at_peak = peak.value == nothing ? zero : peak.of(shape, g);
-        const Vec<T> p_peak = probability(peak.value), complement = complement_of_exp<T>(peak.value, p_peak);
+        const Vec<T> log_peak = peak.of(shape, y), at_peak = log_peak == nothing ? zero : peak.of(shape, g);
+        const Vec<T> p_peak = probability(log_peak), complement = complement_of_exp<T>(log_peak, p_peak);
         const Vec<T> saturated = fma(complement, at_peak, -(p_peak * rest.high));
         const Split<T> total = plus<T>(at_peak, rest);
-        peak.finish(shape, out, peak.value == nothing ? zero : saturated, [&](auto place) {
+        peak.finish(shape, out, log_peak == nothing ? zero : saturated, [&](auto place) {
             const Vec<T> log = place(y, 0), p = probability(log);
             const Vec<T> direct = fma(-p, total.high, place(g, 0)) - p * total.low;
             return log == nothing ? zero : direct;

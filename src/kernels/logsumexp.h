@@ -52,11 +52,11 @@ struct LogSum {
 // The same of a row of small logits where no term outweighs all others, which needs no maximum beforehand, so one pass
 // less: log Σ e^x, to be used where `applies`. (In a panel the lanes would have to agree on it.)
 template <class T, bool HAS_GAPS>
-struct LogTotal {
+struct UnshiftedLog {
     bool applies;
     Split<T> log;
 
-    [[gnu::flatten]] LogTotal(const Row<T> row, const T* x) {
+    [[gnu::flatten]] UnshiftedLog(const Row<T> row, const T* x) {
         const Exp<T, UNSHIFTED> exp;
         Vec<T> largest = splat(-INF<T>), size = splat<T>(0);
         Whole<Row<T>> whole;
@@ -89,7 +89,7 @@ struct LogSoftmax {
     template <bool IS_TEMPERED, bool HAS_GAPS, class Shape>
     static bool run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
         if constexpr (!Shape::IS_PANEL && !IS_TEMPERED) {
-            const LogTotal<T, HAS_GAPS> total(shape, x);
+            const UnshiftedLog<T, HAS_GAPS> total(shape, x);
             if (total.applies) return subtract<HAS_GAPS>(shape, x, y, total.log);
         }
         return shifted<IS_TEMPERED>(shape, x, y, t);
@@ -140,7 +140,7 @@ struct LogSumExp {
     template <bool HAS_GAPS, class Shape>
     static Vec<T> run(const Shape shape, const T* x) {
         if constexpr (!Shape::IS_PANEL) {
-            const LogTotal<T, HAS_GAPS> total(shape, x);
+            const UnshiftedLog<T, HAS_GAPS> total(shape, x);
             if (total.applies) return total.log.high;
         }
         const LogSum<T, false> sum(shape, x, Temperature<T>());

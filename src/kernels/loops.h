@@ -99,7 +99,7 @@ struct Forward {
 template <template <class> class Map, class S>
 void forward(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     const RowLoop<S, 1, 1> loop{dims[0], dims[1], {{args[0], steps[0], steps[2]}}, {{args[1], steps[1], steps[3]}}, {}};
-    loop.template run<true, true>(Forward<Map<Computed<S>>, S, false>{{}, {}});
+    loop.template run<true, CACHED>(Forward<Map<Computed<S>>, S, false>{{}, {}});
     softgrad_clear_flags();
 }
 
@@ -112,9 +112,9 @@ void forward_where(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, v
     const Operand<const double> temperatures{is_tempered ? t.data : nullptr, t.row, 0};
     const RowLoop<S, 1, 1> loop{dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {{args[3], steps[3], steps[6]}}, mask};
     if (mask.data)
-        loop.template run<true, true>(Forward<M, S, true>{mask, temperatures});
+        loop.template run<true, CACHED>(Forward<M, S, true>{mask, temperatures});
     else
-        loop.template run<true, true>(Forward<M, S, false>{mask, temperatures});
+        loop.template run<true, CACHED>(Forward<M, S, false>{mask, temperatures});
     softgrad_clear_flags();
 }
 
@@ -161,7 +161,7 @@ struct Reduce {
 template <class S>
 void logsumexp(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     const RowLoop<S, 1, 0> loop{dims[0], dims[1], {{args[0], steps[0], steps[2]}}, {}, {}};
-    loop.template run<true, false>(Reduce<S, false>{{args[1], steps[1], 0}});
+    loop.template run<true, NONE>(Reduce<S, false>{{args[1], steps[1], 0}});
     softgrad_clear_flags();
 }
 
@@ -170,9 +170,9 @@ void logsumexp_where(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps,
     const Operand<Mask> mask = mask_of(args[1], steps[1], steps[4], dims[0] * dims[1]);
     const RowLoop<S, 1, 0> loop{dims[0], dims[1], {{args[0], steps[0], steps[3]}}, {}, mask};
     if (mask.data)
-        loop.template run<true, false>(Reduce<S, true>{{args[2], steps[2], 0}});
+        loop.template run<true, NONE>(Reduce<S, true>{{args[2], steps[2], 0}});
     else
-        loop.template run<true, false>(Reduce<S, false>{{args[2], steps[2], 0}});
+        loop.template run<true, NONE>(Reduce<S, false>{{args[2], steps[2], 0}});
     softgrad_clear_flags();
 }
 
@@ -185,7 +185,7 @@ void backward(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
                                 {{args[0], steps[0], steps[3]}, {args[1], steps[1], steps[4]}},
                                 {{args[2], steps[2], steps[5]}},
                                 {}};
-    loop.template run<true, false>([](auto shape, ptrdiff_t, const T* const* in, T* const* out) {
+    loop.template run<true, NONE>([](auto shape, ptrdiff_t, const T* const* in, T* const* out) {
         Map<T>::run(shape, in[0], in[1], out[0]);
     });
     softgrad_clear_flags();

@@ -58,10 +58,20 @@ inline void scatter(const Shape shape, const Split<T>& value, const Operand<cons
     }
 }
 
-// The kernel on every row or panel. Losses read their logits again when derivatives are there already.
-template <class S, int INPUTS, int OUTPUTS, class Kernel>
-inline void each_row(const RowLoop<S, INPUTS, OUTPUTS>& loop, const Kernel& kernel) {
-    loop.template run<false, false>(kernel);
+// The three steps of a loss for every row i, or panel of rows from i on:
+//     add_up(loss, shape, in, e), total(loss, shape, i, in), write(loss, shape, in, e, out)
+// where e is memory for the exponentials: that of the first result unless they would not stay there.
+template <template <class, class> class Loss, class S, int INPUTS, int OUTPUTS, class AddUp, class TakeTotal, class Write>
+inline void each_row(const RowLoop<S, INPUTS, OUTPUTS>& loop, AddUp add_up, TakeTotal total, Write write) {
+    typedef Computed<S> T;
+    // An entry is read until its result is written, and the exponentials must not come between.
+    loop.template run<true, OUTPUTS ? WHOLE_ROW : NONE>([&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
+        Loss<T, decltype(shape)> loss;
+        T* const e = OUTPUTS ? shape.workspace(out[0]) : nullptr;
+        add_up(loss, shape, in, e);
+        total(loss, shape, i, in);
+        write(loss, shape, in, e, out);
+    });
 }
 
 // cross_entropy; with a second result cross_entropy_grad, and with a third, for which there is the factor of the
@@ -77,20 +87,26 @@ void cross_entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, v
     const Operand<const int64_t> labels{args[1], steps[1], 0};
     const Operand<const double> scale{args[2], steps[2], 0}, factor{args[3], steps[3], 0};
     const Operand<S> loss{args[FIRST], steps[FIRST], 0};
-    const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
+    const auto add_up = [](auto& row, auto shape, const T* const* in, T* e) { row.add_up(shape, in[0], e); };
+    const auto total = [&](auto& row, auto shape, ptrdiff_t i, const T* const* in) {
         int64_t label[WIDTH<T>];
         gather(shape, labels, i, label);
         const Vec<T> s = gathered<T>(shape, scale, i), curvature = HESS ? s * gathered<T>(shape, factor, i) : s;
-        const Split<T> result = label_loss<T>(shape, in[0], label, s, curvature, GRAD ? out[0] : nullptr,
-                                              HESS ? out[1] : nullptr);
-        scatter(shape, result, scale, loss, i);
+        scatter(shape, row.total(in[0], label, s, curvature), scale, loss, i);
+    };
+    const auto write = [](const auto& row, auto shape, const T* const* in, const T* e, T* const* out) {
+        if constexpr (HESS)
+            row.write(shape, in[0], e, out[0], out[1]);
+        else if constexpr (GRAD)
+            row.write(shape, e, out[0]);
     };
     if constexpr (HESS)
-        each_row<S, 1, 2>({rows, n, {x}, {{args[5], steps[5], core[1]}, {args[6], steps[6], core[2]}}, {}}, kernel);
+        each_row<LabelLoss, S, 1, 2>({rows, n, {x}, {{args[5], steps[5], core[1]}, {args[6], steps[6], core[2]}}, {}}, add_up,
+                                    total, write);
     else if constexpr (GRAD)
-        each_row<S, 1, 1>({rows, n, {x}, {{args[4], steps[4], core[1]}}, {}}, kernel);
+        each_row<LabelLoss, S, 1, 1>({rows, n, {x}, {{args[4], steps[4], core[1]}}, {}}, add_up, total, write);
     else
-        each_row<S, 1, 0>({rows, n, {x}, {}, {}}, kernel);
+        each_row<LabelLoss, S, 1, 0>({rows, n, {x}, {}, {}}, add_up, total, write);
     softgrad_clear_flags();
 }
 
@@ -106,40 +122,45 @@ void target_cross_entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* s
     const Operand<const double> label_weight{args[3], steps[3], 0}, scale{args[4], steps[4], 0},
         z_loss{args[5], steps[5], 0};
     const Operand<S> loss{args[6], steps[6], 0};
-    const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
+    const auto add_up = [](auto& row, auto shape, const T* const* in, T* e) { row.add_up(shape, in[0], in[1], e); };
+    const auto total = [&](auto& row, auto shape, ptrdiff_t i, const T* const* in) {
         int64_t label[WIDTH<T>];
         gather(shape, labels, i, label);
         const Coefficients<T> c{gathered<T>(shape, label_weight, i), gathered<T>(shape, scale, i),
                                 gathered<T>(shape, z_loss, i)};
-        const auto result = target_loss<T>(shape, in[0], in[1], label, c, GRAD ? out[0] : nullptr);
+        const Split<T> value = row.total(in[0], in[1], label, c);
         T high[WIDTH<T>], low[WIDTH<T>];
-        store(high, result.lse.high);
-        store(low, result.lse.low);
-        scatter(shape, result.loss, scale, loss, i, [&](int lane) {
+        store(high, row.logsumexp().high);
+        store(low, row.logsumexp().low);
+        scatter(shape, value, scale, loss, i, [&](int lane) {
             const Wide<T> z = z_loss.at(i + lane, 0), lse = (Wide<T>)high[lane] + (Wide<T>)low[lane];
             return z == 0 ? 0 : z * lse * lse;
         });
     };
+    const auto write = [](const auto& row, auto shape, const T* const* in, const T* e, T* const* out) {
+        if constexpr (GRAD) row.write(shape, in[0], in[1], e, out[0]);
+    };
     if constexpr (GRAD)
-        each_row<S, 2, 1>({rows, n, {x, base}, {{args[7], steps[7], core[2]}}, {}}, kernel);
+        each_row<TargetLoss, S, 2, 1>({rows, n, {x, base}, {{args[7], steps[7], core[2]}}, {}}, add_up, total, write);
     else
-        each_row<S, 2, 0>({rows, n, {x, base}, {}, {}}, kernel);
+        each_row<TargetLoss, S, 2, 0>({rows, n, {x, base}, {}, {}}, add_up, total, write);
     softgrad_clear_flags();
 }
 
 template <class S>
 void log_sum(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     typedef Computed<S> T;
-    const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const*) {
-        const Normalized<T> row(shape, in[0], nullptr, Nobody{});
+    const auto add_up = [](auto& row, auto shape, const T* const* in, T*) { row.add_up(shape, in[0]); };
+    const auto total = [&](auto& row, auto shape, ptrdiff_t i, const T* const*) {
+        const Split<T> log = row.total();
         T parts[3][WIDTH<T>];
-        store(parts[0], row.max);
-        store(parts[1], row.log.high);
-        store(parts[2], row.log.low);
+        store(parts[0], row.max());
+        store(parts[1], log.high);
+        store(parts[2], log.low);
         for (int k = 0; k < 3; ++k)
             for (int lane = 0; lane < shape.lanes; ++lane) *(S*)(args[k + 1] + (i + lane) * steps[k + 1]) = stored<S>(parts[k][lane]);
     };
-    each_row<S, 1, 0>({dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {}, {}}, kernel);
+    each_row<LogTotal, S, 1, 0>({dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {}, {}}, add_up, total, Nobody{});
     softgrad_clear_flags();
 }
 
@@ -153,14 +174,21 @@ void entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) 
     const double one = 1;
     const Operand<const double> unit{(char*)&one, 0, 0};
     const Operand<S> value{args[1], steps[1], 0};
-    const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
-        const Split<T> result = entropy_row<T>(shape, in[0], GRAD ? out[0] : nullptr);
-        scatter(shape, result, unit, value, i);
+    if (n == 0) {
+        for (ptrdiff_t i = 0; i < rows; ++i) value.at(i, 0) = stored<S>(0);
+        return;
+    }
+    const auto add_up = [](auto& row, auto shape, const T* const* in, T* e) { row.add_up(shape, in[0], e); };
+    const auto total = [&](auto& row, auto shape, ptrdiff_t i, const T* const*) {
+        scatter(shape, row.total(), unit, value, i);
+    };
+    const auto write = [](const auto& row, auto shape, const T* const* in, const T* e, T* const* out) {
+        if constexpr (GRAD) row.write(shape, in[0], e, out[0]);
     };
     if constexpr (GRAD)
-        each_row<S, 1, 1>({rows, n, {x}, {{args[2], steps[2], steps[OPERANDS + 1]}}, {}}, kernel);
+        each_row<Entropy, S, 1, 1>({rows, n, {x}, {{args[2], steps[2], steps[OPERANDS + 1]}}, {}}, add_up, total, write);
     else
-        each_row<S, 1, 0>({rows, n, {x}, {}, {}}, kernel);
+        each_row<Entropy, S, 1, 0>({rows, n, {x}, {}, {}}, add_up, total, write);
     softgrad_clear_flags();
 }
 

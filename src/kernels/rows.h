@@ -228,6 +228,9 @@ inline void scatter_slices(const Operand<S>& y, const T* from, ptrdiff_t pitch, 
         }
 }
 
+// The scratch memory that a kernel wants for a row: none, or as much as fits into the cache, or all of it.
+enum Workspace { NONE, CACHED, WHOLE_ROW };
+
 // Vector operands, and a kernel that is run on all their rows: kernel(shape, i, in, out) with pointers to what they hold at
 // row i, or at the panel of rows from i on.
 template <class S, int INPUTS, int OUTPUTS>
@@ -241,13 +244,13 @@ struct RowLoop {
     Operand<Mask> mask;  // of the first input; no data: nothing is left out
 
     // IN_PLACE: an entry is written when no other of its row is read any more, but for those in the route's scratch
-    // memory, so that an output may lie where an input does. SCRATCH: the kernel wants such memory.
-    template <bool IN_PLACE, bool SCRATCH, class Kernel>
+    // memory, so that an output may lie where an input does.
+    template <bool IN_PLACE, Workspace WORKSPACE, class Kernel>
     void run(const Kernel& kernel) const {
         if (n <= PANEL)
             panels(kernel);
         else
-            groups<IN_PLACE, SCRATCH>(kernel);
+            groups<IN_PLACE, WORKSPACE>(kernel);
     }
 
    private:
@@ -277,7 +280,7 @@ struct RowLoop {
         return false;
     }
 
-    template <bool IN_PLACE, bool SCRATCH, class Kernel>
+    template <bool IN_PLACE, Workspace WORKSPACE, class Kernel>
     void groups(const Kernel& kernel) const {
         bool staged_in[INPUTS], staged_out[OUTS] = {}, transposes = false, in_place = false;
         ptrdiff_t stages = 0;
@@ -300,9 +303,11 @@ struct RowLoop {
         const ptrdiff_t pitch = stages ? (n + W - 1) / W * W + W : 0;  // rows do not start in the same cache set
         ptrdiff_t most = transposes ? NEIGHBOURS / (ptrdiff_t)sizeof(S) : 1;
         while (most > 1 && most * stages * pitch * (ptrdiff_t)sizeof(T) > STAGE_UP_TO) most /= 2;
-        const bool large = rows * n * (ptrdiff_t)sizeof(S) >= STREAM_FROM, streams = large && !staged_out[0];
-        const bool holds_row = n * (ptrdiff_t)sizeof(T) <= SCRATCH_UP_TO;
-        const ptrdiff_t workspace = !SCRATCH || !(streams || in_place) ? 0 : holds_row ? n : BLOCK;
+        const bool large = rows * n * (ptrdiff_t)sizeof(S) >= STREAM_FROM, fits = n * (ptrdiff_t)sizeof(T) <= SCRATCH_UP_TO;
+        const bool holds_row = fits || WORKSPACE == WHOLE_ROW;
+        bool streams = large && (fits || WORKSPACE != WHOLE_ROW);
+        for (int k = 0; k < OUTPUTS; ++k) streams &= !staged_out[k];
+        const ptrdiff_t workspace = WORKSPACE == NONE || !(streams || in_place) ? 0 : holds_row ? n : BLOCK;
         const ptrdiff_t stage = most * pitch;
         const ptrdiff_t needed = workspace + stages * stage;
         const Scratch<T> scratch(needed);
@@ -337,7 +342,7 @@ struct RowLoop {
                     ins[k] = staged_in[k] ? stage_in[k] + lane * pitch : (const T*)&in[k].at(i + lane, 0);
                 for (int k = 0; k < OUTPUTS; ++k)
                     outs[k] = staged_out[k] ? stage_out[k] + lane * pitch : (T*)&out[k].at(i + lane, 0);
-                if (large && !transposes) fetch(route, i, ins[0], holds_row);
+                if (large && !transposes) fetch(route, i, ins[0], fits);
                 kernel(Row<T>(n, route), i + lane, ins, outs);
             }
             for (int k = 0; k < OUTPUTS; ++k) {
@@ -366,10 +371,10 @@ struct RowLoop {
     }
 
     // What to fetch while row i is computed: the rows that follow, or, within a row beyond the cache, what lies ahead.
-    void fetch(Route<T>& route, ptrdiff_t i, const T* row, bool holds_row) const {
+    void fetch(Route<T>& route, ptrdiff_t i, const T* row, bool fits) const {
         route.next = route.next_too = nullptr;
         route.step = sizeof(S);
-        if (!holds_row)
+        if (!fits)
             route.next = (const char*)(row + FETCH_AHEAD);
         else if (i + 1 < rows) {
             if (in[0].contiguous()) route.next = (const char*)&in[0].at(i + 1, 0);

@@ -11,17 +11,11 @@ template <class S>
 void state(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     typedef Computed<S> T;
     const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const*) {
-        const Vec<T> zero = splat<T>(0);
-        Sum<T> depths;
-        const Normalized<T> row(shape, in[0], nullptr, [&](auto, Vec<T> v, Vec<T> e, Vec<T> max) {
-            const Split<T> term = product<T>(Split<T>(e, zero), depth_below<T>(max, v));
-            depths.add(e == 0 ? zero : term.high);
-            depths.error += e == 0 ? zero : term.low;
-        });
-        Whole<decltype(shape)> whole;
-        whole.add(depths);
-        const Split<T> depth = over<T>(whole.parts(), row.unit);
-        const Vec<T> parts[] = {row.max, row.rest.high, row.rest.low, depth.high, depth.low};
+        Entropy<T, decltype(shape)> row;
+        row.add_up(shape, in[0], nullptr);
+        row.total();
+        const Split<T> rest = row.rest(), depth = row.depth();
+        const Vec<T> parts[] = {row.max(), rest.high, rest.low, depth.high, depth.low};
         constexpr int COUNT = sizeof parts / sizeof *parts;
         T values[COUNT][WIDTH<T>];
         for (int k = 0; k < COUNT; ++k) store(values[k], parts[k]);
@@ -35,7 +29,8 @@ void state(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
                 *(double*)(args[k + 1] + (i + lane) * steps[k + 1]) = is_number || k == 0 ? values[k][lane] : (T)NAN;
         }
     };
-    each_row<S, 1, 0>({dims[0], dims[1], {{args[0], steps[0], steps[6]}}, {}, {}}, kernel);
+    const RowLoop<S, 1, 0> loop{dims[0], dims[1], {{args[0], steps[0], steps[6]}}, {}, {}};
+    loop.template run<true, NONE>(kernel);
     softgrad_clear_flags();
 }
 
@@ -91,7 +86,7 @@ void of_state(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
         shape.finish(out[0], [&](auto place) { return map(place(in[0], 0)); });
     };
     const RowLoop<S, 1, 1> loop{dims[0], dims[1], {{args[0], steps[0], steps[5]}}, {{args[4], steps[4], steps[6]}}, {}};
-    loop.template run<true, false>(kernel);
+    loop.template run<true, NONE>(kernel);
     softgrad_clear_flags();
 }
 

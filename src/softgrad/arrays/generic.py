@@ -140,22 +140,29 @@ def _signed_logsumexp(xp: Any, x: Array, where: Array | None, b: Array) -> tuple
     size = xp.where(read, x + xp.log(xp.where(read, xp.abs(b), xp.ones_like(b))), -_inf(xp, x))
     largest = _one_hot(xp, xp.argmax(size, axis=-1, keepdims=True), x)
     m = xp.max(xp.where(largest, x, -_inf(xp, x)), axis=-1, keepdims=True)
-    _, _, _, e = _exponentials(xp, x, None, 1.0, shift=m)
+    _, y, _, e = _exponentials(xp, x, None, 1.0, shift=m)
+    # Above the shift an exponential may overflow though its term does not; a factor is at least e^−745.
+    above = y > 700
+    quarter = xp.exp(xp.where(above, y / 4, xp.zeros_like(y)))
+    terms = xp.where(above, b * quarter * quarter * quarter * quarter, b * e)
     first = xp.sum(xp.where(largest & (x > -_inf(xp, x)), b, xp.zeros_like(b)), axis=-1)
     outside = largest | (x == -_inf(xp, x))
-    rest, error = (s[..., 0] for s in _sum(xp, xp.where(outside, xp.zeros_like(b), b * e)))
-    sign = xp.sign((first + rest) + error)
-    first, rest, error = sign * first, sign * rest, sign * error
-    total = first + rest
-    near_one = xp.abs(total - 1) < 0.5
-    log = xp.where(
-        near_one,
-        xp.log1p(xp.where(near_one, (first - 1) + rest + error, xp.zeros_like(total))),
-        xp.log(xp.where(near_one, xp.ones_like(total), total + error)),
-    )
-    m = m[..., 0]
-    log = xp.where(sign == 0, -_inf(xp, m), xp.where(xp.isfinite(m), m, xp.zeros_like(m)) + log)
+    rest, error = (s[..., 0] for s in _sum(xp, xp.where(outside, xp.zeros_like(b), terms)))
+    log, sign = log_of_sum(xp, m[..., 0], first, rest, error)
     return _with_infinite_terms(xp, x, b, log, sign)
+
+
+def log_of_sum(xp: Any, m: Array, first: Array, rest: Array, error: Array) -> tuple[Array, Array]:
+    """m + log |first + rest + error| and the sign of the sum: −inf and 0 where it is 0; `error` is small."""
+    total, low = _two_sum(first, rest)
+    error = error + xp.where(xp.isfinite(low), low, xp.zeros_like(low))
+    sign = xp.sign(total + error)
+    total, error = sign * total, sign * error
+    near_one = xp.abs(total - 1) < 0.5
+    divisor = xp.where(near_one | (sign == 0), xp.ones_like(total), total)
+    excess = xp.where(near_one, (total - 1) + error, xp.zeros_like(total))
+    log = xp.where(near_one, xp.log1p(excess), xp.log(divisor) + error / divisor)
+    return xp.where(sign == 0, -_inf(xp, m), xp.where(xp.isfinite(m), m, xp.zeros_like(m)) + log), sign
 
 
 def _with_infinite_terms(xp: Any, x: Array, b: Array, log: Array, sign: Array) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from softgrad.arrays import generic
+from softgrad.arrays import generic, weighted
 from softgrad.arrays.threads import AUTOMATIC_FROM, over_rows
 
 try:
@@ -59,8 +59,10 @@ def logsumexp(
     x: Array, where: Array | None = None, b: Array | None = None, out: Array | None = None, workers: int = 1
 ) -> Array:
     """Log Σ b e^x, one value per row."""
-    if b is not None or not has_kernel(x):
-        return _formula("logsumexp", (x, where, b), x.dtype, out)
+    if b is not None:
+        return _deliver(weighted.logsumexp(x, where, b), x.dtype, out)
+    if not has_kernel(x):
+        return _formula("logsumexp", (x, where, None), x.dtype, out)
     if where is None:
         return _native_call("logsumexp", (x,), out, workers)
     return _native_call("logsumexp_where", (x, where), out, workers)

@@ -76,11 +76,13 @@ def state(x: Array, where: Array | None = None, temperature: Array | float = 1.0
     xp = namespace(x)
     if x.shape[-1] == 0:
         return empty(tuple(x.shape[:-1]), widened(x).dtype, xp)
-    add = _plain_sum if _is_narrow(xp, x) else _sum
-    m, shifted, error, e = _terms(xp, x, where, temperature, None)
-    peak = _one_hot(xp, xp.argmax(e, axis=-1, keepdims=True), e)
-    rest = add(xp, xp.where(peak, e * 0, e))  # e * 0: a NaN stays
-    depth = add(xp, xp.where(e == 0, xp.zeros_like(e), e * -shifted - e * error))
+    if _is_plain(xp, x, temperature):
+        m, rest, depth = _plain_sums(xp, x, where)
+    else:
+        m, shifted, error, e = _exponentials(xp, widened(x), where, _per_entry(xp, temperature))
+        peak = _one_hot(xp, xp.argmax(e, axis=-1, keepdims=True), e)
+        rest = _sum(xp, xp.where(peak, e * 0, e))  # e * 0: a NaN stays
+        depth = _sum(xp, xp.where(e == 0, xp.zeros_like(e), e * -shifted - e * error))
     parts = [part[..., 0] for part in (m, *rest, *depth)]
     if where is not None:
         present = xp.any(where, axis=-1)
@@ -149,7 +151,10 @@ def softmax(x: Array, s: State, where: Array | None = None, temperature: Array |
     xp = namespace(x)
     if x.shape[-1] == 0:
         return widened(x)
-    _, _, _, e = _terms(xp, x, where, temperature, s.max[..., None])
+    if _is_plain(xp, x, temperature):
+        p = xp.exp(widened(x) - s.max[..., None]) / s.total[0][..., None]
+        return p if where is None else xp.where(where, p, xp.zeros_like(p))
+    _, _, _, e = _exponentials(xp, widened(x), where, _per_entry(xp, temperature), s.max[..., None])
     total, low = (part[..., None] for part in s.total)
     p = e / total
     p = p - p * (low / total)
@@ -162,7 +167,11 @@ def log_softmax(x: Array, s: State, where: Array | None = None, temperature: Arr
     xp = namespace(x)
     if x.shape[-1] == 0:
         return widened(x)
-    _, shifted, error, _ = _terms(xp, x, where, temperature, s.max[..., None])
+    if _is_plain(xp, x, temperature):
+        y = (widened(x) - s.max[..., None]) - s.log[0][..., None]
+        return y if where is None else xp.where(where, y, -_inf(xp, y))
+    m = s.max[..., None]
+    _, shifted, error, _ = _exponentials(xp, widened(x), where, _per_entry(xp, temperature), m)
     log, low = (part[..., None] for part in s.log)
     y, lost = _two_sum(shifted, -log)
     y = xp.where(xp.isfinite(y), y + (lost + (error - low)), y)
@@ -175,34 +184,34 @@ def widened(x: Array) -> Array:
     return x if x.dtype == getattr(xp, "longdouble", None) else xp.astype(x, xp.float64, copy=False)
 
 
-def _is_narrow(xp: Any, x: Array) -> bool:
-    """Whether float64 holds differences of such numbers, and sums of their exponentials, with digits to spare."""
-    return x.dtype not in (xp.float64, getattr(xp, "longdouble", None))
+def _is_plain(xp: Any, x: Array, temperature: Array | float) -> bool:
+    """Whether x is so narrow that float64 holds x − m, and sums of exponentials, with digits to spare."""
+    narrow = x.dtype not in (xp.float64, getattr(xp, "longdouble", None))
+    return narrow and isinstance(temperature, float) and temperature == 1.0
 
 
-def _terms(
-    xp: Any, x: Array, where: Array | None, temperature: Array | float, shift: Array | None
-) -> tuple[Array, Array, Array | float, Array]:
-    """As `generic._exponentials`, in the dtype of the state; for narrow x without the errors, which do not show."""
-    if not isinstance(temperature, float):
-        temperature = xp.asarray(temperature)[..., None]
-    wide = widened(x)
-    if not (_is_narrow(xp, x) and isinstance(temperature, float) and temperature == 1.0):
-        return _exponentials(xp, wide, where, temperature, shift)
+def _plain_sums(xp: Any, x: Array, where: Array | None) -> tuple[Array, Pair, Pair]:
+    """The largest entry and the two sums of every row, their rounding errors not kept."""
     if where is not None:
-        wide = xp.where(where, wide, -_inf(xp, wide))
-    m = xp.max(wide, axis=-1, keepdims=True) if shift is None else shift
-    shifted = wide - m
-    return m, shifted, 0.0, xp.exp(shifted)
+        x = xp.where(where, x, -_inf(xp, x))
+    m = widened(xp.max(x, axis=-1, keepdims=True))
+    # Far beyond the last exponential that is not 0, and 0 · inf is spared.
+    shifted = xp.maximum(widened(x) - m, xp.asarray(-2000.0, dtype=m.dtype))
+    e = xp.exp(shifted)
+    depth = -xp.sum(e * shifted, axis=-1, keepdims=True)
+    less = shifted < 0
+    ties = xp.sum(xp.astype(~less, e.dtype), axis=-1, keepdims=True)
+    rest = xp.sum(xp.where(less, e, xp.zeros_like(e)), axis=-1, keepdims=True) + (ties - 1) + m * 0  # a NaN stays
+    zero = xp.zeros_like(rest)
+    return m, (rest, zero), (depth, zero)
+
+
+def _per_entry(xp: Any, temperature: Array | float) -> Array | float:
+    return temperature if isinstance(temperature, float) else xp.asarray(temperature)[..., None]
 
 
 def _choose(xp: Any, condition: Array, a: Pair, b: Pair) -> Pair:
     return xp.where(condition, a[0], b[0]), xp.where(condition, a[1], b[1])
-
-
-def _plain_sum(xp: Any, x: Array) -> Pair:
-    total = xp.sum(x, axis=-1, keepdims=True)
-    return total, xp.zeros_like(total)
 
 
 def _quotient(xp: Any, x: Array, temperature: Array | float) -> Pair:

@@ -25,7 +25,7 @@ import numpy as np
 import softgrad as sg
 from softgrad import arguments
 from softgrad.arrays import complex as complex_numbers
-from softgrad.arrays import generic
+from softgrad.arrays import weighted
 from softgrad.arrays.layout import Axis, Rows
 
 Array = Any
@@ -162,7 +162,7 @@ def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, 
     dtype = _common_dtype(*given)
     if np.ma.isMaskedArray(a) or np.ma.isMaskedArray(b):
         return _masked_logsumexp(a, axis, b, keepdims, return_sign)
-    if b is not None:
+    if b is not None and a.shape != b.shape:
         arguments.broadcast_shapes(a=a, b=b)
         a, b = np.broadcast_arrays(a, b)
     rows = Rows.of(a.shape or (1,), axis)
@@ -185,7 +185,7 @@ def _log_and_sign(a: Array, b: Array | None, rows: Rows, dtype: np.dtype[Any]) -
     if dtype.kind == "c":
         return complex_numbers.logsumexp(x, None if b is None else rows.gather(b))
     if b is not None:
-        return generic.signed_logsumexp(x, None, rows.gather(b).astype(dtype, copy=False))
+        return weighted.signed_logsumexp(x, None, rows.gather(b).astype(dtype, copy=False))
     log = np.asarray(sg.logsumexp(x))
     return log, np.where(np.isnan(log), log, log > -np.inf)
 

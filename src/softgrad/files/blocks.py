@@ -28,7 +28,7 @@ RUN = 2**12
 BATCH = 2**12
 """Slices side by side in a block that holds only pieces of them."""
 
-ROWS_READ = 2**17
+ROWS_READ = 2**19
 """Entries of a table to read at once: as text and as Python's numbers they take ten times the room."""
 
 ENTRIES = 2**20

@@ -21,6 +21,10 @@ DEFAULT = "values"
 """The name of the one column of an array without names."""
 
 
+BUFFER = 2**16
+"""Bytes of a column to read at once."""
+
+
 class ParquetReader:
     """A table of numbers; the widest type among its columns is that of the array."""
 
@@ -32,7 +36,8 @@ class ParquetReader:
         pyarrow = _library()
         path.open("rb").close()  # in Python's words, if that fails
         with _named(path):
-            self._file = pyarrow.parquet.ParquetFile(path)
+            # With a buffer a column of a row group is read bit by bit, not as a whole.
+            self._file = pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
             self._fields = list(self._file.schema_arrow)
             self.contents = self._describe(pyarrow.types)
         self.nbytes = path.stat().st_size

@@ -6,7 +6,6 @@ whose labels differ are an error.
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -51,10 +50,8 @@ class Labelled(ABC):
 
     def call(self, function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Call `function` on arrays without labels, and label what comes back."""
-        names = tuple(inspect.signature(function.plain).parameters)
-        given = [
-            *zip(operands, names, function.operands, strict=False)
-        ]  # a missing operand is the function's to report
+        # A missing operand is the function's to report.
+        given = [*zip(operands, function.names, function.operands, strict=False)]
         slices = [(x, name) for x, name, part in given if part == SLICE and self.has_labels(x)]
         if not slices:  # labels alone do not say what a slice is: everything goes by position
             return function(*(self._plain(x, name) for x, name, _ in given), *operands[len(given) :], **options)
@@ -73,10 +70,9 @@ class Labelled(ABC):
             },
         )
         chosen = next((x for x, _, part in given if part == ENTRIES), None)
-        if len(function.results) == 1:
-            return self.labelled(result, function.results[0], like, chosen, keepdims)
-        parts = zip(result, function.results, strict=True)
-        return type(result)(*(self.labelled(values, part, like, chosen, keepdims) for values, part in parts))
+        results = (result,) if len(function.results) == 1 else result
+        parts = zip(results, function.results, strict=True)
+        return function.packed(tuple(self.labelled(values, part, like, chosen, keepdims) for values, part in parts))
 
     def _plain(self, x: Any, name: str) -> Array:
         return self.array(x, name) if _package(x) in PACKAGES else x

@@ -6,9 +6,10 @@ The formulas are those of any array; `softgrad.arrays.pieces` runs them piece by
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +17,10 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.array.core import unify_chunks
+from dask.array.utils import meta_from_array
 
+from softgrad import arguments
+from softgrad.arrays import states
 from softgrad.arrays.layout import Rows
 from softgrad.arrays.pieces import Parts, PendingError, Piece, Space, merged
 from softgrad.dispatch import SLICE, VALUE, Function
@@ -25,6 +29,12 @@ from softgrad.libraries.dask.blocks import called, numbers, only
 from softgrad.libraries.dask.slices import CHOICES, CHOSEN, FLAT, MATRIX, PLACE, ROW, Slices
 
 Array = Any
+
+GROUP = 2**17
+"""How many entries a formula is run on at a time."""
+
+ONE_PASS: dict[str, Callable[[states.State], Array]] = {"logsumexp": states.logsumexp, "entropy": states.entropy}
+"""What one pass tells: it needs no rounds."""
 
 Found = tuple[tuple[int, ...], Parts]
 """The shape of the batch of a block, and the parts or answers that are known of its slices."""
@@ -42,8 +52,36 @@ class Formula:
     lengths: tuple[int, ...]
     """Of the slices along the axes."""
 
+    def ask(self, arrays: Sequence[Array], positions: Array, answers: Parts) -> Parts:
+        """What it has to say to all pieces."""
+        asked = [self(*group)[0].parts for group in self.groups(arrays, positions, answers)]
+        first = asked[0]
+        return {i: (merge, _joined([parts[i][1] for parts in asked])) for i, (merge, _) in first.items()}
+
+    def result(self, arrays: Sequence[Array], positions: Array, answers: Parts) -> tuple[Array, ...]:
+        """The arrays in its result, where nothing is left to ask."""
+        results = []
+        for group in self.groups(arrays, positions, answers):
+            space, result = self(*group)
+            assert not space.parts
+            results.append(tuple(piece.value() for piece in numbers(result)))
+        return _joined(results)
+
+    def groups(self, arrays: Sequence[Array], positions: Array, answers: Parts) -> Iterator[tuple[Any, ...]]:
+        """The same for some slices at a time, along the first axis of the batch: temporary arrays stay small."""
+        shape = self.batch_shape(arrays)
+        size = math.prod(shape) * len(positions)
+        count = min(shape[0], math.ceil(size / GROUP)) if shape and size else 1
+        if count == 1:
+            yield arrays, positions, answers
+            return
+        whole = [np.broadcast_to(a, (shape[0], *a.shape[1:])) for a in arrays]
+        for start, stop in itertools.pairwise(np.linspace(0, shape[0], count + 1, dtype=int)):
+            group = {i: (merge, tuple(a[start:stop] for a in part)) for i, (merge, part) in answers.items()}
+            yield [a[start:stop] for a in whole], positions, group
+
     def __call__(self, arrays: Sequence[Array], positions: Array, answers: Parts) -> tuple[Space, Any]:
-        """What it asks of rows with the entries at `positions`, and its result."""
+        """One run on rows with the entries at `positions`: what it asks, and its result."""
         space = Space(math.prod(self.lengths), positions, answers)
         pieces = [Piece(a, space, cut=core == SLICE) for a, core in zip(arrays, self.cores, strict=True)]
         try:
@@ -51,12 +89,6 @@ class Formula:
                 return space, called(self.function, self.names, {**self.options, "axis": -1}, *pieces)
         except PendingError:
             return space, None
-
-    def result(self, arrays: Sequence[Array], positions: Array, answers: Parts) -> list[Array]:
-        """The arrays in its result, where nothing is left to ask."""
-        space, result = self(arrays, positions, answers)
-        assert not space.parts
-        return [piece.value() for piece in numbers(result)]
 
     def given(self, blocks: Sequence[Any]) -> tuple[list[Array], list[Array], Parts]:
         """Operands as rows, the places of the block along the axes, and the answers so far."""
@@ -104,12 +136,14 @@ def compute(slices: Slices, cores: tuple[str, ...], empty: tuple[Array, ...]) ->
         tuple(int(slices.shape[a]) for a in slices.axes),
     )
     everywhere = [*operands, *_places(slices, operands)]
+    if (value := ONE_PASS.get(slices.function.name)) and slices.operands.keys() <= {"x", "logits", "where"}:
+        return [_in_one_pass(value, formula, everywhere, slices, empty[0])]
     answers: list[Any] = []
     for _ in range(_rounds(formula, slices)):
         meta = np.empty((0,) * len(slices.shape))
         name = f"{slices.function.name}-parts"
         parts = da.blockwise(partial(_parts, formula), slices.everything, *everywhere, *answers, meta=meta, token=name)
-        answers += [_merged(parts, slices), slices.batch]
+        answers += [_reduced(parts, _together, slices, "answers"), slices.batch]
     # What there is one of per slice follows from the answers alone: it needs no block of entries, only their type.
     once = list(operands)
     for i, core in enumerate(formula.cores):
@@ -178,18 +212,46 @@ def _rounds(formula: Formula, slices: Slices) -> int:
     return rounds
 
 
-def _merged(parts: Array, slices: Slices) -> Array:
-    """The answers of a round, for each block of the batch."""
-    name, meta = f"{slices.function.name}-answers", np.empty((0,) * len(slices.batch))
+def _in_one_pass(
+    value: Callable[[states.State], Array], formula: Formula, given: list[Any], slices: Slices, empty: Array
+) -> Array:
+    """A number per slice that its state tells: a block is read once, and may go."""
+    meta, name = np.empty((0,) * len(slices.shape)), f"{slices.function.name}-states"
+    found = da.blockwise(partial(_state, formula), slices.everything, *given, meta=meta, token=name)
+    merged = _reduced(found, _one_state, slices, "state")
+    meta = meta_from_array(empty, len(slices.batch))
+    task = partial(_value, value, empty.dtype)
+    return da.blockwise(task, slices.batch, merged, slices.batch, meta=meta, token=slices.function.name)
+
+
+def _state(formula: Formula, *blocks: Any) -> states.State:
+    arrays, places, _ = formula.given(blocks)
+    x, *where = arrays
+    groups = formula.groups([arguments.as_real(x), *where], formula.positions(places), {})
+    return states.State(*_joined([states.state(*group) for group, _, _ in groups]))
+
+
+def _one_state(found: Any, axis: Any = None, keepdims: Any = None) -> states.State:
+    merged: states.State = functools.reduce(states.merge, _leaves(found))
+    return merged
+
+
+@np.errstate(all="ignore")  # a cast may underflow or overflow, and that is its result
+def _value(value: Callable[[states.State], Array], dtype: Any, state: states.State) -> Array:
+    return np.asarray(value(state)).astype(dtype)
+
+
+def _reduced(found: Array, together: Callable[..., Any], slices: Slices, what: str) -> Array:
+    """What blocks have found, merged in a tree: a block for each block of the batch."""
+    name, meta = f"{slices.function.name}-{what}", np.empty((0,) * len(slices.batch))
     return da.reduction(
-        parts, _alone, _together, axis=slices.axes, concatenate=False, dtype=meta.dtype, meta=meta, name=name
+        found, _alone, together, axis=slices.axes, concatenate=False, dtype=meta.dtype, meta=meta, name=name
     )
 
 
 def _parts(formula: Formula, *blocks: Any) -> Found:
     arrays, places, answers = formula.given(blocks)
-    space, _ = formula(arrays, formula.positions(places), answers)
-    return formula.batch_shape(arrays), space.parts
+    return formula.batch_shape(arrays), formula.ask(arrays, formula.positions(places), answers)
 
 
 def _entries(formula: Formula, chosen: tuple[int, ...], *blocks: Any) -> tuple[Array, ...]:
@@ -212,7 +274,11 @@ def _values(formula: Formula, chosen: tuple[int, ...], *blocks: Any) -> tuple[Ar
     return tuple(results[i] for i in chosen)
 
 
-def _alone(found: Found, axis: Any = None, keepdims: Any = None) -> Found:
+def _joined(groups: list[tuple[Array, ...]]) -> tuple[Array, ...]:
+    return groups[0] if len(groups) == 1 else tuple(np.concatenate(parts) for parts in zip(*groups, strict=True))
+
+
+def _alone(found: Any, axis: Any = None, keepdims: Any = None) -> Any:
     return found
 
 
@@ -222,7 +288,7 @@ def _together(found: Any, axis: Any = None, keepdims: Any = None) -> Found:
     return every[0][0], merged(parts for _, parts in every)
 
 
-def _leaves(found: Any) -> Iterator[Found]:
+def _leaves(found: Any) -> Iterator[Any]:
     if isinstance(found, list):
         for item in found:
             yield from _leaves(item)

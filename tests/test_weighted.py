@@ -1,0 +1,83 @@
+"""logsumexp with factors: exact in rows of any length, and the same bits for a row wherever it stands."""
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+import softgrad as sg
+from softgrad.arrays import weighted
+
+from .maps import assert_same
+from .oracle import numbers
+
+every_dtype = pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=lambda d: d.__name__)
+
+
+def rows(shape, dtype, seed=0):
+    rng = np.random.default_rng([seed, *shape])
+    x = (rng.normal(size=shape) * 5).astype(dtype)
+    b = rng.normal(size=shape).astype(dtype)
+    b[rng.random(shape) < 0.1] = 0
+    x[rng.random(shape) < 0.1] = -np.inf
+    return x, b
+
+
+@every_dtype
+@pytest.mark.parametrize("n", [1, 2, 10, weighted.SHORT - 1, weighted.SHORT, 1000])
+def test_a_row_has_the_same_bits_in_any_batch(dtype, n):
+    x, b = rows((37, n), dtype)
+    log, sign = weighted.signed_logsumexp(x, None, b)
+    for i in range(len(x)):
+        one = weighted.signed_logsumexp(x[i], None, b[i])
+        assert_same(one[0], log[i])
+        assert_same(one[1], sign[i])
+    some = weighted.signed_logsumexp(np.asfortranarray(x[::3]), None, b[::3])
+    assert_same(some[0], log[::3])
+    moved = sg.logsumexp(x.T.copy(), axis=0, b=b.T.copy())
+    assert_same(moved, sg.logsumexp(x, b=b))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda d: d.__name__)
+def test_rows_of_several_tiles_against_exact_arithmetic(dtype):
+    n = 2 * weighted.TILE + 100
+    x, b = rows((3, n), dtype)
+    b[0] = np.abs(b[0])
+    x[1, n - 1] = 40  # the largest in the last tile
+    b[2, b[2] > 0] *= dtype(1.5)
+    log, sign = weighted.signed_logsumexp(x, None, b)
+    for i in range(3):
+        terms = [w * mp.exp(t) for w, t in zip(numbers(b[i]), numbers(x[i]), strict=True)]
+        total, size = mp.fsum(terms), mp.fsum(map(abs, terms))
+        assert sign[i] == mp.sign(total)
+        scale = max(abs(mp.log(abs(total))), abs(float(x[i].max())), size / abs(total))
+        assert abs(mp.mpf(float(log[i])) - mp.log(abs(total))) <= np.finfo(dtype).eps * scale
+
+
+def test_terms_whose_factors_are_far_apart():
+    for x, b in (
+        ([0.0, -800.0], [1e-320, 1e300]),
+        ([0.0, -1400.0], [1e-310, 1e308]),
+        ([0.0, -740.0], [-1e-300, -1e300]),
+        ([700.0, 0.0], [1e-310, 1.0]),
+        ([0.0, -709.0, 3.0], [1e-300, 1e8, -1e-310]),
+    ):
+        total = mp.fsum(w * mp.exp(t) for w, t in zip(numbers(b), numbers(x), strict=True))
+        log, sign = weighted.signed_logsumexp(np.array(x), None, np.array(b))
+        assert sign == mp.sign(total)
+        assert log == pytest.approx(float(mp.log(abs(total))), rel=1e-15)
+
+
+def test_only_the_rows_with_infinite_terms_are_infinite():
+    x, b = rows((5, 20), np.float64)
+    clean, sign = weighted.signed_logsumexp(x, None, b)
+    poisoned, factors = x.copy(), b.copy()
+    b_nonzero = np.abs(b).argmax(axis=1)
+    poisoned[1, b_nonzero[1]] = np.nan
+    poisoned[2, b_nonzero[2]] = np.inf
+    factors[3, 0], poisoned[3, 0] = np.inf, 0.0
+    log, signs = weighted.signed_logsumexp(poisoned, None, factors)
+    assert np.isnan(log[1])
+    assert (log[2], signs[2]) == (np.inf, np.sign(b[2, b_nonzero[2]]))
+    assert (log[3], signs[3]) == (np.inf, 1)
+    assert_same(log[[0, 4]], clean[[0, 4]])
+    assert_same(signs[[0, 4]], sign[[0, 4]])
