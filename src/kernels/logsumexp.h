@@ -49,24 +49,24 @@ struct LogSum {
     }
 };
 
-// The same of a row of small logits where no term outweighs all others, which needs no maximum beforehand, so one pass
-// less: log Σ e^x, to be used where `applies`. (In a panel the lanes would have to agree on it.)
+// Σ e^x and the largest x of a row of small logits where no term outweighs all others, which needs no maximum beforehand,
+// so one pass less; to be used where `applies`. (In a panel the lanes would have to agree on it.)
 template <class T, bool HAS_GAPS>
-struct UnshiftedLog {
-    bool applies;
-    Split<T> log;
+struct PlainSum {
+    bool applies = true;
+    Vec<T> largest = splat(-INF<T>);
+    Split<T> total;
 
-    [[gnu::flatten]] UnshiftedLog(const Row<T> row, const T* x) {
+    [[gnu::flatten]] PlainSum(const Row<T> row, const T* x) {
         const Exp<T, UNSHIFTED> exp;
-        Vec<T> largest = splat(-INF<T>), size = splat<T>(0);
+        Vec<T> size = splat<T>(0), max = largest;
         Whole<Row<T>> whole;
-        applies = true;
         row.blocks([&](const Row<T> block) {
             if (!applies) return;
             WideSum<T> sum;
             block.at_each_fetching([&](auto place) {
                 const Vec<T> v = place(x, x[0]);
-                largest = max(v, largest);
+                max = ::max(v, max);
                 sum.add(place.keep(exp_but_gaps<T, HAS_GAPS>(
                     exp, v, [&](Vec<T> finite) { size = max_absolute<T>(finite, size); })));
             });
@@ -74,11 +74,16 @@ struct UnshiftedLog {
             applies = !any<T>(size > Constants<T>::SMALL);
         });
         if (!applies) return;
-        const Split<T> total = whole.parts();
+        total = whole.parts();
+        largest = reduce_lanes<T>(max, [](Vec<T> a, Vec<T> b) { return ::max(a, b); });
         // Beside such a term the others would be lost; and a row of nothing but gaps has none.
-        largest = reduce_lanes<T>(largest, [](Vec<T> a, Vec<T> b) { return max(a, b); });
         applies = largest[0] > -INF<T> && !any<T>(exp(largest) > (T)0.5 * total.high);
-        log = log_of<T>(total.high, total.low, splat<T>(0));
+    }
+
+    Split<T> log() const { return log_of<T>(total.high, total.low, splat<T>(0)); }
+    // Σ e^(x − largest), the largest itself left out.
+    Split<T> rest() const {
+        return plus<T>(splat<T>(-1), over<T>(total, Exp<T, UNSHIFTED>().parts(largest).split()));
     }
 };
 
@@ -89,8 +94,8 @@ struct LogSoftmax {
     template <bool IS_TEMPERED, bool HAS_GAPS, class Shape>
     static bool run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
         if constexpr (!Shape::IS_PANEL && !IS_TEMPERED) {
-            const UnshiftedLog<T, HAS_GAPS> total(shape, x);
-            if (total.applies) return subtract<HAS_GAPS>(shape, x, y, total.log);
+            const PlainSum<T, HAS_GAPS> sum(shape, x);
+            if (sum.applies) return subtract<HAS_GAPS>(shape, x, y, sum.log());
         }
         return shifted<IS_TEMPERED>(shape, x, y, t);
     }
@@ -140,8 +145,8 @@ struct LogSumExp {
     template <bool HAS_GAPS, class Shape>
     static Vec<T> run(const Shape shape, const T* x) {
         if constexpr (!Shape::IS_PANEL) {
-            const UnshiftedLog<T, HAS_GAPS> total(shape, x);
-            if (total.applies) return total.log.high;
+            const PlainSum<T, HAS_GAPS> sum(shape, x);
+            if (sum.applies) return sum.log().high;
         }
         const LogSum<T, false> sum(shape, x, Temperature<T>());
         return plus<T>(sum.max, sum.log).high;

@@ -161,6 +161,7 @@ struct Row {
     Bits<T> anywhere(Bits<T> condition) const { return any<T>(condition) ? ~Bits<T>{} : Bits<T>{}; }
 
     static constexpr bool IS_PANEL = false;
+    ptrdiff_t length() const { return stop - start; }
 
     struct Total {
         Wide<T> sum = 0;
@@ -228,6 +229,7 @@ struct Panel {
     Bits<T> anywhere(Bits<T> condition) const { return condition; }
 
     static constexpr bool IS_PANEL = true;
+    ptrdiff_t length() const { return n; }
 
     struct Total {
         WideSum<T> sum;

@@ -6,7 +6,48 @@
 
 namespace {
 
-// The largest entry m, Σ_{j≠k} e^(x_j − m) with k one of the largest, and Σ_j e^(x_j − m)(m − x_j), the sums in two parts.
+// Numbers that each row has several of, to as many float64 operands from `first` on. Where the second is NaN, the first,
+// the maximum, is NaN or what the entries say.
+template <int COUNT, class T, class Shape>
+inline void deliver_state(const Shape shape, const T* x, const Vec<T> (&parts)[COUNT], char** args, const ptrdiff_t* steps,
+                          ptrdiff_t i) {
+    T values[COUNT][WIDTH<T>];
+    for (int k = 0; k < COUNT; ++k) store(values[k], parts[k]);
+    for (int lane = 0; lane < shape.lanes; ++lane) {
+        const bool is_number = values[1][lane] == values[1][lane];
+        if (!is_number) {
+            const ptrdiff_t step = sizeof(T) * (Shape::IS_PANEL ? WIDTH<T> : 1);
+            values[0][lane] = special_logsumexp(Operand<const T>{(char*)(x + lane), 0, step}, shape.length());
+        }
+        for (int k = 0; k < COUNT; ++k)
+            *(double*)(args[k + 1] + (i + lane) * steps[k + 1]) = is_number || k == 0 ? values[k][lane] : (T)NAN;
+    }
+}
+
+// The largest entry m and, in two parts, Σ_{j≠k} e^(x_j − m) with k one of the largest.
+template <class S>
+void max_and_rest(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+    typedef Computed<S> T;
+    const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const*) {
+        const auto deliver = [&](Vec<T> max, const Split<T>& rest) {
+            const Vec<T> parts[] = {max, rest.high, rest.low};
+            deliver_state(shape, in[0], parts, args, steps, i);
+        };
+        if constexpr (!decltype(shape)::IS_PANEL) {
+            const PlainSum<T, false> sum(shape, in[0]);
+            if (sum.applies) return deliver(sum.largest, sum.rest());
+        }
+        Normalized<T> row;
+        row.add_up(shape, in[0], nullptr, Nobody{});
+        row.total();
+        deliver(row.max, row.excess);
+    };
+    const RowLoop<S, 1, 0> loop{dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {}, {}};
+    loop.template run<true, NONE>(kernel);
+    softgrad_clear_flags();
+}
+
+// The same, and Σ_j e^(x_j − m)(m − x_j).
 template <class S>
 void state(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     typedef Computed<S> T;
@@ -16,18 +57,7 @@ void state(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
         row.total();
         const Split<T> rest = row.rest(), depth = row.depth();
         const Vec<T> parts[] = {row.max(), rest.high, rest.low, depth.high, depth.low};
-        constexpr int COUNT = sizeof parts / sizeof *parts;
-        T values[COUNT][WIDTH<T>];
-        for (int k = 0; k < COUNT; ++k) store(values[k], parts[k]);
-        for (int lane = 0; lane < shape.lanes; ++lane) {
-            const bool is_number = values[1][lane] == values[1][lane];
-            if (!is_number) {
-                const ptrdiff_t step = sizeof(T) * (decltype(shape)::IS_PANEL ? WIDTH<T> : 1);
-                values[0][lane] = special_logsumexp(Operand<const T>{(char*)(in[0] + lane), 0, step}, dims[1]);
-            }
-            for (int k = 0; k < COUNT; ++k)
-                *(double*)(args[k + 1] + (i + lane) * steps[k + 1]) = is_number || k == 0 ? values[k][lane] : (T)NAN;
-        }
+        deliver_state(shape, in[0], parts, args, steps, i);
     };
     const RowLoop<S, 1, 0> loop{dims[0], dims[1], {{args[0], steps[0], steps[6]}}, {}, {}};
     loop.template run<true, NONE>(kernel);
@@ -41,8 +71,8 @@ struct SoftmaxOfState {
     Split<T> inverse;
     SubnormalQuotient<T, FAR> quotient;
 
-    // `rest` as Σ_{j≠k} e^(x_j − max).
-    static Split<T> prepared(Wide<T> rest) { return Split<T>(1 + rest); }
+    // What a row is divided by, from Σ_{j≠k} e^(x_j − max).
+    static Wide<T> prepared(Wide<T> rest) { return 1 + rest; }
 
     SoftmaxOfState(Vec<T> max, const Split<T>& total)
         : exp(max, Temperature<T>()),
@@ -61,7 +91,7 @@ struct LogSoftmaxOfState {
     Vec<T> max;
     Split<T> log;
 
-    static Split<T> prepared(Wide<T> rest) { return Split<T>(wide_log1p(rest)); }
+    static Wide<T> prepared(Wide<T> rest) { return wide_log1p(rest); }
 
     LogSoftmaxOfState(Vec<T> max, const Split<T>& log) : max(max), log(log) {}
 
@@ -75,14 +105,14 @@ void of_state(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
     typedef Computed<S> T;
     const Operand<const double> max{args[1], steps[1], 0}, rest{args[2], steps[2], 0}, low{args[3], steps[3], 0};
     const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
-        T highs[WIDTH<T>], lows[WIDTH<T>];
-        for (int lane = 0; lane < numbers<decltype(shape)>; ++lane) {
+        Wide<T> prepared[WIDTH<T>];
+        for (int lane = 0; lane < WIDTH<T>; ++lane) {
             const ptrdiff_t row = i + (lane < shape.lanes ? lane : 0);
-            const Split<T> parts = Map<T>::prepared((Wide<T>)rest.at(row, 0) + (Wide<T>)low.at(row, 0));
-            highs[lane] = parts.high[0];
-            lows[lane] = parts.low[0];
+            prepared[lane] = lane < shape.lanes || lane == 0
+                                 ? Map<T>::prepared((Wide<T>)rest.at(row, 0) + (Wide<T>)low.at(row, 0))
+                                 : prepared[0];
         }
-        const Map<T> map(gathered<T>(shape, max, i), Split<T>(shape.spread(highs), shape.spread(lows)));
+        const Map<T> map(gathered<T>(shape, max, i), split(prepared));
         shape.finish(out[0], [&](auto place) { return map(place(in[0], 0)); });
     };
     const RowLoop<S, 1, 1> loop{dims[0], dims[1], {{args[0], steps[0], steps[5]}}, {{args[4], steps[4], steps[6]}}, {}};

@@ -106,6 +106,21 @@ struct WideSum<double> : Sum<double> {
     }
 };
 
+// Wide numbers, one for each lane, in two parts.
+inline Split<float> split(const double* wide) {
+    WideSum<float> sum;
+    sum.add(Halves(load(wide), load(wide + WIDTH<double>)));
+    return sum.parts();
+}
+inline Split<double> split(const long double* wide) {
+    double high[WIDTH<double>], low[WIDTH<double>];
+    for (int lane = 0; lane < WIDTH<double>; ++lane) {
+        high[lane] = (double)wide[lane];
+        low[lane] = (double)(wide[lane] - high[lane]);
+    }
+    return {load(high), load(low)};
+}
+
 // The same functions of both wide types.
 inline double wide_exp(double a) { return ::exp(a); }
 inline long double wide_exp(long double a) { return ::expl(a); }

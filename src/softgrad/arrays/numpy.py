@@ -8,7 +8,7 @@ rounded once.
 from __future__ import annotations
 
 import os
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,9 @@ except ImportError:  # built without the extension
     _kernels = None  # type: ignore[assignment]
 
 Array = np.ndarray[Any, Any]
+
+LONG_ROW = 2**21
+"""Entries from which a row goes in pieces: it no longer fits into the caches, and has work for several threads."""
 
 LEVELS: tuple[str, ...] = (*(_kernels.levels() if _kernels else ()), "generic")
 """What this machine can run, best first. `generic` is NumPy's own arithmetic."""
@@ -63,6 +66,8 @@ def logsumexp(
         return _deliver(weighted.logsumexp(x, where, b), x.dtype, out)
     if not has_kernel(x):
         return _formula("logsumexp", (x, where, None), x.dtype, out)
+    if where is None and x.shape[-1] >= LONG_ROW:
+        return _deliver(_long_rows().logsumexp(x, workers), x.dtype, out)
     if where is None:
         return _native_call("logsumexp", (x,), out, workers)
     return _native_call("logsumexp_where", (x, where), out, workers)
@@ -108,6 +113,8 @@ def _forward(
     plain = where is None and isinstance(temperature, float) and temperature == 1.0
     if not has_kernel(x):
         return _formula(name, (x, where, _per_row(temperature)), x.dtype, out)
+    if plain and x.shape[-1] >= LONG_ROW:
+        return np.asarray(_long_rows().forward(name, x, out, workers))
     if plain:
         return _native_call(name, (x,), out, workers)
     if where is None:  # one True for all entries, made four times as quickly as by np.broadcast_to
@@ -143,6 +150,12 @@ def run_kernel(name: str, operands: tuple[Any, ...], out: Array | tuple[Array, .
     given = bits[len(operands) :]
     result = over_rows(ufunc, tuple(bits[: len(operands)]), tuple(given) if given[0] is not None else None, workers)
     return out if out is not None else result.view(dtype)
+
+
+def _long_rows() -> ModuleType:
+    from softgrad.arrays import long_rows  # noqa: PLC0415  few rows are so long
+
+    return long_rows
 
 
 def _formula(name: str, operands: tuple[Any, ...], dtype: np.dtype[Any], out: Array | None) -> Array:

@@ -13,7 +13,6 @@ import numpy as np
 from softgrad.arrays import generic_losses
 from softgrad.arrays import numpy as native
 from softgrad.arrays.targets import Target
-from softgrad.arrays.threads import over_rows
 
 Array = np.ndarray[Any, Any]
 Outs = tuple[Array, ...]
