@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from softgrad import arguments
-from softgrad.arrays import states
+from softgrad.arrays import numpy_states, states
 from softgrad.arrays.layout import Axis, Rows
 from softgrad.arrays.namespace import namespace
 from softgrad.functions import _unmasked
@@ -99,7 +99,8 @@ class LogSumExpState:
         array([3.12692801, 2.69314718])
         """
         x, rows, mask, _ = self._as_rows(x, where)
-        return self._take(states.state(rows, mask), x.dtype)
+        floor = numpy_states if namespace(x) is np else states
+        return self._take(floor.state(rows, mask), x.dtype)
 
     def merge(self, other: LogSumExpState, /) -> Self:
         """Take in what another state has taken in; `a + b` does so in a new state.
@@ -223,7 +224,8 @@ class LogSumExpState:
         x, rows, mask, masked = self._as_rows(x, where)
         xp = namespace(x)
         self._check(xp, rows.shape[:-1])
-        y = (states.log_softmax if log else states.softmax)(rows, state, mask)
+        floor = numpy_states if xp is np else states
+        y = (floor.log_softmax if log else floor.softmax)(rows, state, mask)
         result = Rows.of(tuple(x.shape), self.axis).scatter(_narrowed(y, x.dtype), xp)
         return result if masked is None else np.ma.MaskedArray(result, masked)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from softgrad import arguments, functions
-from softgrad.arrays import states
+from softgrad.arrays import numpy_states, states
 from softgrad.files.blocks import (
     Contents,
     Lengths,
@@ -54,15 +54,14 @@ class Normalization:
         if options.keys() - {"temperature", "dtype"} or not isinstance(temperature, int | float):
             return None
         if function is functions.softmax:
-            return cls(states.softmax, float(temperature), False)
+            return cls(numpy_states.softmax, float(temperature), False)
         if function is functions.log_softmax:
-            return cls(states.log_softmax, float(temperature), False)
+            return cls(numpy_states.log_softmax, float(temperature), False)
         return cls(states.logsumexp, 1.0, True) if function is functions.logsumexp else None
 
     def state(self, rows: Array) -> states.State:
         """The state of some pieces."""
-        state: states.State = states.state(rows, None, self.temperature)
-        return state
+        return numpy_states.state(rows, None, self.temperature)
 
     def merge(self, a: states.State, b: states.State) -> states.State:
         """The state of both."""

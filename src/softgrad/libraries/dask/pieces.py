@@ -20,7 +20,7 @@ from dask.array.core import unify_chunks
 from dask.array.utils import meta_from_array
 
 from softgrad import arguments
-from softgrad.arrays import states
+from softgrad.arrays import numpy_states, states
 from softgrad.arrays.layout import Rows
 from softgrad.arrays.pieces import Parts, PendingError, Piece, Space, merged
 from softgrad.dispatch import SLICE, VALUE, Function
@@ -35,6 +35,12 @@ GROUP = 2**17
 
 ONE_PASS: dict[str, Callable[[states.State], Array]] = {"logsumexp": states.logsumexp, "entropy": states.entropy}
 """What one pass tells: it needs no rounds."""
+
+TWO_PASSES: dict[str, Callable[..., Array]] = {
+    "softmax": numpy_states.softmax,
+    "log_softmax": numpy_states.log_softmax,
+}
+"""What a second pass knows from the state alone."""
 
 Found = tuple[tuple[int, ...], Parts]
 """The shape of the batch of a block, and the parts or answers that are known of its slices."""
@@ -136,8 +142,11 @@ def compute(slices: Slices, cores: tuple[str, ...], empty: tuple[Array, ...]) ->
         tuple(int(slices.shape[a]) for a in slices.axes),
     )
     everywhere = [*operands, *_places(slices, operands)]
-    if (value := ONE_PASS.get(slices.function.name)) and slices.operands.keys() <= {"x", "logits", "where"}:
-        return [_in_one_pass(value, formula, everywhere, slices, empty[0])]
+    if slices.operands.keys() <= {"x", "logits", "where"}:
+        if value := ONE_PASS.get(slices.function.name):
+            return [_in_one_pass(value, formula, everywhere, slices, empty[0])]
+        if (normalize := TWO_PASSES.get(slices.function.name)) and not slices.options:
+            return [_in_two_passes(normalize, formula, everywhere, slices, empty[0])]
     answers: list[Any] = []
     for _ in range(_rounds(formula, slices)):
         meta = np.empty((0,) * len(slices.shape))
@@ -216,19 +225,31 @@ def _in_one_pass(
     value: Callable[[states.State], Array], formula: Formula, given: list[Any], slices: Slices, empty: Array
 ) -> Array:
     """A number per slice that its state tells: a block is read once, and may go."""
+    task = partial(_value, value, empty.dtype)
+    own = {"meta": meta_from_array(empty, len(slices.batch)), "token": slices.function.name}
+    return da.blockwise(task, slices.batch, _states(formula, given, slices), slices.batch, **own)
+
+
+def _in_two_passes(
+    normalize: Callable[..., Array], formula: Formula, given: list[Any], slices: Slices, empty: Array
+) -> Array:
+    """The entries of slices from their states."""
+    task = partial(_normalized, normalize, formula, empty.dtype)
+    own = {"meta": meta_from_array(empty, len(slices.shape)), "token": slices.function.name}
+    return da.blockwise(task, slices.everything, *given, _states(formula, given, slices), slices.batch, **own)
+
+
+def _states(formula: Formula, given: list[Any], slices: Slices) -> Array:
     meta, name = np.empty((0,) * len(slices.shape)), f"{slices.function.name}-states"
     found = da.blockwise(partial(_state, formula), slices.everything, *given, meta=meta, token=name)
-    merged = _reduced(found, _one_state, slices, "state")
-    meta = meta_from_array(empty, len(slices.batch))
-    task = partial(_value, value, empty.dtype)
-    return da.blockwise(task, slices.batch, merged, slices.batch, meta=meta, token=slices.function.name)
+    return _reduced(found, _one_state, slices, "state")
 
 
 def _state(formula: Formula, *blocks: Any) -> states.State:
     arrays, places, _ = formula.given(blocks)
     x, *where = arrays
     groups = formula.groups([arguments.as_real(x), *where], formula.positions(places), {})
-    return states.State(*_joined([states.state(*group) for group, _, _ in groups]))
+    return states.State(*_joined([numpy_states.state(*group) for group, _, _ in groups]))
 
 
 def _one_state(found: Any, axis: Any = None, keepdims: Any = None) -> states.State:
@@ -239,6 +260,14 @@ def _one_state(found: Any, axis: Any = None, keepdims: Any = None) -> states.Sta
 @np.errstate(all="ignore")  # a cast may underflow or overflow, and that is its result
 def _value(value: Callable[[states.State], Array], dtype: Any, state: states.State) -> Array:
     return np.asarray(value(state)).astype(dtype)
+
+
+@np.errstate(all="ignore")
+def _normalized(normalize: Callable[..., Array], formula: Formula, dtype: Any, *blocks: Any) -> Array:
+    *others, state = blocks
+    (x, *where), places, _ = formula.given(others)
+    rows = normalize(arguments.as_real(x), only(state), *where)
+    return _in_block(formula, (x, *where), places, rows.astype(dtype, copy=False))
 
 
 def _reduced(found: Array, together: Callable[..., Any], slices: Slices, what: str) -> Array:
@@ -257,12 +286,17 @@ def _parts(formula: Formula, *blocks: Any) -> Found:
 def _entries(formula: Formula, chosen: tuple[int, ...], *blocks: Any) -> tuple[Array, ...]:
     arrays, places, answers = formula.given(blocks)
     results = formula.result(arrays, formula.positions(places), answers)
+    return tuple(_in_block(formula, arrays, places, results[i]) for i in chosen)
+
+
+def _in_block(formula: Formula, arrays: Sequence[Array], places: Sequence[Array], rows: Array) -> Array:
+    """Rows of a result, laid out as the block that its slices lie in."""
     shape = [0] * (len(formula.batch_shape(arrays)) + len(places))
     for a, (_, length) in zip(formula.axes, places, strict=True):
         shape[a] = length
     batch = iter(formula.batch_shape(arrays))
     layout = Rows(tuple(n if a in formula.axes else next(batch) for a, n in enumerate(shape)), formula.axes)
-    return tuple(np.ascontiguousarray(layout.scatter(results[i])) for i in chosen)
+    return np.ascontiguousarray(layout.scatter(rows))
 
 
 def _values(formula: Formula, chosen: tuple[int, ...], *blocks: Any) -> tuple[Array, ...]:
