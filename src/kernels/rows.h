@@ -30,6 +30,9 @@ constexpr ptrdiff_t SCRATCH_UP_TO = 256 << 10;
 // of them, since it is the visits to distant pages that cost.
 constexpr ptrdiff_t NEIGHBOURS = 128;
 
+// How many entries of such a slice are fetched ahead: each lies on a page of its own, where no hardware looks ahead.
+constexpr ptrdiff_t ROWS_AHEAD = 32;
+
 // Memory that they may be staged in; longer ones are taken fewer at a time.
 constexpr ptrdiff_t STAGE_UP_TO = 16 << 20;
 
@@ -191,6 +194,7 @@ inline void gather_slices(T* to, ptrdiff_t pitch, const Operand<const S>& x, con
 #pragma GCC unroll 16
             for (int entry = 0; entry < W; ++entry) {
                 const S* const p = &x.at(i + first, j + entry < n ? j + entry : n - 1);
+                __builtin_prefetch((const char*)p + ROWS_AHEAD * x.step, 0, 2);
                 block[entry] = lanes == W ? read(p) : read_head(p, lanes, (T)0);
             }
             for (int entry = 0; masks && entry < W; ++entry) {
