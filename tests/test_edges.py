@@ -699,3 +699,19 @@ def test_drawn_shapes_strides_and_masks(data):
     plain = [np.ascontiguousarray(np.moveaxis(a, axis, -1)) for a in (x, g, read)]
     assert_same(f.last(f(x, g, axis=axis), axis, x.ndim), f(*plain[:2]))
     assert_same(f.last(f(x, g, axis=axis, where=read), axis, x.ndim), f(*plain[:2], where=plain[2]))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("f", [sg.softmax, sg.log_softmax], ids=lambda f: f.__name__)
+def test_large_results_have_the_bits_of_small_ones(f, dtype):
+    """Results beyond the caches are stored past them, from wherever they begin in memory; slices lie along any axis."""
+    shape, misplaced = (1100, 2016), 3  # rows of whole lines of memory, none of which begins with one
+    x = logits(shape, np.dtype(dtype))
+    memory = np.empty(x.size + misplaced, dtype)
+    for axis in (1, 0):
+        out = memory[misplaced:].reshape(shape)
+        f(x, axis=axis, out=out, workers=1)
+        few = (slice(None), slice(0, 40)) if axis == 0 else (slice(0, 40),)
+        last = (slice(None), slice(-40, None)) if axis == 0 else (slice(-40, None),)
+        for part in (few, last):
+            assert_same(out[part], f(np.ascontiguousarray(x[part]), axis=axis, workers=1))
