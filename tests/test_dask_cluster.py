@@ -13,6 +13,7 @@ from distributed import Client, LocalCluster
 
 import softgrad as sg
 from softgrad.arrays import threads
+from softgrad.regression import SoftmaxRegression
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
 
@@ -96,6 +97,17 @@ def test_a_worker_that_is_killed_changes_nothing(client, tmp_path, chunks):
     lazy = da.from_array(x, chunks=chunks).map_blocks(deadly, dtype=x.dtype, meta=np.empty((0, 0)))
     np.testing.assert_allclose(sg.softmax(lazy).compute(), sg.softmax(x), rtol=1e-15)
     assert died.exists()
+
+
+def test_regression_on_the_blocks_of_workers(client):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(400, 3))
+    y = (x @ random.normal(size=(3, 4)) + random.gumbel(size=(400, 4))).argmax(axis=1)
+    plain = SoftmaxRegression(tol=1e-10).fit(x, y)
+    lazy = client.persist(da.from_array(x, chunks=(100, 3)))
+    model = SoftmaxRegression(tol=1e-10).fit(lazy, y)
+    np.testing.assert_allclose(model.coef_, plain.coef_, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(model.predict(lazy).compute(), plain.predict(x))
 
 
 def test_workers_do_not_split_what_is_split_already(client):

@@ -5,6 +5,8 @@ import sys
 import warnings
 from pathlib import Path
 
+import dask
+import dask.array as da
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
@@ -14,6 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
 
 import softgrad as sg
+from softgrad.multinomial import InMemory, _loss_grad, _mean, _product, _variance
 from softgrad.regression import SoftmaxRegression
 
 
@@ -176,3 +179,135 @@ def test_the_example_finds_the_same_coefficients_and_draws_them(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the coefficients agree: " in done.stdout
     assert (tmp_path / "results" / "coefficients.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+# Dask arrays
+
+
+def no_computing(*args, **options):
+    raise AssertionError("computed before it was asked for")
+
+
+@pytest.mark.parametrize("options", [{}, {"fit_intercept": False, "class_weight": "balanced"}], ids=str)
+@pytest.mark.parametrize("data", [iris, two_classes])
+def test_dask_arrays_have_the_fit_of_arrays_in_memory(data, options):
+    random = np.random.default_rng(0)
+    order = random.permutation(len(data()[1]))
+    x, y = (a[order] for a in data())
+    weight = random.uniform(0, 3, len(y))
+    weight[:50] = 0  # a block without any
+    lazy_x = da.from_array(x, chunks=((50, 0, 60, len(y) - 110), -1))
+    lazy_y, lazy_weight = da.from_array(y, chunks=40), da.from_array(weight, chunks=70)
+    plain = SoftmaxRegression(**options, tol=1e-10).fit(x, y, sample_weight=weight)
+    fits = []
+    for scheduler, labels, weights in (("synchronous", y, weight), ("threads", lazy_y, lazy_weight)):
+        with dask.config.set(scheduler=scheduler):
+            model = SoftmaxRegression(**options, tol=1e-10).fit(lazy_x, labels, sample_weight=weights)
+            assert model.score(lazy_x, labels) == plain.score(x, y)
+        fits.append(model)
+        np.testing.assert_array_equal(model.classes_, plain.classes_)
+        np.testing.assert_allclose(model.coef_, plain.coef_, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(model.intercept_, plain.intercept_, rtol=0, atol=1e-6)
+        assert model.n_features_in_ == x.shape[1]
+    np.testing.assert_array_equal(fits[0].coef_, fits[1].coef_)
+
+
+@pytest.mark.parametrize("data", [iris, two_classes])
+@pytest.mark.parametrize("method", ["decision_function", "predict", "predict_proba", "predict_log_proba"])
+def test_predictions_of_dask_arrays_are_lazy(data, method):
+    x, y = data()
+    call = getattr(SoftmaxRegression().fit(x, y), method)
+    plain = call(x)
+    with dask.config.set(scheduler=no_computing):
+        lazy = da.from_array(x, chunks=(40, -1))
+        found = call(lazy)
+        some = call(lazy[lazy[:, 0] > 0])
+    assert found.shape == plain.shape
+    assert found.dtype == plain.dtype
+    assert found.chunks == (lazy.chunks[0], *((k,) for k in plain.shape[1:]))
+    for array, expected in ((found, plain), (some, plain[x[:, 0] > 0])):
+        result = array.compute(scheduler="synchronous")
+        if method == "predict":
+            np.testing.assert_array_equal(result, expected)
+        else:
+            np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_a_block_is_read_once_for_every_value_and_product():
+    x, y = iris()
+    read, passes = [], []
+
+    def counted(block):
+        read.append(len(block))
+        return block
+
+    class Counting(InMemory):
+        def each(self, f, *columns, **common):
+            passes.append(f in (_mean, _variance, _loss_grad, _product))
+            return super().each(f, *columns, **common)
+
+    lazy = da.from_array(x, chunks=(50, -1)).map_blocks(counted, dtype=x.dtype, meta=np.empty((0, 0)))
+    with dask.config.set(scheduler="synchronous"), pytest.MonkeyPatch.context() as patch:
+        SoftmaxRegression().fit(lazy, da.from_array(y, chunks=50))
+        patch.setattr("softgrad.regression.InMemory", Counting)
+        SoftmaxRegression().fit(x, y)
+    assert read == [50, 50, 50] * sum(passes)
+
+
+def test_rows_whose_number_nobody_knows():
+    x, y = iris()
+    lazy_x, lazy_y = da.from_array(x, chunks=(40, -1)), da.from_array(y, chunks=40)
+    some = x[:, 0] > 5
+    with dask.config.set(scheduler="synchronous"):
+        chosen = lazy_x[lazy_x[:, 0] > 5], lazy_y[lazy_x[:, 0] > 5]
+        found = SoftmaxRegression(tol=1e-10).fit(*chosen)
+        with pytest.raises(ValueError, match=r"X and y have unknown sizes: call compute_chunk_sizes\(\)"):
+            SoftmaxRegression().fit(chosen[0], y[some])
+    plain = SoftmaxRegression(tol=1e-10).fit(x[some], y[some])
+    np.testing.assert_allclose(found.coef_, plain.coef_, rtol=0, atol=1e-6)
+
+
+LAZY = da.from_array(np.arange(12.0).reshape(6, 2), chunks=(2, 2))
+CLASSES = np.array([0, 1, 0, 1, 2, 2])
+MISSING = np.array([1, 1, np.nan, 1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "x", "y", "weight"),
+    [
+        (ValueError, r"one chunk along its columns; got 2: call X.rechunk", LAZY.rechunk((2, 1)), CLASSES, None),
+        (ValueError, r"X must have shape \(m, d\); got shape \(6,\)", LAZY[:, 0], CLASSES, None),
+        (ValueError, r"y must have shape \(6,\), one entry per row of X; got shape \(5,\)", LAZY, CLASSES[1:], None),
+        (ValueError, r"y must have shape \(6,\), .* got shape \(6, 1\)", LAZY, CLASSES[:, None], None),
+        (ValueError, r"sample_weight must have shape \(6,\)", LAZY, CLASSES, da.ones(7)),
+        (ValueError, r"sample_weight must have shape \(6,\), .* got shape \(\)", LAZY, CLASSES, 2.0),
+        (ValueError, "y must hold at least 2 classes; got one class: 3", LAZY, [3] * 6, None),
+        (ValueError, "y must hold at least 2 classes; got no rows", LAZY[:0], CLASSES[:0], None),
+        (ValueError, "leave no row with a positive weight", LAZY, CLASSES, np.zeros(6)),
+        (ValueError, "Negative values in data.*sample_weight", LAZY, CLASSES, -CLASSES),
+        (ValueError, "Input X contains NaN", LAZY * MISSING[:, None], CLASSES, None),
+        (ValueError, "Input y contains NaN", LAZY, da.from_array(MISSING, chunks=3), None),
+        (ValueError, "Input sample_weight contains NaN", LAZY, CLASSES, MISSING),
+        (ValueError, "Unknown label type: continuous", LAZY, CLASSES / 4, None),
+    ],
+)
+def test_wrong_dask_arrays(error, message, x, y, weight):
+    with dask.config.set(scheduler="synchronous"), pytest.raises(error, match=message):
+        SoftmaxRegression().fit(x, y, sample_weight=weight)
+
+
+def test_wrong_features_to_predict():
+    model = SoftmaxRegression().fit(np.asarray(LAZY), CLASSES)
+    with pytest.raises(ValueError, match="X has 3 features, but SoftmaxRegression is expecting 2"):
+        model.predict(da.ones((4, 3)))
+    found = model.predict(LAZY * MISSING[:, None])
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        found.compute(scheduler="synchronous")
+
+
+def test_labels_that_never_repeat_are_no_reason_to_warn():
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    y = np.arange(60) % 30
+    with dask.config.set(scheduler="synchronous"):
+        model = SoftmaxRegression().fit(da.from_array(x, chunks=(20, 2)), y)
+    assert len(model.classes_) == 30

@@ -1,31 +1,29 @@
 """Multinomial logistic regression as a scikit-learn estimator; it needs the extra ``sklearn``.
 
-The loss, its gradient and the products with its Hessian are softgrad's; `newton` minimizes.
+`multinomial` is what is minimized, and `newton` minimizes it.
 """
 
 from __future__ import annotations
 
 import numbers
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from softgrad import newton
-from softgrad.functions import log_softmax, softmax, softmax_vjp
-from softgrad.losses import cross_entropy_grad
+from softgrad.dispatch import dispatched, library_of
+from softgrad.functions import log_softmax, softmax
+from softgrad.multinomial import Array, InMemory, Objective, Rows, beside_zeros
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.utils.class_weight import compute_class_weight
     from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+    from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
 except ModuleNotFoundError as error:
     raise ImportError(f'softgrad.regression needs {error.name}: pip install "softgrad[sklearn]"') from None
-
-Array = Any
 
 
 class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -76,6 +74,11 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     Böhning, "Multinomial logistic regression algorithm", Ann. Inst. Statist. Math. 44 (1992), has the Hessian. X is
     dense and computed with in float64; a centred copy of it is made.
 
+    Dask arrays are fitted block by block: X in chunks of rows, y and the weights as Dask's arrays or in memory. The
+    scheduler computes every value and gradient of the objective, and every product with the Hessian, in one go over X,
+    dozens of them in a fit: let X persist where the workers' memory holds it. Sums over blocks have a fixed order.
+    Predictions of Dask arrays are lazy.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris
@@ -106,12 +109,12 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
         Parameters
         ----------
-        X : array_like, shape (m, d)
-            Features.
+        X : array_like or dask.array.Array, shape (m, d)
+            Features; a Dask array in one chunk along its columns.
         y : array_like, shape (m,)
-            Labels of any type.
+            Labels of any type; with Dask features also a Dask array.
         sample_weight : array_like, shape (m,), optional
-            Weights of the rows, at least 0.
+            Weights of the rows, at least 0; with Dask features also a Dask array.
 
         Returns
         -------
@@ -124,17 +127,21 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             If a parameter of the estimator lies outside its range, or the data are none for a classifier.
         """
         self._check_parameters()
-        X, y = validate_data(self, X, y, dtype=np.float64, order="C")
-        check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
+        rows, X, y, weight = self._columns(X, y, sample_weight)
+        self.classes_, sums = rows.merged(rows.each(_classes, y, weight), _union)
         if len(self.classes_) < 2:
-            raise ValueError(f"y must hold at least 2 classes; got one class: {self.classes_[0]}")
-        weight = self._weight(X, y, labels, sample_weight)
-        total = float(weight.sum())
+            got = f"one class: {self.classes_[0]}" if len(self.classes_) else "no rows"
+            raise ValueError(f"y must hold at least 2 classes; got {got}")
+        check_classification_targets(np.repeat(self.classes_, 2))  # labels that never repeat look like a regression's
+        factors = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_, sample_weight=sums)
+        total = float(sums @ factors)
         if not total > 0:
             raise ValueError("sample_weight and class_weight leave no row with a positive weight")
-        problem = _Problem.of(X, labels, weight / total, len(self.classes_), 1 / (self.C * total), self.fit_intercept)
-        start = np.zeros(problem.design.shape[1] * problem.columns)
+        labels = rows.each(_places, y, classes=self.classes_)
+        weight = rows.each(_weights, labels, weight, factors=factors / total)
+        penalty = 1 / (self.C * total)
+        problem = Objective.of(rows, X, labels, weight, len(self.classes_), penalty, self.fit_intercept)
+        start = np.zeros(problem.penalty.size * problem.columns)
         found = newton.minimize(problem, start, self.tol, self.max_iter)
         if not found.size <= self.tol:
             message = (
@@ -160,7 +167,8 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             X Wᵀ + b.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        blocks = _row_blocks(X)
+        X = validate_data(self, X, dtype=np.float64, reset=False) if blocks is None else self._lazy(blocks, X)
         logits = X @ self.coef_.T + self.intercept_
         return logits[:, 0] if len(self.classes_) == 2 else logits
 
@@ -178,7 +186,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             Entries of `classes_`.
         """
         logits = self._logits(X)  # before the classes, which an estimator without a fit does not have
-        return self.classes_[logits.argmax(axis=1)]
+        return _likeliest(logits, classes=self.classes_)
 
     def predict_proba(self, X: Any) -> Array:
         """Probabilities of the classes.
@@ -213,7 +221,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def _logits(self, X: Any) -> Array:
         """Logits of all classes, two included."""
         logits = self.decision_function(X)
-        return logits if logits.ndim == 2 else _beside_zeros(logits[:, None])
+        return logits if logits.ndim == 2 else beside_zeros(logits[:, None])
 
     def _check_parameters(self) -> None:
         for name in ("C", "tol"):
@@ -227,95 +235,77 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         if self.max_iter < 1:
             raise ValueError(f"max_iter must be at least 1; got {self.max_iter!r}")
 
-    def _weight(self, X: Array, y: Array, labels: Array, sample_weight: Any) -> Array:
-        """One factor per row, of the row and of its class."""
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        per_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y, sample_weight=weight)
-        return weight * per_class[labels]
+    def _columns(self, X: Any, y: Any, sample_weight: Any) -> tuple[Rows, Array, Array, Array]:
+        """Where the rows are, and their features, labels and weights, checked: those of Dask when they are computed."""
+        blocks = _row_blocks(X)
+        if blocks is None:
+            X, y = validate_data(self, X, y, dtype=np.float64, order="C")
+            check_classification_targets(y)
+            weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+            return InMemory(), X, y, weight
+        X = self._lazy(blocks, X, reset=True)
+        y = blocks.each(_checked_labels, blocks.beside(X, "y", y))
+        if sample_weight is None:
+            return blocks, X, y, blocks.each(_ones, y)
+        return blocks, X, y, blocks.each(_checked_weights, blocks.beside(X, "sample_weight", sample_weight))
+
+    def _lazy(self, blocks: Any, X: Any, reset: bool = False) -> Array:
+        """Features in the blocks of a Dask array."""
+        blocks.check_features(X)
+        validate_data(self, X, skip_check_array=True, reset=reset)  # their number, and names from an earlier fit
+        return X.map_blocks(_checked_features, dtype=np.float64, meta=np.empty((0, 0)))
 
 
-@dataclass(frozen=True, eq=False)
-class _Problem:
-    """The objective over C Σ s, for coefficients of centred and scaled features.
-
-    Centring parts the intercept from the rest, and scaling evens out the curvature: both are a change of variables,
-    which leaves the optimum where it is and takes fewer products with the Hessian to get there.
-    """
-
-    design: Array
-    """Features, centred and divided by `scale`, and a column of ones: shape (m, d + 1), or (m, d) without intercept."""
-    labels: Array
-    weight: Array
-    penalty: Array
-    """The factor of each row of the coefficients in the penalty, shape (d + 1, 1)."""
-    centre: Array
-    scale: Array
-    columns: int
-    """Columns of the coefficients: one for each class, or 1 for two classes."""
-
-    @classmethod
-    def of(cls, X: Array, labels: Array, weight: Array, n_classes: int, penalty: float, intercept: bool) -> _Problem:
-        """The problem for rows whose weights sum to 1."""
-        centre = weight @ X if intercept else np.zeros(X.shape[1])
-        design = np.empty((len(X), X.shape[1] + intercept))
-        features = design[:, : X.shape[1]]
-        np.subtract(X, centre, out=features)
-        # The diagonal of the Hessian at 0 is about its square. Its own root, which is the usual choice, is worse where
-        # a few rows alone are left with curvature: 750 products for the digits, against 390 by this and unscaled.
-        scale = (np.einsum("i,ij,ij->j", weight, features, features) / n_classes + 10 * penalty) ** 0.25
-        scale[scale == 0] = 1
-        features /= scale
-        per_row = penalty / scale**2
-        if intercept:
-            design[:, -1] = 1
-            per_row = np.append(per_row, 0)
-        columns = 1 if n_classes == 2 else n_classes
-        return cls(design, labels, weight, per_row[:, None], centre, scale, columns)
-
-    def value_grad(self, z: Array) -> tuple[float, Array]:
-        """The objective and its gradient."""
-        W = z.reshape(-1, self.columns)
-        logits = self._all(self.design @ W)
-        loss, grad = cross_entropy_grad(logits, self.labels, sample_weight=self.weight, grad_out=logits)
-        value = loss.sum() + (self.penalty * W * W).sum() / 2
-        return float(value), (self.design.T @ self._own(grad) + self.penalty * W).ravel()
-
-    def curvature(self, z: Array) -> newton.Curvature:
-        """The Hessian, Σ s xᵀ (diag(p) − p pᵀ) x and the penalty; it keeps p."""
-        p = softmax(self._all(self.design @ z.reshape(-1, self.columns)))
-        weight = self.weight[:, None]
-
-        def product(v: Array) -> Array:
-            V = v.reshape(-1, self.columns)
-            change = self._own(softmax_vjp(p, self._all(self.design @ V)))
-            return (self.design.T @ (weight * change) + self.penalty * V).ravel()
-
-        return product
-
-    def size(self, grad: Array) -> float:
-        """The largest entry of the gradient with respect to the coefficients of the features as they came."""
-        G = grad.reshape(-1, self.columns)
-        d = len(self.scale)
-        own = G[:d] * self.scale[:, None]
-        if len(G) > d:
-            own = np.concatenate([own + self.centre[:, None] * G[d], G[d:]])
-        return float(np.abs(own).max(initial=0.0))
-
-    def coefficients(self, z: Array) -> tuple[Array, Array]:
-        """`coef_` and `intercept_`."""
-        W = z.reshape(-1, self.columns)
-        d = len(self.scale)
-        coef = np.ascontiguousarray((W[:d] / self.scale[:, None]).T)
-        return coef, (W[d] - coef @ self.centre if len(W) > d else np.zeros(self.columns))
-
-    def _all(self, logits: Array) -> Array:
-        """Logits of every class: that of the first of two is 0."""
-        return logits if self.columns > 1 else _beside_zeros(logits)
-
-    def _own(self, grad: Array) -> Array:
-        """The part of a gradient that belongs to the logits which have coefficients."""
-        return grad if self.columns > 1 else grad[:, 1:]
+def _row_blocks(X: Any) -> Any:
+    """The module for rows in blocks of arrays of X's library; None where X is taken as an array in memory."""
+    return getattr(library_of(type(X)), "row_blocks", None)
 
 
-def _beside_zeros(logits: Array) -> Array:
-    return np.concatenate([np.zeros_like(logits), logits], axis=1)
+@dispatched("(n)->()")
+def _likeliest(logits: Any, /, *, classes: Array, axis: int = -1) -> Array:
+    return classes[logits.argmax(axis=axis)]
+
+
+# What is done with each block of rows, of which all rows in memory are one
+
+
+def _checked_features(X: Array) -> Array:
+    return check_array(X, dtype=np.float64, order="C", ensure_min_samples=0, input_name="X")
+
+
+def _checked_labels(y: Array) -> Array:
+    return check_array(y, dtype=None, ensure_2d=False, ensure_min_samples=0, input_name="y")
+
+
+def _checked_weights(weight: Array) -> Array:
+    return check_array(
+        weight,
+        dtype=np.float64,
+        ensure_2d=False,
+        ensure_min_samples=0,
+        ensure_non_negative=weight.size > 0,  # scikit-learn looks for the least of them
+        input_name="sample_weight",
+    )
+
+
+def _ones(y: Array) -> Array:
+    return np.ones(len(y))
+
+
+def _classes(y: Array, weight: Array) -> tuple[Array, Array]:
+    """Labels in order, and the sum of the weights of each."""
+    classes, places = np.unique(y, return_inverse=True)
+    return classes, np.bincount(places, weight, minlength=len(classes))
+
+
+def _union(found: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    classes, sums = zip(*found, strict=True)
+    return _classes(np.concatenate(classes), np.concatenate(sums))
+
+
+def _places(y: Array, *, classes: Array) -> Array:
+    return np.searchsorted(classes, y)
+
+
+def _weights(labels: Array, weight: Array, *, factors: Array) -> Array:
+    return weight * factors[labels]

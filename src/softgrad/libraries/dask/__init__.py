@@ -6,9 +6,11 @@ from typing import Any
 
 from softgrad.dispatch import VALUE, Function
 from softgrad.jacobian import SimplexJacobian
-from softgrad.libraries.dask import blocks, pieces
+from softgrad.libraries.dask import blocks, pieces, row_blocks
 from softgrad.libraries.dask.jacobian import LazyJacobian
 from softgrad.libraries.dask.slices import ROW, Slices
+
+__all__ = ["call", "row_blocks"]
 
 IN_MEMORY = ("out", "grad_out", "hess_out", "grad_p_out", "grad_q_out", "workers")
 """Options of a computation that happens at once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -74,6 +74,20 @@ def only(block: Any) -> Array:
     while isinstance(block, list):
         (block,) = block
     return block
+
+
+def leaves(found: Any) -> Iterator[Any]:
+    """What blocks have found: reductions pass it as it is, or in lists of lists."""
+    if isinstance(found, list):
+        for item in found:
+            yield from leaves(item)
+    else:
+        yield found
+
+
+def alone(found: Any, axis: Any = None, keepdims: Any = None) -> Any:
+    """The first step of a reduction, where blocks hold already what is to be merged."""
+    return found
 
 
 def _call_of(slices: Slices) -> tuple[Function, tuple[str, ...], dict[str, Any]]:

@@ -24,8 +24,8 @@ from softgrad.arrays import numpy_states, states
 from softgrad.arrays.layout import Rows
 from softgrad.arrays.pieces import Parts, PendingError, Piece, Space, merged
 from softgrad.dispatch import SLICE, VALUE, Function
+from softgrad.libraries.dask.blocks import alone, called, leaves, numbers, only
 from softgrad.libraries.dask.blocks import arrays as lazy_arrays
-from softgrad.libraries.dask.blocks import called, numbers, only
 from softgrad.libraries.dask.slices import CHOICES, CHOSEN, FLAT, MATRIX, PLACE, ROW, Slices
 
 Array = Any
@@ -253,7 +253,7 @@ def _state(formula: Formula, *blocks: Any) -> states.State:
 
 
 def _one_state(found: Any, axis: Any = None, keepdims: Any = None) -> states.State:
-    merged: states.State = functools.reduce(states.merge, _leaves(found))
+    merged: states.State = functools.reduce(states.merge, leaves(found))
     return merged
 
 
@@ -274,7 +274,7 @@ def _reduced(found: Array, together: Callable[..., Any], slices: Slices, what: s
     """What blocks have found, merged in a tree: a block for each block of the batch."""
     name, meta = f"{slices.function.name}-{what}", np.empty((0,) * len(slices.batch))
     return da.reduction(
-        found, _alone, together, axis=slices.axes, concatenate=False, dtype=meta.dtype, meta=meta, name=name
+        found, alone, together, axis=slices.axes, concatenate=False, dtype=meta.dtype, meta=meta, name=name
     )
 
 
@@ -312,19 +312,7 @@ def _joined(groups: list[tuple[Array, ...]]) -> tuple[Array, ...]:
     return groups[0] if len(groups) == 1 else tuple(np.concatenate(parts) for parts in zip(*groups, strict=True))
 
 
-def _alone(found: Any, axis: Any = None, keepdims: Any = None) -> Any:
-    return found
-
-
 def _together(found: Any, axis: Any = None, keepdims: Any = None) -> Found:
-    """What several blocks have found, merged: they come as one, or as lists of lists."""
-    every = list(_leaves(found))
+    """What several blocks have found, merged."""
+    every = list(leaves(found))
     return every[0][0], merged(parts for _, parts in every)
-
-
-def _leaves(found: Any) -> Iterator[Any]:
-    if isinstance(found, list):
-        for item in found:
-            yield from _leaves(item)
-    else:
-        yield found
