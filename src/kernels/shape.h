@@ -111,6 +111,10 @@ struct Row {
     void each(const T* x, F f) const {
         at_each([&](auto place) { f(place(x, x[start])); });
     }
+    template <class F>
+    void each_fetching(const T* x, F f) const {
+        at_each_fetching([&](auto place) { f(place(x, x[start])); });
+    }
     // f of each block that is summed on its own.
     template <class F>
     void blocks(F f) const {
@@ -206,6 +210,10 @@ struct Panel {
     template <class F>
     void each(const T* x, F f) const {
         at_each([&](auto place) { f(place(x, 0)); });
+    }
+    template <class F>
+    void each_fetching(const T* x, F f) const {
+        each(x, f);
     }
     template <class F>
     void blocks(F f) const {

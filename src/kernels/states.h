@@ -64,39 +64,49 @@ void state(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     softgrad_clear_flags();
 }
 
-// softmax of entries of a row whose state is given.
+// softmax of a row, or of some of its entries, from the state of all. Blocks of small logits, which are nearly all, need no
+// shift and have no subnormal results; the bits are the same.
 template <class T>
 struct SoftmaxOfState {
-    Exp<T, FAR> exp;
-    Split<T> inverse;
-    SubnormalQuotient<T, FAR> quotient;
-
     // What a row is divided by, from Σ_{j≠k} e^(x_j − max).
     static Wide<T> prepared(Wide<T> rest) { return 1 + rest; }
 
-    SoftmaxOfState(Vec<T> max, const Split<T>& total)
-        : exp(max, Temperature<T>()),
-          inverse(over<T>(Split<T>(splat<T>(1), splat<T>(0)), product<T>(exp.parts(max).split(), total))),
-          quotient{exp, {inverse.high * quotient.LIFT, inverse.low * quotient.LIFT}} {}
+    template <class Shape>
+    [[gnu::flatten]] static void run(const Shape shape, const T* x, T* y, Vec<T> max, const Split<T>& total) {
+        const Exp<T, FAR> far(max, Temperature<T>());
+        const Exp<T, UNSHIFTED> near;
+        const Split<T> inverse = inverse_of(far, max, total), near_inverse = inverse_of(near, max, total);
+        const SubnormalQuotient<T, FAR> quotient{far, {inverse.high * quotient.LIFT, inverse.low * quotient.LIFT}};
+        const bool small = !any<T>(absolute<T>(max) > Constants<T>::SMALL);
+        shape.blocks([&](const Shape block) {
+            Vec<T> size = splat<T>(0);
+            if (small) block.each_fetching(x, [&](Vec<T> v) { size = max_absolute<T>(v, size); });
+            if (small && !any<T>(size > Constants<T>::SMALL))
+                return block.finish(y, [&](auto place) { return times(near(place(x, 0)), near_inverse); });
+            block.finish(y, [&](auto place) {
+                const Vec<T> v = place(x, 0), e = far(v), p = times(e, inverse);
+                const Bits<T> subnormal = (e > 0) & (p < Constants<T>::SMALLEST);
+                return any<T>(subnormal) ? (subnormal ? quotient(v) : p) : p;
+            });
+        });
+    }
 
-    Vec<T> operator()(Vec<T> x) const {
-        const Vec<T> e = exp(x), p = times(e, inverse);
-        const Bits<T> subnormal = (e > 0) & (p < Constants<T>::SMALLEST);
-        return any<T>(subnormal) ? (subnormal ? quotient(x) : p) : p;
+   private:
+    template <class Exponential>
+    static Split<T> inverse_of(const Exponential& exp, Vec<T> max, const Split<T>& total) {
+        return over<T>(Split<T>(splat<T>(1), splat<T>(0)), product<T>(exp.parts(max).split(), total));
     }
 };
 
 template <class T>
 struct LogSoftmaxOfState {
-    Vec<T> max;
-    Split<T> log;
-
     static Wide<T> prepared(Wide<T> rest) { return wide_log1p(rest); }
 
-    LogSoftmaxOfState(Vec<T> max, const Split<T>& log) : max(max), log(log) {}
-
     // Both parts of the sum are positive, so nothing cancels.
-    Vec<T> operator()(Vec<T> x) const { return -plus<T>(depth_below<T>(max, x), log).high; }
+    template <class Shape>
+    [[gnu::flatten]] static void run(const Shape shape, const T* x, T* y, Vec<T> max, const Split<T>& log) {
+        shape.finish(y, [&](auto place) { return -plus<T>(depth_below<T>(max, place(x, 0)), log).high; });
+    }
 };
 
 // Rows of x with the state of their slices: max, rest and its second part.
@@ -112,8 +122,7 @@ void of_state(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
                                  ? Map<T>::prepared((Wide<T>)rest.at(row, 0) + (Wide<T>)low.at(row, 0))
                                  : prepared[0];
         }
-        const Map<T> map(gathered<T>(shape, max, i), split(prepared));
-        shape.finish(out[0], [&](auto place) { return map(place(in[0], 0)); });
+        Map<T>::run(shape, in[0], out[0], gathered<T>(shape, max, i), split(prepared));
     };
     const RowLoop<S, 1, 1> loop{dims[0], dims[1], {{args[0], steps[0], steps[5]}}, {{args[4], steps[4], steps[6]}}, {}};
     loop.template run<true, NONE>(kernel);
