@@ -94,7 +94,11 @@ def _from_numpy(array: Any) -> Tensor:
 
 def _bfloat16() -> np.dtype[Any]:
     """NumPy's bfloat16, which comes with ml_dtypes."""
-    import ml_dtypes  # noqa: PLC0415  only bfloat16 needs it
+    try:
+        import ml_dtypes  # noqa: PLC0415  only bfloat16 needs it
+    except ImportError:
+        message = 'bfloat16 tensors need ml_dtypes: pip install "softgrad[torch]"'
+        raise ImportError(message, name="ml_dtypes") from None
 
     bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     return bfloat16
