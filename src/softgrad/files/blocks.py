@@ -19,6 +19,9 @@ Lengths = tuple[int, ...]
 BYTES = 2**20
 """Bytes of a block that lies in one run, so that it stays in the processor's cache from its reading to its writing."""
 
+BYTES_OF_PIECES = 2**23
+"""Bytes of a block of pieces: merging the states of blocks costs as much for a few entries as for many."""
+
 BYTES_READ = 2**25
 """Bytes to read at once where slices lie scattered, for more of them make longer runs; and the most to read at once."""
 
@@ -102,7 +105,7 @@ def pieces(contents: Contents, axis: int, by_rows: bool) -> Lengths:
     shape = contents.shape
     if by_rows:
         return (_rows(contents), *(max(1, n) for n in shape[1:]))
-    lengths, room = list(_unit(contents)), BYTES // contents.dtype.itemsize
+    lengths, room = list(_unit(contents)), BYTES_OF_PIECES // contents.dtype.itemsize
     closest = list(reversed(range(len(shape)))) if contents.order == "C" else list(range(len(shape)))
     inner = closest[: closest.index(axis)]
     _fill(lengths, contents, inner, min(BATCH, room))

@@ -12,6 +12,7 @@ import numpy as np
 
 from softgrad import arguments, functions
 from softgrad.arrays import numpy_states, states
+from softgrad.files.behind import WriteBehind
 from softgrad.files.blocks import (
     Contents,
     Lengths,
@@ -102,10 +103,11 @@ class Plan:
 
     def run(self, reads: tuple[Read, ...], write: Write, written: Written, count: Count) -> None:
         """Compute what is not written yet; there is one way of reading for each pass."""
-        if self.long is None:
-            self._run_whole(reads[0], write, written, count)
-        else:
-            self._run_pieces(self.long, reads, write, written, count)
+        with WriteBehind(write) as behind:
+            if self.long is None:
+                self._run_whole(reads[0], behind, written, count)
+            else:
+                self._run_pieces(self.long, reads, behind, written, count)
 
     def _run_whole(self, read: Read, write: Write, written: Written, count: Count) -> None:
         for region in regions(self.given.shape, self.lengths, self.given.order, self.axis):

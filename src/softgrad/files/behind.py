@@ -1,0 +1,35 @@
+"""Writing behind: one block is written while the next is read and computed, since both wait for memory in turns."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Self
+
+
+class WriteBehind:
+    """A write function that returns at once, and waits where the block before is not written yet.
+
+    An error of a write is raised by the next one, or at the end.
+    """
+
+    def __init__(self, write: Any) -> None:
+        self._write = write
+        self._pending: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        self._pool = ThreadPoolExecutor(1)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown()
+        if error[0] is None:
+            self._wait()
+
+    def __call__(self, region: Any, values: Any) -> None:
+        """Write `values`, which must not change any more, to `region`."""
+        self._wait()
+        self._pending = self._pool.submit(self._write, region, values)
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
