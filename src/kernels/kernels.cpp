@@ -2,6 +2,7 @@
 #include "kernels.h"
 
 #include "states.h"
+#include "weighted.h"
 
 namespace {
 

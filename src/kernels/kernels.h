@@ -12,6 +12,7 @@
     KERNEL(log_softmax_where, "(n),(n),()->(n)", 3, 1, "T?dT", (forward_where<LogSoftmax, T>))    \
     KERNEL(logsumexp, "(n)->()", 1, 1, "TT", (logsumexp<T>))                                         \
     KERNEL(logsumexp_where, "(n),(n)->()", 2, 1, "T?T", (logsumexp_where<T>))                        \
+    KERNEL(signed_logsumexp, "(n),(n)->(),()", 2, 2, "TTTT", (signed_logsumexp<T>))                  \
     KERNEL(softmax_vjp, "(n),(n)->(n)", 2, 1, "TTT", (backward<SoftmaxVjp, T>))                   \
     KERNEL(log_softmax_vjp, "(n),(n)->(n)", 2, 1, "TTT", (backward<LogSoftmaxVjp, T>))            \
     KERNEL(log_softmax_jvp, "(n),(n)->(n)", 2, 1, "TTT", (backward<LogSoftmaxJvp, T>))            \

@@ -153,10 +153,13 @@ struct Row {
         chains[0].add(chains[1]);
         chains[2].add(chains[3]);
         chains[0].add(chains[2]);
-        chains[0].max = reduce_lanes<T>(chains[0].max, [](Vec<T> a, Vec<T> b) { return ::max(a, b); });
-        chains[0].min = reduce_lanes<T>(chains[0].min, [](Vec<T> a, Vec<T> b) { return ::min(a, b); });
-        return chains[0];
+        return across(chains[0]);
     }
+    // What the lanes say together, in all of them.
+    Vec<T> largest(Vec<T> v) const {
+        return reduce_lanes<T>(v, [](Vec<T> a, Vec<T> b) { return ::max(a, b); });
+    }
+    Range<T> across(const Range<T>& lanes) const { return {largest(lanes.max), -largest(-lanes.min)}; }
 
     // How many rows this is, and one number of each, where it belongs in a vector.
     static constexpr int lanes = 1;
@@ -232,6 +235,8 @@ struct Panel {
         each(x, [&](Vec<T> v) { range.add(v); });
         return range;
     }
+    Vec<T> largest(Vec<T> v) const { return v; }
+    Range<T> across(const Range<T>& lanes) const { return lanes; }
 
     Vec<T> spread(const T* values) const { return load(values); }
     Bits<T> anywhere(Bits<T> condition) const { return condition; }

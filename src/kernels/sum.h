@@ -126,6 +126,8 @@ inline double wide_exp(double a) { return ::exp(a); }
 inline long double wide_exp(long double a) { return ::expl(a); }
 inline double wide_expm1(double a) { return ::expm1(a); }
 inline long double wide_expm1(long double a) { return ::expm1l(a); }
+inline double wide_log(double a) { return ::log(a); }
+inline long double wide_log(long double a) { return ::logl(a); }
 inline double wide_log1p(double a) { return ::log1p(a); }
 inline long double wide_log1p(long double a) { return ::log1pl(a); }
 

@@ -155,8 +155,10 @@ def _signed_logsumexp(xp: Any, x: Array, where: Array | None, b: Array) -> tuple
 def log_of_sum(xp: Any, m: Array, first: Array, rest: Array, error: Array) -> tuple[Array, Array]:
     """m + log |first + rest + error| and the sign of the sum: −inf and 0 where it is 0; `error` is small."""
     total, low = _two_sum(first, rest)
-    error = error + xp.where(xp.isfinite(low), low, xp.zeros_like(low))
-    sign = xp.sign(total + error)
+    # Where the terms cancel, the error is all that is left.
+    total, error = _two_sum(total, error + xp.where(xp.isfinite(low), low, xp.zeros_like(low)))
+    error = xp.where(xp.isfinite(error), error, xp.zeros_like(error))
+    sign = xp.sign(total)
     total, error = sign * total, sign * error
     near_one = xp.abs(total - 1) < 0.5
     divisor = xp.where(near_one | (sign == 0), xp.ones_like(total), total)

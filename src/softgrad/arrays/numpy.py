@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from softgrad.arrays import generic, weighted
+from softgrad.arrays import generic
 from softgrad.arrays.threads import AUTOMATIC_FROM, over_rows
 
 try:
@@ -63,7 +63,8 @@ def logsumexp(
 ) -> Array:
     """Log Σ b e^x, one value per row."""
     if b is not None:
-        return _deliver(weighted.logsumexp(x, where, b), x.dtype, out)
+        log, sign = signed_logsumexp(x, where, b, workers)
+        return _deliver(_of_positive(log, sign), x.dtype, out)
     if not has_kernel(x):
         return _formula("logsumexp", (x, where, None), x.dtype, out)
     if where is None and x.shape[-1] >= LONG_ROW:
@@ -71,6 +72,23 @@ def logsumexp(
     if where is None:
         return _native_call("logsumexp", (x,), out, workers)
     return _native_call("logsumexp_where", (x, where), out, workers)
+
+
+def signed_logsumexp(x: Array, where: Array | None, b: Array, workers: int = 1) -> tuple[Array, Array]:
+    """Log |Σ b e^x| and the sign of the sum, one of each per row; where b is 0, x is not read."""
+    if not has_kernel(x):
+        return generic.signed_logsumexp(x, where, b)
+    if where is not None:
+        b = np.where(where, b, b.dtype.type(0))
+    outs = np.empty(x.shape[:-1], x.dtype), np.empty(x.shape[:-1], x.dtype)
+    run_kernel("signed_logsumexp", (x, b), outs, workers)
+    return outs
+
+
+@np.errstate(invalid="ignore")  # NaN is a result here
+def _of_positive(log: Array, sign: Array) -> Array:
+    """The logarithm of the sum itself: NaN where it is negative."""
+    return np.where(sign < 0, log.dtype.type(np.nan), log)
 
 
 def softmax_vjp(p: Array, g: Array, out: Array | None = None, workers: int = 1) -> Array:

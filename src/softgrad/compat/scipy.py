@@ -25,7 +25,7 @@ import numpy as np
 import softgrad as sg
 from softgrad import arguments
 from softgrad.arrays import complex as complex_numbers
-from softgrad.arrays import weighted
+from softgrad.arrays import numpy as native
 from softgrad.arrays.layout import Axis, Rows
 
 Array = Any
@@ -185,7 +185,7 @@ def _log_and_sign(a: Array, b: Array | None, rows: Rows, dtype: np.dtype[Any]) -
     if dtype.kind == "c":
         return complex_numbers.logsumexp(x, None if b is None else rows.gather(b))
     if b is not None:
-        return weighted.signed_logsumexp(x, None, rows.gather(b).astype(dtype, copy=False))
+        return native.signed_logsumexp(x, None, rows.gather(b).astype(dtype, copy=False))
     log = np.asarray(sg.logsumexp(x))
     return log, np.where(np.isnan(log), log, log > -np.inf)
 

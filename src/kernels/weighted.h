@@ -1,0 +1,143 @@
+// log |Σ b e^x| and the sign of the sum. Where b is 0, x is not read.
+#pragma once
+
+#include "loops.h"
+
+namespace {
+
+// The sum over e^max, and the largest x and |b| of what is read, for each lane or for the row.
+//
+// The terms at the maximum are summed on their own, without an exponential: beside them the others would be lost, and where
+// they come to 1 the others are all that matters. What the product b e^x loses is kept with the sum's own errors.
+template <class T>
+struct WeightedSum {
+    Vec<T> max, size;
+    Split<T> total;
+
+    template <class Shape>
+    WeightedSum(const Shape shape, const T* x, const T* b) {
+        Range<T> range;
+        Vec<T> sizes = splat<T>(0);
+        shape.at_each([&](auto place) {
+            const Vec<T> weight = place(b, 0), v = place(x, x[0]);
+            const Bits<T> unread = weight == 0;
+            range.max = ::max(unread ? splat(-INF<T>) : v, range.max);
+            range.min = ::min(unread ? splat(INF<T>) : v, range.min);
+            sizes = max_absolute<T>(weight, sizes);
+        });
+        range = shape.across(range);
+        max = range.max;
+        size = shape.largest(sizes);
+        if (range.near())
+            add_up<NEAR>(shape, x, b);
+        else
+            add_up<FAR>(shape, x, b);
+    }
+
+    // Where the logarithm may be taken: no term that matters is lost below DEPTH or is subnormal, and none is infinite.
+    Bits<T> is_ordinary() const {
+        const T LEAST = sizeof(T) == 4 ? (T)0x1p-100 : (T)0x1p-800;
+        const Vec<T> sum = absolute<T>(total.high), least = LEAST * ::max(size, splat<T>(1));
+        return (sum >= least) & (sum <= 1 / LEAST) & (absolute<T>(max) < INF<T>);
+    }
+    Vec<T> sign() const { return total.high < 0 ? splat<T>(-1) : splat<T>(1); }
+    Vec<T> log() const {
+        return plus<T>(max, log_of<T>(total.high * sign(), total.low * sign(), splat<T>(0))).high;
+    }
+
+   private:
+    template <Mode MODE, class Shape>
+    [[gnu::flatten]] void add_up(const Shape shape, const T* x, const T* b) {
+        const Vec<T> top = max, zero = splat<T>(0);
+        const Exp<T, MODE> exp(top, Temperature<T>());
+        Whole<Shape> rest, peaks;
+        shape.blocks([&](const Shape block) {
+            Sum<T> sum, at_top;
+            block.at_each_fetching([&](auto place) {
+                const Vec<T> weight = place(b, 0), v = weight == 0 ? top : place(x, x[0]);
+                const Bits<T> is_top = v == top;
+                const auto e = exp.parts(v, [&](Vec<T> power) { return is_top ? zero : power; });
+                const Vec<T> high = e.high(), term = weight * high;
+                sum.add(term);
+                sum.error += mul_add(weight, e.low(), fma(weight, high, -term));
+                at_top.add(is_top ? weight : zero);
+            });
+            rest.add(sum);
+            peaks.add(at_top);
+        });
+        // e^0 at the scale of the sum: not exactly 1, since x and the maximum are reduced apart.
+        total = plus<T>(peaks.parts(), over<T>(rest.parts(), exp.parts(top).split()));
+    }
+};
+
+// log |Σ b e^x| and the sign of the sum: −inf and 0 of nothing; NaN beside NaN and inf − inf.
+template <class T>
+struct SignedLog {
+    T log, sign;
+
+    // Of any row, entry by entry in a wider type, relative to the x of the largest term.
+    SignedLog(const Operand<const T>& x, const Operand<const T>& b, ptrdiff_t n) {
+        bool above = false, below = false;
+        Wide<T> origin = 0, largest = -INF<Wide<T>>;
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            const T weight = b.at(0, j), v = x.at(0, j), size = fabs(weight);
+            if (weight == 0) continue;
+            if (v != v || size != size || (v == -INF<T> && size == INF<T>)) {
+                log = sign = NAN;
+                return;
+            }
+            if (v == INF<T> || size == INF<T>) (weight > 0 ? above : below) = true;
+            const Wide<T> term = v + wide_log(size);
+            if (term > largest) {
+                largest = term;
+                origin = v;
+            }
+        }
+        if (above || below) {
+            log = above && below ? (T)NAN : INF<T>;
+            sign = above && below ? (T)NAN : above ? 1 : -1;
+            return;
+        }
+        Wide<T> sum = 0, error = 0;
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            if (b.at(0, j) == 0) continue;
+            // The exponential itself may overflow where the term does not.
+            const Wide<T> quarter = wide_exp(((Wide<T>)x.at(0, j) - origin) / 4);
+            const Wide<T> term = b.at(0, j) * quarter * quarter * quarter * quarter;
+            const Wide<T> next = sum + term, of_term = next - sum;
+            error += (sum - (next - of_term)) + (term - of_term);
+            sum = next;
+        }
+        const Wide<T> total = sum + error;
+        sign = total > 0 ? 1 : total < 0 ? -1 : 0;
+        log = total == 0 ? -INF<T> : (T)(origin + (wide_log(sign * sum) + wide_log1p(error / sum)));
+    }
+};
+
+template <class S>
+void signed_logsumexp(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+    typedef Computed<S> T;
+    const RowLoop<S, 2, 0> loop{
+        dims[0], dims[1], {{args[0], steps[0], steps[4]}, {args[1], steps[1], steps[5]}}, {}, {}};
+    const Operand<S> log{args[2], steps[2], 0}, sign{args[3], steps[3], 0};
+    loop.template run<true, NONE>([&](auto shape, ptrdiff_t i, const T* const* in, T* const*) {
+        const ptrdiff_t step = sizeof(T) * (shape.IS_PANEL ? WIDTH<T> : 1);
+        const WeightedSum<T> sum(shape, in[0], in[1]);
+        const Bits<T> ordinary = sum.is_ordinary();
+        T logs[WIDTH<T>], signs[WIDTH<T>];
+        store(logs, sum.log());
+        store(signs, sum.sign());
+        for (int lane = 0; lane < shape.lanes; ++lane) {
+            if (!ordinary[lane]) {
+                const SignedLog<T> one({(char*)(in[0] + lane), 0, step}, {(char*)(in[1] + lane), 0, step}, shape.length());
+                logs[lane] = one.log;
+                signs[lane] = one.sign;
+            }
+            log.at(i + lane, 0) = stored<S>(logs[lane]);
+            sign.at(i + lane, 0) = stored<S>(signs[lane]);
+        }
+    });
+    softgrad_clear_flags();
+}
+
+}  // namespace
