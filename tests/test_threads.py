@@ -70,6 +70,7 @@ def test_a_forked_child_gives_the_same_bits():
     read, write = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of any fork beside threads
+        warnings.simplefilter("ignore", RuntimeWarning)  # so does JAX, where another test has imported it
         child = os.fork()
     if child == 0:
         try:
@@ -85,9 +86,10 @@ def test_a_forked_child_gives_the_same_bits():
 
 def test_an_error_in_a_worker_reaches_the_caller():
     x = batch()
+    before = threading.active_count()  # other libraries' threads among them
     with pytest.raises(ValueError, match="out"):
         sg.softmax(x, out=np.empty((60, 2000), np.float32), workers=2)
-    assert threading.active_count() <= 1 + CALLERS
+    assert threading.active_count() <= before + CALLERS
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

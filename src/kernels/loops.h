@@ -83,7 +83,7 @@ struct Forward {
             ties += a == m;
             if (a != m) rest += wide_exp(shifted(a, m, T_));
         }
-        rest += ties - 1;
+        rest += m == INFINITY ? (Wide<T>)NAN : ties - 1;  // as with every other T, +inf makes its slice NaN
         for (ptrdiff_t j = 0; j < n; ++j)
             y.at(0, j) = read(i, j) ? (T)Map::value(shifted(x.at(0, j), m, T_), rest) : Map::MASKED;
     }
