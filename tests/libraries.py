@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import array_api_strict
+import dask.array as da
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -113,5 +114,15 @@ def _from_xarray(a):
 
 XARRAY = Library("xarray", _to_xarray, _from_xarray, SINGLES, frozenset({"workers"}))
 
-ARRAYS = (STRICT, TORCH, JAX, JAX_64)
+
+def _from_dask(a):
+    assert isinstance(a, da.Array)
+    return np.asarray(a.compute(scheduler="synchronous"))
+
+
+# An axis in one block goes to the kernels, in several to the formulas in pieces: one dtype for each way is enough here.
+DASK = Library("dask", lambda a: da.from_array(a, chunks=-1), _from_dask, SINGLES[:1])
+DASK_CUT = Library("dask in pieces", lambda a: da.from_array(a, chunks=2), _from_dask, SINGLES[1:])
+
+ARRAYS = (STRICT, TORCH, JAX, JAX_64, DASK, DASK_CUT)
 LIBRARIES = (*ARRAYS, PANDAS, XARRAY)

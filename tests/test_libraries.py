@@ -15,7 +15,7 @@ import softgrad as sg
 from softgrad import dispatch
 from softgrad.libraries.derivatives import COMPOSED, RULES
 
-from .libraries import ARRAYS, JAX, JAX_64, LIBRARIES, TORCH
+from .libraries import ARRAYS, DASK_CUT, JAX, JAX_64, LIBRARIES, TORCH
 from .maps import assert_close, directions, logits
 
 every_library = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
@@ -197,7 +197,8 @@ def test_the_layers(library):
             output, vjp, dense = layer(x), layer.backward(directions(x)), layer.backward()
             assert_close(library.back(layer(library.to(x))), output)
             assert_close(library.back(layer.backward(library.to(directions(x)))), vjp)
-            assert_close(library.back(layer.backward()), dense)
+            if library is not DASK_CUT:
+                assert_close(library.back(layer.backward()), dense)
         loss = sg.SoftmaxCrossEntropy()
         output, grad = loss(x, labels), loss.backward(np.array([0.5, 1, 2], np.float32))
         assert_close(library.back(loss(library.to(x), library.to(labels))), output)
@@ -472,7 +473,8 @@ def test_operators(library):
             assert_close(library.back(product(theirs, library.to(v))), product(ours, v))
         assert_close(library.back(theirs @ library.to(v.T.copy())), ours @ v.T)
         assert_close(library.back(theirs.diagonal()), ours.diagonal())
-        assert_close(library.back(theirs.toarray()), ours.toarray())
+        if library is not DASK_CUT:  # see test_dask.py for the error
+            assert_close(library.back(theirs.toarray()), ours.toarray())
 
 
 def _requiring(x):

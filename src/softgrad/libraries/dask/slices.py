@@ -57,7 +57,7 @@ class Slices:
         options = {**options}
         axis, keepdims = options.pop("axis", -1), bool(options.pop("keepdims", False))
         required = dict(zip(signature.parameters, operands, strict=False))
-        optional = {name: options.pop(name) for name in OPTIONS if np.ndim(options.get(name, 0))}
+        optional = {name: options.pop(name) for name in OPTIONS if _is_array(options.get(name))}
         cores = {**OPTIONS, **dict(zip(required, function.operands, strict=True))}
         arrays = {name: _as_dask(a) for name, a in (required | optional).items()}
         shape = _common_shape({name: arrays[name] for name in required if cores[name] == SLICE})
@@ -121,6 +121,10 @@ class Slices:
     def names(self) -> tuple[str, ...]:
         """The names of the options that are arrays."""
         return tuple(self.operands)[len(self.function.operands) :]
+
+
+def _is_array(option: Any) -> bool:
+    return isinstance(option, da.Array) or np.ndim(option) > 0
 
 
 def _as_dask(a: Any) -> Array:
