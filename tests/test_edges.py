@@ -380,6 +380,16 @@ def test_temperature_zero_is_uniform_over_the_largest(dtype):
 
 
 @every_float
+@pytest.mark.parametrize("T", [0.0, 5e-324, 0.5, inf])
+def test_positive_infinity_at_any_temperature(dtype, T):
+    x = logits((3, 33), dtype)
+    x[1, 7] = inf
+    for f in (sg.softmax, sg.log_softmax):
+        np.testing.assert_array_equal(np.isnan(f(x, temperature=T)).any(axis=-1), [False, True, False])
+        assert np.isnan(f(x, temperature=T)[1]).all()
+
+
+@every_float
 def test_temperature_infinity_is_uniform(dtype):
     x = logits((3, 8), dtype)
     for T in (inf, np.full(3, inf)):
