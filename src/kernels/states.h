@@ -6,8 +6,8 @@
 
 namespace {
 
-// Numbers that each row has several of, to as many float64 operands from `first` on. Where the second is NaN, the first,
-// the maximum, is NaN or what the entries say.
+// A state to the float64 results, one operand for each part. Where the sums are NaN, the maximum, which passes over NaN, is
+// found again among the entries of x.
 template <int COUNT, class T, class Shape>
 inline void deliver_state(const Shape shape, const T* x, const Vec<T> (&parts)[COUNT], char** args, const ptrdiff_t* steps,
                           ptrdiff_t i) {

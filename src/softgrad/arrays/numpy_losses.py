@@ -23,9 +23,9 @@ def cross_entropy(x: Array, target: Target, outs: Outs, workers: int = 1) -> Non
     if not native.has_kernel(x):
         _formula("cross_entropy", (x, target), outs)
     elif target.is_label:
-        _kernel("cross_entropy", (x, target.labels, _label_scale(target)), outs, workers)
+        native.run_kernel("cross_entropy", (x, target.labels, _label_scale(target)), outs, workers)
     else:
-        _kernel("target_cross_entropy", _operands(x, target), outs, workers)
+        native.run_kernel("target_cross_entropy", _operands(x, target), outs, workers)
 
 
 def cross_entropy_grad(x: Array, target: Target, outs: Outs, workers: int = 1) -> None:
@@ -33,9 +33,9 @@ def cross_entropy_grad(x: Array, target: Target, outs: Outs, workers: int = 1) -
     if not native.has_kernel(x):
         _formula("cross_entropy_grad", (x, target), outs)
     elif target.is_label:
-        _kernel("cross_entropy_grad", (x, target.labels, _label_scale(target)), outs, workers)
+        native.run_kernel("cross_entropy_grad", (x, target.labels, _label_scale(target)), outs, workers)
     else:
-        _kernel("target_cross_entropy_grad", _operands(x, target), outs, workers)
+        native.run_kernel("target_cross_entropy_grad", _operands(x, target), outs, workers)
 
 
 def cross_entropy_grad_hess(
@@ -46,7 +46,7 @@ def cross_entropy_grad_hess(
         cross_entropy_grad(x, target, outs[:2], workers)
         np.abs(outs[1], out=outs[2])
     elif native.has_kernel(x) and target.is_label:
-        _kernel("cross_entropy_grad_hess", (x, target.labels, _label_scale(target), factor), outs, workers)
+        native.run_kernel("cross_entropy_grad_hess", (x, target.labels, _label_scale(target), factor), outs, workers)
     else:
         _formula("cross_entropy_grad_hess", (x, target, factor), outs)
 
@@ -67,7 +67,7 @@ def focal(x: Array, labels: Array, gamma: float, workers: int = 1) -> tuple[Arra
 def entropy(x: Array, outs: Outs, workers: int = 1) -> None:
     """−Σ p log p of every row."""
     if native.has_kernel(x):
-        _kernel("entropy", (x,), outs, workers)
+        native.run_kernel("entropy", (x,), outs, workers)
     else:
         _formula("entropy", (x,), outs)
 
@@ -75,7 +75,7 @@ def entropy(x: Array, outs: Outs, workers: int = 1) -> None:
 def entropy_grad(x: Array, outs: Outs, workers: int = 1) -> None:
     """The entropy of every row and its gradient."""
     if native.has_kernel(x):
-        _kernel("entropy_grad", (x,), outs, workers)
+        native.run_kernel("entropy_grad", (x,), outs, workers)
     else:
         _formula("entropy_grad", (x,), outs)
 
@@ -95,7 +95,7 @@ def _log_sum(x: Array, workers: int) -> tuple[Array, ...]:
         return generic_losses.log_sum(x)
     x = x.astype(np.float32, copy=False) if x.dtype.itemsize < 4 else x
     parts = tuple(np.empty(x.shape[:-1], x.dtype) for _ in range(3))
-    _kernel("log_sum", (x,), parts, workers)
+    native.run_kernel("log_sum", (x,), parts, workers)
     return tuple(part.astype(np.float64, copy=False) for part in parts)
 
 
@@ -107,10 +107,6 @@ def _operands(x: Array, target: Target) -> tuple[Any, ...]:
     base = np.zeros(x.shape[-1], x.dtype) if target.base is None else target.base
     labels = np.int64(0) if target.labels is None else target.labels
     return x, base, labels, target.label_weight, target.scale, target.z_loss
-
-
-def _kernel(name: str, operands: tuple[Any, ...], outs: Outs, workers: int) -> None:
-    native.run_kernel(name, operands, outs, workers)
 
 
 def _formula(name: str, operands: tuple[Any, ...], outs: Outs) -> None:
