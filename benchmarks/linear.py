@@ -132,19 +132,10 @@ def growth(call: Callable[..., Any], arguments: Arguments) -> int | None:
     hidden, weight, labels, bias = arguments
     few = slice(0, 64)
     call(hidden[few], weight[few], labels[few] % 64, bias[few])  # what libraries take for themselves, once
-    before = peak()
+    before = machine.peak()
     call(*arguments)
-    after = peak()
+    after = machine.peak()
     return None if before is None or after is None else after - before
-
-
-def peak() -> int | None:
-    """The most memory that this process has ever had; other than ru_maxrss it starts anew with a new program."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 
 
 def tabulate(shape: tuple[int, ...], found: dict[str, dict[str, Any]]) -> report.Table:

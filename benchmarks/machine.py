@@ -62,6 +62,15 @@ def caches() -> dict[str, str]:
     return found
 
 
+def peak() -> int | None:
+    """The most memory that this process has ever had; other than ru_maxrss it starts anew with a new program."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+
+
 def results_directory(quick: bool) -> Path:
     """results/<date>-<cpu>."""
     name = re.sub(r"\((r|tm)\)|\(.*|\b(cpu|processor)\b|@.*", "", cpu().lower())

@@ -5,12 +5,9 @@
 
 #include <cstring>
 
-#include "kernels.h"
+#include "gil.h"
 
 namespace {
-
-// Calls on fewer entries keep the GIL: they are over before another thread could have taken it.
-constexpr npy_intp RELEASE_FROM = 1024;
 
 struct Direct {
     Loop single, wide;  // float32, float64
@@ -96,9 +93,7 @@ bool run_loop(const Direct& direct, PyObject* const* inputs, PyArrayObject* resu
         steps[i] = i == results && direct.reduces ? entry : n * entry;
         steps[results + 1 + i] = entry;
     }
-    PyThreadState* const released = PyArray_SIZE(x) >= RELEASE_FROM ? PyEval_SaveThread() : nullptr;
-    (PyArray_TYPE(x) == NPY_DOUBLE ? direct.wide : direct.single)(data, dims, steps, nullptr);
-    if (released) PyEval_RestoreThread(released);
+    run_unlocked(PyArray_TYPE(x) == NPY_DOUBLE ? direct.wide : direct.single, data, dims, steps);
     return !PyErr_Occurred();
 }
 

@@ -18,6 +18,10 @@ namespace {
 // maximum, a sum, a remainder) costs as much as the work along it.
 constexpr ptrdiff_t PANEL = 32;
 
+// Entries of slices that lie side by side in a panel of kernels that compute every entry alone: enough to outweigh what
+// they prepare for each slice, few enough for the first-level cache.
+constexpr ptrdiff_t TALL_PANEL = 128;
+
 // Results of this many bytes and more are streamed past the caches. Measured on a 2 MiB L2: below, a reader finds them
 // in the cache; above, every line written would first be read.
 constexpr ptrdiff_t STREAM_FROM = 8 << 20;
@@ -252,9 +256,22 @@ struct RowLoop {
     template <bool IN_PLACE, Workspace WORKSPACE, class Kernel>
     void run(const Kernel& kernel) const {
         if (n <= PANEL)
-            panels(kernel);
+            panels<PANEL>(kernel);
         else
             groups<IN_PLACE, WORKSPACE>(kernel);
+    }
+
+    // The same for kernels that compute every entry alone: where slices lie side by side, nothing is transposed.
+    template <class Kernel>
+    void run_entries(const Kernel& kernel) const {
+        if (n <= PANEL || !in[0].neighbouring() || !out[0].neighbouring()) return run<true, NONE>(kernel);
+        for (ptrdiff_t j = 0; j < n; j += TALL_PANEL) {
+            RowLoop part = *this;
+            part.n = n - j < TALL_PANEL ? n - j : TALL_PANEL;
+            for (int k = 0; k < INPUTS; ++k) part.in[k].data += j * in[k].step;
+            for (int k = 0; k < OUTPUTS; ++k) part.out[k].data += j * out[k].step;
+            part.template panels<TALL_PANEL>(kernel);
+        }
     }
 
    private:
@@ -262,9 +279,9 @@ struct RowLoop {
 
     const Operand<Mask>& mask_of_input(int k) const { return k == 0 ? mask : NO_MASK; }
 
-    template <class Kernel>
+    template <ptrdiff_t MOST, class Kernel>
     void panels(const Kernel& kernel) const {
-        alignas(BYTES) T read[INPUTS][PANEL * W], written[OUTS][PANEL * W];
+        alignas(BYTES) T read[INPUTS][MOST * W], written[OUTS][MOST * W];
         const T* ins[INPUTS];
         T* outs[OUTS];
         for (int k = 0; k < INPUTS; ++k) ins[k] = read[k];

@@ -125,7 +125,7 @@ void of_state(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
         Map<T>::run(shape, in[0], out[0], gathered<T>(shape, max, i), split(prepared));
     };
     const RowLoop<S, 1, 1> loop{dims[0], dims[1], {{args[0], steps[0], steps[5]}}, {{args[4], steps[4], steps[6]}}, {}};
-    loop.template run<true, NONE>(kernel);
+    loop.run_entries(kernel);
     softgrad_clear_flags();
 }
 
@@ -142,8 +142,8 @@ inline void merge_states(char** args, const ptrdiff_t* dims, const ptrdiff_t* st
         const double max = piece(0, winner);
         long double rest = (long double)piece(1, winner) + piece(2, winner);
         for (ptrdiff_t j = 0; j < dims[1]; ++j) {
-            const long double factor = expl((long double)piece(0, j) - max);
-            if (j != winner && factor != 0) rest += factor * (1 + ((long double)piece(1, j) + piece(2, j)));
+            const long double factor = j == winner ? 0 : expl((long double)piece(0, j) - max);
+            if (factor != 0) rest += factor * (1 + ((long double)piece(1, j) + piece(2, j)));
         }
         const double high = (double)rest, parts[] = {max, high, (double)(rest - high)};
         for (int k = 0; k < 3; ++k) *(double*)(args[3 + k] + i * steps[3 + k]) = parts[k];

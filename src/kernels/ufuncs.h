@@ -1,7 +1,7 @@
 // A kernel as a generalized ufunc: broadcasting, casting, layouts and overlapping memory are NumPy's.
 #pragma once
 
-#include "kernels.h"
+#include "gil.h"
 
 namespace {
 
@@ -26,6 +26,10 @@ char type_number(char code, char row) {
     }
 }
 
+void loop_of_ufunc(char** args, const npy_intp* dims, const npy_intp* steps, void* loop) {
+    run_unlocked((Loop)loop, args, dims, steps);
+}
+
 void free_tables(PyObject* capsule) { PyMem_Free(PyCapsule_GetPointer(capsule, nullptr)); }
 
 PyObject* make_ufunc(const Kernel& kernel, const Loop loops[ROW_TYPES]) {
@@ -34,7 +38,8 @@ PyObject* make_ufunc(const Kernel& kernel, const Loop loops[ROW_TYPES]) {
     const char rows[ROW_TYPES] = {NPY_USHORT, NPY_HALF, NPY_FLOAT, NPY_DOUBLE};
     const int operands = kernel.inputs + kernel.outputs;
     for (int row = 0; row < ROW_TYPES; ++row) {
-        tables->loops[row] = (PyUFuncGenericFunction)loops[row];
+        tables->loops[row] = loop_of_ufunc;
+        tables->data[row] = (void*)loops[row];
         for (int i = 0; i < operands; ++i) tables->types[row * operands + i] = type_number(kernel.types[i], rows[row]);
     }
     PyObject* owner = PyCapsule_New(tables, nullptr, free_tables);

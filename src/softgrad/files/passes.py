@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from typing import Any
@@ -12,7 +12,6 @@ import numpy as np
 
 from softgrad import arguments, functions
 from softgrad.arrays import numpy_states, states
-from softgrad.files.behind import WriteBehind
 from softgrad.files.blocks import (
     Contents,
     Lengths,
@@ -24,6 +23,7 @@ from softgrad.files.blocks import (
     shape_of,
     whole_slices,
 )
+from softgrad.files.overlap import WriteBehind, read_ahead
 
 Array = np.ndarray[Any, Any]
 Read = Callable[[Region], Array]
@@ -62,12 +62,11 @@ class Normalization:
 
     def state(self, rows: Array) -> states.State:
         """The state of some pieces."""
-        return numpy_states.state(rows, None, self.temperature)
+        return numpy_states.normalizer(rows, None, self.temperature)
 
     def merge(self, a: states.State, b: states.State) -> states.State:
         """The state of both."""
-        merged: states.State = states.merge(a, b, self.temperature)
-        return merged
+        return numpy_states.merge_normalizers(a, b, self.temperature)
 
     def apply(self, rows: Array, state: states.State) -> Array:
         """The result for pieces of slices whose state is known."""
@@ -110,10 +109,15 @@ class Plan:
                 self._run_pieces(self.long, reads, behind, written, count)
 
     def _run_whole(self, read: Read, write: Write, written: Written, count: Count) -> None:
-        for region in regions(self.given.shape, self.lengths, self.given.order, self.axis):
-            place = self.result.place(region)
-            if not written(place):
-                write(place, self._computed(read(region)))
+        def missing() -> Iterator[Region]:
+            for region in regions(self.given.shape, self.lengths, self.given.order, self.axis):
+                if written(self.result.place(region)):
+                    count(math.prod(shape_of(region)))
+                else:
+                    yield region
+
+        for region, block in read_ahead(read, missing()):
+            write(self.result.place(region), self._computed(block))
             count(math.prod(shape_of(region)))
 
     def _run_pieces(
@@ -128,17 +132,18 @@ class Plan:
             if all(map(written, places)):
                 count(self.passes * math.prod(shape_of(slices)))
                 continue
-            state = reduce(long.merge, (long.state(self._rows(reads[0], part, count)) for part in parts))
+            state = reduce(long.merge, (long.state(rows) for _, rows in self._rows(reads[0], parts, count)))
             if long.by_slice:
                 write(places[0], self._narrowed(states.logsumexp(state).reshape(shape_of(places[0]))))
                 continue
-            for part, place in zip(parts, places, strict=True):
-                values = long.apply(self._rows(reads[1], part, count), state)
-                write(place, self._narrowed(np.moveaxis(values, -1, axis)))
+            for part, rows in self._rows(reads[1], parts, count):
+                values = long.apply(rows, state)
+                write(self.result.place(part), self._narrowed(np.moveaxis(values, -1, axis)))
 
-    def _rows(self, read: Read, part: Region, count: Count) -> Array:
-        count(math.prod(shape_of(part)))
-        return np.asarray(np.moveaxis(arguments.as_real(read(part)), self.axis, -1))
+    def _rows(self, read: Read, parts: list[Region], count: Count) -> Iterator[tuple[Region, Array]]:
+        for part, block in read_ahead(read, parts):
+            yield part, np.asarray(np.moveaxis(arguments.as_real(block), self.axis, -1))
+            count(math.prod(shape_of(part)))
 
     @np.errstate(all="ignore")  # a cast may underflow, and that is its result
     def _narrowed(self, values: Array) -> Array:

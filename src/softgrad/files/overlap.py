@@ -1,9 +1,23 @@
-"""Writing behind: one block is written while the next is read and computed, since both wait for memory in turns."""
+"""One block is computed while the next is read and the one before written, since all three wait for memory in turns."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self
+
+
+def read_ahead(read: Any, regions: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Each of `regions` with what `read` returns for it, the next one on its way."""
+    with ThreadPoolExecutor(1) as pool:
+        pending: tuple[Any, Future[Any]] | None = None
+        for region in regions:
+            following = region, pool.submit(read, region)
+            if pending is not None:
+                yield pending[0], pending[1].result()
+            pending = following
+        if pending is not None:
+            yield pending[0], pending[1].result()
 
 
 class WriteBehind:

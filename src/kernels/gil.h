@@ -1,0 +1,29 @@
+// Other threads go on while a loop runs.
+#pragma once
+
+#include "kernels.h"
+
+namespace {
+
+// Loops over fewer entries keep the GIL: they are over before another thread could have taken it.
+constexpr npy_intp RELEASE_FROM = 1024;
+
+// This thread's state if it holds the GIL. (PyGILState_Check says yes to every thread where there are subinterpreters.)
+PyThreadState* holder_of_gil() {
+#if PY_VERSION_HEX >= 0x030d0000
+    PyThreadState* const holder = PyThreadState_GetUnchecked();
+#else
+    PyThreadState* const holder = _PyThreadState_UncheckedGet();
+#endif
+    return holder == PyGILState_GetThisThreadState() ? holder : nullptr;
+}
+
+// A loop without the GIL. NumPy gives it up for gufuncs, but only where there are many results, which the sums of a few
+// long rows are not.
+void run_unlocked(Loop loop, char** args, const npy_intp* dims, const npy_intp* steps) {
+    PyThreadState* const released = dims[0] * dims[1] >= RELEASE_FROM && holder_of_gil() ? PyEval_SaveThread() : nullptr;
+    loop(args, dims, steps, nullptr);
+    if (released) PyEval_RestoreThread(released);
+}
+
+}  // namespace
