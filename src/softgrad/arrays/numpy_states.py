@@ -22,7 +22,7 @@ WIDE_FACTORS = float(np.finfo(np.longdouble).eps) < 2.0**-60
 
 def state(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> State:
     """The state of every row."""
-    if not _has_kernel(x, temperature):
+    if not has_kernel(x, temperature):
         found: State = states.state(x, where, temperature)
         return found
     return State(*_parts("state", len(State._fields), x, where))
@@ -30,7 +30,7 @@ def state(x: Array, where: Array | None = None, temperature: Array | float = 1.0
 
 def normalizer(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> State:
     """The state of every row without its depth, which takes half the time and is not what softmax is of."""
-    if not _has_kernel(x, temperature):
+    if not has_kernel(x, temperature):
         found: State = states.state(x, where, temperature)
         return found
     largest, rest, low = _parts("max_and_rest", 3, x, where)
@@ -59,7 +59,7 @@ def log_softmax(x: Array, s: State, where: Array | None = None, temperature: Arr
 
 
 def _of_state(name: str, x: Array, s: State, where: Array | None, temperature: Array | float, nothing: float) -> Array:
-    if not _has_kernel(x, temperature) or s.max.dtype != np.float64:
+    if not has_kernel(x, temperature) or s.max.dtype != np.float64:
         return np.asarray(getattr(states, name)(x, s, where, temperature))
     y = np.empty_like(x, subok=False)
     of_slice = tuple(np.asarray(part) for part in (s.max, s.rest, s.rest_low))
@@ -81,6 +81,7 @@ def _parts(name: str, count: int, x: Array, where: Array | None) -> tuple[Array,
     return parts
 
 
-def _has_kernel(x: Array, temperature: Array | float) -> bool:
+def has_kernel(x: Array, temperature: Array | float = 1.0) -> bool:
+    """Whether the kernels know the type of `x` and the temperature."""
     plain = isinstance(temperature, float) and temperature == 1.0
     return plain and x.shape[-1] > 0 and native.has_kernel(x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
 import threading
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-AUTOMATIC_FROM = 2**19
+AUTOMATIC_FROM = 2**20
 """Entries from which `workers=None` uses more than one thread: below, waking a thread costs more than it saves."""
 
 BLOCKS = 4
@@ -60,7 +61,7 @@ def over_rows(ufunc: np.ufunc, operands: tuple[Any, ...], out: Array | tuple[Arr
         n = arrays[0].shape[-1]
         out = np.empty(batch + (n,) * result_core, dtype=arrays[0].dtype.newbyteorder("="))
     outs = out if isinstance(out, tuple) else (out,)
-    axis = int(np.argmax(batch))
+    axis = batch.index(max(batch))
     before = (slice(None),) * axis
 
     def run(start: int, stop: int) -> None:
@@ -68,8 +69,9 @@ def over_rows(ufunc: np.ufunc, operands: tuple[Any, ...], out: Array | tuple[Arr
         ufunc(*(a[rows] for a in arrays), out=tuple(o[rows] for o in outs))
 
     each = min(BLOCKS, max(1, arrays[0].nbytes // (workers * BLOCK_BYTES)))
-    edges = np.linspace(0, batch[axis], min(each * workers, batch[axis]) + 1, dtype=int).tolist()
-    side_by_side(run, list(zip(edges[:-1], edges[1:], strict=True)), workers)
+    parts = min(each * workers, batch[axis])
+    edges = [batch[axis] * part // parts for part in range(parts + 1)]
+    side_by_side(run, list(itertools.pairwise(edges)), workers)
     return out
 
 

@@ -12,7 +12,7 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -41,6 +41,18 @@ TWO_PASSES: dict[str, Callable[..., Array]] = {
     "log_softmax": numpy_states.log_softmax,
 }
 """What a second pass knows from the state alone."""
+
+
+
+class Kind(NamedTuple):
+    """How the state of some pieces is found, and that of two from theirs."""
+
+    of: Callable[..., states.State]
+    merge: Callable[[states.State, states.State], states.State]
+
+
+WITH_DEPTH = Kind(numpy_states.state, states.merge)
+WITHOUT_DEPTH = Kind(numpy_states.normalizer, numpy_states.merge_normalizers)
 
 Found = tuple[tuple[int, ...], Parts]
 """The shape of the batch of a block, and the parts or answers that are known of its slices."""
@@ -240,21 +252,24 @@ def _in_two_passes(
 
 
 def _states(formula: Formula, given: list[Any], slices: Slices) -> Array:
+    kind = WITH_DEPTH if slices.function.name == "entropy" else WITHOUT_DEPTH
     meta, name = np.empty((0,) * len(slices.shape)), f"{slices.function.name}-states"
-    found = da.blockwise(partial(_state, formula), slices.everything, *given, meta=meta, token=name)
-    return _reduced(found, _one_state, slices, "state")
+    found = da.blockwise(partial(_state, kind, formula), slices.everything, *given, meta=meta, token=name)
+    return _reduced(found, partial(_one_state, kind), slices, "state")
 
 
-def _state(formula: Formula, *blocks: Any) -> states.State:
+def _state(kind: Kind, formula: Formula, *blocks: Any) -> states.State:
     arrays, places, _ = formula.given(blocks)
     x, *where = arrays
-    groups = formula.groups([arguments.as_real(x), *where], formula.positions(places), {})
-    return states.State(*_joined([numpy_states.state(*group) for group, _, _ in groups]))
+    x = arguments.as_real(x)
+    if numpy_states.has_kernel(x):
+        return kind.of(x, *where)
+    groups = formula.groups([x, *where], formula.positions(places), {})
+    return states.State(*_joined([kind.of(*group) for group, _, _ in groups]))
 
 
-def _one_state(found: Any, axis: Any = None, keepdims: Any = None) -> states.State:
-    merged: states.State = functools.reduce(states.merge, leaves(found))
-    return merged
+def _one_state(kind: Kind, found: Any, axis: Any = None, keepdims: Any = None) -> states.State:
+    return functools.reduce(kind.merge, leaves(found))
 
 
 @np.errstate(all="ignore")  # a cast may underflow or overflow, and that is its result
