@@ -146,10 +146,11 @@ struct Temperature {
 // How much of the general formula a row needs. Powers of two aside, the results have the same bits in every mode that
 // applies.
 enum Mode {
-    UNSHIFTED,  // T = 1 and every |x| ≤ SMALL: m and the scale are 0
-    NEAR,       // T = 1, |m| < LIMIT, every entry above m − DEPTH: nothing to move, nothing that vanishes
-    FAR,        // T = 1
-    TEMPERED,   // any T
+    UNSHIFTED,           // T = 1 and every |x| ≤ SMALL: m and the scale are 0
+    UNSHIFTED_TEMPERED,  // any T, and every |x| ≤ SMALL·T
+    NEAR,                // T = 1, |m| < LIMIT, every entry above m − DEPTH: nothing to move, nothing that vanishes
+    FAR,                 // T = 1
+    TEMPERED,            // any T
 };
 
 // e^((x − m)/T) · 2^SCALE, times a number between √½ and √2 that all entries of the row share. Below m − DEPTH·T, −inf
@@ -179,7 +180,7 @@ struct Exp {
     };
 
     // Without a shift.
-    Exp() { static_assert(MODE == UNSHIFTED); }
+    explicit Exp(const Temperature<T>& t = {}) : temperature(t) { static_assert(MODE <= UNSHIFTED_TEMPERED); }
 
     Exp(Vec<T> max, const Temperature<T>& t) : temperature(t) {
         const Vec<T> limit = C::LIMIT * t.value;
@@ -206,7 +207,7 @@ struct Exp {
         const Vec<T> k = rounded - rounder;
         const Vec<T> exact = fma(k, temperature.minus_unit, y);
         Vec<T> r = exact, correction, reduced;
-        if constexpr (MODE == TEMPERED) {
+        if constexpr (IS_TEMPERED) {
             r = exact * temperature.inverse;
             correction = fma(exact, temperature.inverse, -r);
             correction = mul_add(exact, temperature.inverse_low, correction);
@@ -214,7 +215,7 @@ struct Exp {
         } else {
             correction = k * temperature.minus_unit_low;
         }
-        if constexpr (HAS_TABLE && MODE != TEMPERED)
+        if constexpr (HAS_TABLE && !IS_TEMPERED)
             reduced = mul_add(k, temperature.minus_unit_low, exact);
         else
             reduced = r + correction;
@@ -241,6 +242,7 @@ struct Exp {
     [[gnu::always_inline]] Vec<T> operator()(Vec<T> x) const { return parts(x).value(); }
 
    private:
+    static constexpr bool IS_TEMPERED = MODE == UNSHIFTED_TEMPERED || MODE == TEMPERED;
     static constexpr bool HAS_TABLE = Table<T>::BITS > 0;
     static constexpr int TERMS = sizeof(Table<T>::POLYNOMIAL) / sizeof(T), N = 1 << Table<T>::BITS;
     Temperature<T> temperature;

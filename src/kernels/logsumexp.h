@@ -51,14 +51,16 @@ struct LogSum {
 
 // Σ e^x and the largest x of a row of small logits where no term outweighs all others, which needs no maximum beforehand,
 // so one pass less; to be used where `applies`. (In a panel the lanes would have to agree on it.)
-template <class T, bool HAS_GAPS>
+template <class T, bool HAS_GAPS, bool IS_TEMPERED = false>
 struct PlainSum {
     bool applies = true;
     Vec<T> largest = splat(-INF<T>);
     Split<T> total;
 
-    [[gnu::flatten]] PlainSum(const Row<T> row, const T* x) {
-        const Exp<T, UNSHIFTED> exp;
+    [[gnu::flatten]] PlainSum(const Row<T> row, const T* x, const Temperature<T>& t = {}) {
+        const Exp<T, IS_TEMPERED ? UNSHIFTED_TEMPERED : UNSHIFTED> exp(t);
+        const Vec<T> most = Constants<T>::SMALL * t.value;
+        applies = !begins_beyond<T>(x, most);
         Vec<T> size = splat<T>(0), max = largest;
         Whole<Row<T>> whole;
         row.blocks([&](const Row<T> block) {
@@ -71,7 +73,7 @@ struct PlainSum {
                     exp, v, [&](Vec<T> finite) { size = max_absolute<T>(finite, size); })));
             });
             whole.add(sum);
-            applies = !any<T>(size > Constants<T>::SMALL);
+            applies = !any<T>(size > most);
         });
         if (!applies) return;
         total = whole.parts();
@@ -93,9 +95,9 @@ struct LogSoftmax {
 
     template <bool IS_TEMPERED, bool HAS_GAPS, class Shape>
     static bool run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
-        if constexpr (!Shape::IS_PANEL && !IS_TEMPERED) {
-            const PlainSum<T, HAS_GAPS> sum(shape, x);
-            if (sum.applies) return subtract<HAS_GAPS>(shape, x, y, sum.log());
+        if constexpr (!Shape::IS_PANEL) {
+            const PlainSum<T, HAS_GAPS, IS_TEMPERED> sum(shape, x, t);
+            if (sum.applies) return subtract<IS_TEMPERED, HAS_GAPS>(shape, x, y, t, sum.log());
         }
         return shifted<IS_TEMPERED>(shape, x, y, t);
     }
@@ -103,12 +105,15 @@ struct LogSoftmax {
     static Wide<T> value(Wide<T> shifted, Wide<T> rest) { return shifted - wide_log1p(rest); }
 
    private:
-    // x − log, where |x| is small and the difference at least log 2.
-    template <bool HAS_GAPS>
-    [[gnu::flatten]] static bool subtract(const Row<T> row, const T* x, T* y, const Split<T>& log) {
+    // x/T − log, where |x/T| is small and the difference at least log 2.
+    template <bool IS_TEMPERED, bool HAS_GAPS>
+    [[gnu::flatten]] static bool subtract(const Row<T> row, const T* x, T* y, const Temperature<T>& t, const Split<T>& log) {
         row.finish(y, [&](auto place) {
-            const Vec<T> v = place(x, x[0]), result = v - log.high, of_log = result - v;
-            const Vec<T> exact = result + (((v - (result - of_log)) - (log.high + of_log)) - log.low);
+            const Vec<T> v = place(x, x[0]), a = IS_TEMPERED ? v * t.inverse : v;
+            const Vec<T> result = a - log.high, of_log = result - a;
+            Vec<T> error = ((a - (result - of_log)) - (log.high + of_log)) - log.low;
+            if constexpr (IS_TEMPERED) error += mul_add(v, t.inverse_low, fma(v, t.inverse, -a));
+            const Vec<T> exact = result + error;
             if constexpr (HAS_GAPS) return v == -INF<T> ? v : exact;
             return exact;
         });

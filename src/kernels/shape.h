@@ -28,9 +28,17 @@ struct Range {
     }
 };
 
+// Whether a row begins with finite entries beyond ±most: then there is no use in trying it as one of small entries. (x holds
+// WIDTH entries in either shape, for shorter rows are in panels.)
+template <class T>
+inline bool begins_beyond(const T* x, Vec<T> most) {
+    const Vec<T> size = absolute<T>(load(x));
+    return any<T>((size > most) & (size < INF<T>));
+}
+
 // e^v without a shift, and, if HAS_GAPS, 0 at −inf; `visit` sees every v, and 0 in the gaps.
-template <class T, bool HAS_GAPS, class Visit>
-[[gnu::always_inline]] inline Vec<T> exp_but_gaps(const Exp<T, UNSHIFTED>& exp, Vec<T> v, Visit visit) {
+template <class T, bool HAS_GAPS, Mode MODE, class Visit>
+[[gnu::always_inline]] inline Vec<T> exp_but_gaps(const Exp<T, MODE>& exp, Vec<T> v, Visit visit) {
     if constexpr (HAS_GAPS) {
         const Bits<T> gap = v == -INF<T>;
         const Vec<T> zero = splat<T>(0), finite = gap ? zero : v;

@@ -27,10 +27,8 @@ struct Softmax {
     template <bool IS_TEMPERED, bool HAS_GAPS, class Shape>
     static bool run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
         Split<T> inverse;
-        if constexpr (IS_TEMPERED)
-            inverse = shifted<TEMPERED>(shape, x, y, t);
-        else if (!unshifted<HAS_GAPS>(shape, x, y, inverse))
-            inverse = shifted<FAR>(shape, x, y, t);
+        if (!unshifted<IS_TEMPERED ? UNSHIFTED_TEMPERED : UNSHIFTED, HAS_GAPS>(shape, x, y, t, inverse))
+            inverse = shifted<IS_TEMPERED ? TEMPERED : FAR>(shape, x, y, t);
         return !any<T>(inverse.high != inverse.high);
     }
 
@@ -39,9 +37,12 @@ struct Softmax {
 
    private:
     // Rows of small logits, which are nearly all: no maximum, so one pass less. Whether the row is one shows on the way.
-    template <bool HAS_GAPS, class Shape>
-    [[gnu::flatten]] static bool unshifted(const Shape shape, const T* x, T* y, Split<T>& inverse) {
-        const Exp<T, UNSHIFTED> exp;
+    template <Mode MODE, bool HAS_GAPS, class Shape>
+    [[gnu::flatten]] static bool unshifted(const Shape shape, const T* x, T* y, const Temperature<T>& t,
+                                           Split<T>& inverse) {
+        const Vec<T> most = Constants<T>::SMALL * t.value;
+        if (begins_beyond<T>(x, most)) return false;
+        const Exp<T, MODE> exp(t);
         Vec<T> size = splat<T>(0);
         bool small = true;
         const auto value = [&](Vec<T> v) { return exp_but_gaps<T, HAS_GAPS>(exp, v, [](Vec<T>) {}); };
@@ -49,7 +50,7 @@ struct Softmax {
             return exp_but_gaps<T, HAS_GAPS>(exp, v, [&](Vec<T> finite) { size = max_absolute<T>(finite, size); });
         };
         const auto total = exponentials(shape, x, y, measured, [&] {
-            return small = small && !any<T>(size > Constants<T>::SMALL);
+            return small = small && !any<T>(size > most);
         });
         // A row of nothing but gaps has no sum.
         inverse = total.reciprocal();

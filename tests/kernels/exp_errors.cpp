@@ -24,7 +24,7 @@ struct Effort {
     int random;
 };
 
-constexpr const char* NAMES[] = {"unshifted", "near", "far", "tempered"};
+constexpr const char* NAMES[] = {"unshifted", "unshifted, tempered", "near", "far", "tempered"};
 
 int failures = 0;
 
@@ -102,10 +102,12 @@ void at_patterns(uint64_t stride, F f) {
 
 template <class T, Mode MODE>
 Exp<T, MODE> exp_of_row(T max, double temperature) {
-    if constexpr (MODE == UNSHIFTED)
-        return Exp<T, MODE>();
+    const bool is_tempered = MODE == TEMPERED || MODE == UNSHIFTED_TEMPERED;
+    const Temperature<T> t = is_tempered ? Temperature<T>::of(temperature) : Temperature<T>();
+    if constexpr (MODE <= UNSHIFTED_TEMPERED)
+        return Exp<T, MODE>(t);
     else
-        return Exp<T, MODE>(splat(max), MODE == TEMPERED ? Temperature<T>::of(temperature) : Temperature<T>());
+        return Exp<T, MODE>(splat(max), t);
 }
 
 // e^((x − m)/T) for all x that a row with this maximum may have.
@@ -117,7 +119,7 @@ class ExpOfRow {
    public:
     explicit ExpOfRow(T max = C::SMALL, double temperature = 1)
         : max(max), temperature(temperature), exp(exp_of_row<T, MODE>(max, temperature)) {
-        if (MODE == UNSHIFTED) {
+        if (MODE <= UNSHIFTED_TEMPERED) {
             lowest = -max;
             return;
         }
@@ -140,7 +142,7 @@ class ExpOfRow {
             for (T x : {max, origin, floor, lowest, (T)0}) at_neighbours(x, 200, take);
             // Around k and k + 1/2 of the reduction a result passes a power of two, or k changes.
             const double step = temperature * M_LN2 / 2 / (1 << Table<T>::BITS);
-            const double depth = (MODE == UNSHIFTED ? 2 * C::SMALL : C::DEPTH) * temperature;
+            const double depth = (MODE <= UNSHIFTED_TEMPERED ? 2 * C::SMALL : C::DEPTH) * temperature;
             const double last = ::floor(((double)max - origin) / step);
             for (double j = 0; j * step < depth; ++j)
                 at_neighbours((T)(origin + step * (last - j)), effort.neighbours, take);
@@ -182,7 +184,7 @@ class ExpOfRow {
             return;
         }
         if (x < lowest_number) lowest_number = x;
-        if (!(value >= C::SMALLEST && value < INF<T> && (depth <= MARGIN || MODE == UNSHIFTED)))
+        if (!(value >= C::SMALLEST && value < INF<T> && (depth <= MARGIN || MODE <= UNSHIFTED_TEMPERED)))
             fail("%s: %a at %a", name(), (double)value, (double)x);
         const Real exact = exact_exp((Real)x - origin, temperature) * scale, spacing = ulp<T>(exact);
         value_errors.add(fabs((double)((value - exact) / spacing)), x);
@@ -220,13 +222,14 @@ void check_no_maximum(uint64_t stride, double temperature) {
 template <class T>
 void check_modes_agree(uint64_t stride) {
     const ExpOfRow<T, UNSHIFTED> unshifted;
+    const ExpOfRow<T, UNSHIFTED_TEMPERED> unshifted_tempered;
     const ExpOfRow<T, NEAR> near;
     const ExpOfRow<T, FAR> far;
     const ExpOfRow<T, TEMPERED> tempered;
     at_patterns<T>(stride, [&](Vec<T> x) {
         if (any<T>(!(absolute<T>(x) <= Constants<T>::SMALL))) return;
-        const Vec<T> expected = unshifted(x), others[] = {near(x), far(x), tempered(x)};
-        for (int i = 0; i < 3; ++i)
+        const Vec<T> expected = unshifted(x), others[] = {unshifted_tempered(x), near(x), far(x), tempered(x)};
+        for (int i = 0; i < 4; ++i)
             for (int lane = 0; any<T>(others[i] != expected) && lane < WIDTH<T>; ++lane)
                 if (others[i][lane] != expected[lane])
                     fail("%s and unshifted differ at %a", NAMES[i + 1], (double)x[lane]);
@@ -242,9 +245,11 @@ void measure_exp(const Effort& effort) {
     for (T max : {(T)0, number<T>(1), (T)88.7, below_limit, -below_limit, limit, -limit, (T)1e6, largest, -largest})
         ExpOfRow<T, FAR>(max).measure(effort);
     const double range = sizeof(T) == 4 ? 0x1p60 : 0x1p400;  // of the temperatures that get here
-    for (double temperature : {1.0, 0.1, 1 / 3.0, 0.7, 3.0, 1000.0, range, 1 / range})
+    for (double temperature : {1.0, 0.1, 1 / 3.0, 0.7, 3.0, 1000.0, range, 1 / range}) {
+        ExpOfRow<T, UNSHIFTED_TEMPERED>((T)(C::SMALL * (T)temperature), temperature).measure(effort);
         for (T max : {(T)0, below_limit, limit, -limit, (T)1e6})
             ExpOfRow<T, TEMPERED>((T)(max * temperature), temperature).measure(effort);
+    }
     ExpOfRow<T, TEMPERED>(largest, 3).measure(effort);
     check_no_maximum<T, FAR>(effort.stride, 1);
     check_no_maximum<T, TEMPERED>(effort.stride, 0.1);

@@ -45,7 +45,8 @@ def merge_normalizers(a: State, b: State, temperature: Array | float = 1.0) -> S
         merged: State = states.merge(a, b, temperature)
         return merged
     both = (np.stack(pair, axis=-1) for pair in zip(a[:3], b[:3], strict=True))
-    return State(*map(np.asarray, native.kernels.merge_states(*both)), a.depth, a.depth_low)
+    largest, rest, low = map(np.asarray, native.kernels.merge_states(*both))
+    return State(largest, rest, low, a.depth, a.depth_low)
 
 
 def softmax(x: Array, s: State, where: Array | None = None, temperature: Array | float = 1.0) -> Array:

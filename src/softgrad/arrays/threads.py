@@ -22,10 +22,10 @@ AUTOMATIC_FROM = 2**20
 """Entries from which `workers=None` uses more than one thread: below, waking a thread costs more than it saves."""
 
 BLOCKS = 4
-"""Blocks of rows for each thread: who is done early takes another, for the cores of a machine are seldom equally idle."""
+"""Blocks of rows for each thread: who is done early takes another, for cores are seldom equally idle."""
 
 BLOCK_BYTES = 2**23
-"""Below so much a block stands for a whole thread's share: large calls write past the caches, and so must their blocks."""
+"""Bytes of a block at least, if it is not all that a thread gets: large calls write past the caches, so must blocks."""
 
 
 def cpu_count() -> int:

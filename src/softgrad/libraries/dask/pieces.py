@@ -43,7 +43,6 @@ TWO_PASSES: dict[str, Callable[..., Array]] = {
 """What a second pass knows from the state alone."""
 
 
-
 class Kind(NamedTuple):
     """How the state of some pieces is found, and that of two from theirs."""
 
@@ -269,7 +268,8 @@ def _state(kind: Kind, formula: Formula, *blocks: Any) -> states.State:
 
 
 def _one_state(kind: Kind, found: Any, axis: Any = None, keepdims: Any = None) -> states.State:
-    return functools.reduce(kind.merge, leaves(found))
+    merged: states.State = functools.reduce(kind.merge, leaves(found))
+    return merged
 
 
 @np.errstate(all="ignore")  # a cast may underflow or overflow, and that is its result
