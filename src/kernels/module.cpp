@@ -10,11 +10,14 @@
 #include <cfenv>
 #include <type_traits>
 
+#include "caches.h"
 #include "direct.h"
 #include "levels.h"
 #include "ufuncs.h"
 
 static_assert(std::is_same<npy_intp, ptrdiff_t>::value, "loops take dimensions and steps as ptrdiff_t");
+
+extern "C" const Boundaries softgrad_boundaries = boundaries_here();
 
 extern "C" void softgrad_no_memory() {
     const PyGILState_STATE state = PyGILState_Ensure();
@@ -80,11 +83,17 @@ PyObject* direct(PyObject*, PyObject* args) {
     return found;
 }
 
+PyObject* boundaries(PyObject*, PyObject*) {
+    return Py_BuildValue("nn", softgrad_boundaries.scratch_up_to, softgrad_boundaries.stream_from);
+}
+
 PyMethodDef METHODS[] = {
     {"levels", levels, METH_NOARGS, "The instruction-set levels that this machine can run, best first."},
     {"ufuncs", ufuncs, METH_O, "The gufuncs of a level, by name."},
     {"direct", direct, METH_VARARGS,
      "The kernels of a level that plain arrays below so many entries go to straight, by name."},
+    {"boundaries", boundaries, METH_NOARGS,
+     "The most bytes of a row that keeps its exponentials, and the least of a result that passes the caches by."},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -22,14 +22,6 @@ constexpr ptrdiff_t PANEL = 32;
 // they prepare for each slice, few enough for the first-level cache.
 constexpr ptrdiff_t TALL_PANEL = 128;
 
-// Results of this many bytes and more are streamed past the caches. Measured on a 2 MiB L2: below, a reader finds them
-// in the cache; above, every line written would first be read.
-constexpr ptrdiff_t STREAM_FROM = 8 << 20;
-
-// Rows up to this many bytes keep their exponentials in scratch memory that stays in the second-level cache; for longer
-// ones it is cheaper to compute them twice.
-constexpr ptrdiff_t SCRATCH_UP_TO = 256 << 10;
-
 // Slices along another axis than the last are taken so many bytes of neighbours at a time: whole lines of memory, and two
 // of them, since it is the visits to distant pages that cost.
 constexpr ptrdiff_t NEIGHBOURS = 128;
@@ -324,7 +316,7 @@ struct RowLoop {
         const ptrdiff_t pitch = stages ? (n + W - 1) / W * W + W : 0;  // rows do not start in the same cache set
         ptrdiff_t most = transposes ? NEIGHBOURS / (ptrdiff_t)sizeof(S) : 1;
         while (most > 1 && most * stages * pitch * (ptrdiff_t)sizeof(T) > STAGE_UP_TO) most /= 2;
-        const bool large = rows * n * (ptrdiff_t)sizeof(S) >= STREAM_FROM, fits = n * (ptrdiff_t)sizeof(T) <= SCRATCH_UP_TO;
+        const bool large = rows * n * (ptrdiff_t)sizeof(S) >= softgrad_boundaries.stream_from, fits = n * (ptrdiff_t)sizeof(T) <= softgrad_boundaries.scratch_up_to;
         const bool holds_row = fits || WORKSPACE == WHOLE_ROW;
         bool streams = large && (fits || WORKSPACE != WHOLE_ROW);
         for (int k = 0; k < OUTPUTS; ++k) streams &= !staged_out[k];

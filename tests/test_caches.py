@@ -1,0 +1,23 @@
+"""The kernels' boundaries come from the caches of the machine: never beyond what was measured, less on smaller caches."""
+
+from pathlib import Path
+
+import pytest
+
+_kernels = pytest.importorskip("softgrad._kernels")
+
+
+def cache_size(level):
+    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        found = {name: (index / name).read_text().strip() for name in ("level", "type", "size")}
+        if found["level"] == str(level) and found["type"] != "Instruction":
+            return int(found["size"].removesuffix("K")) * 1024
+    return None
+
+
+@pytest.mark.parametrize(
+    ("index", "level", "default", "most"), [(0, 2, 2**20, 2**18), (1, 3, 2**25, 2**23)], ids=["scratch", "stream"]
+)
+def test_a_boundary(index, level, default, most):
+    size = cache_size(level) or default
+    assert _kernels.boundaries()[index] == min(size // 4, most)
