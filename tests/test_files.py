@@ -53,6 +53,16 @@ def test_npy_has_the_bits_of_the_whole_array(tmp_path, small_blocks, shape, orde
         assert_close(np.load(tmp_path / "y.npy"), expected)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_function_may_know_the_length_of_its_slices(tmp_path, small_blocks, axis):
+    x = logits((30, 50))
+    np.save(tmp_path / "x.npy", x)
+    b = np.expand_dims(np.arange(1.0, x.shape[axis] + 1), 1 - axis)
+    weighted = partial(sg.logsumexp, b=b)
+    apply_blocks(weighted, tmp_path / "x.npy", tmp_path / "y.npy", axis=axis)
+    assert_same(np.load(tmp_path / "y.npy"), weighted(x, axis=axis))
+
+
 @pytest.mark.parametrize("dtype", ["f2", "f4", ">f4", ">f8", "i1", "u8", "?", "g"])
 def test_every_real_dtype(tmp_path, small_blocks, dtype):
     x = logits((40, 30), dtype)
