@@ -135,7 +135,9 @@ def apply_blocks(
     that are held in memory only for other functions than those named above.
 
     The rows of a table, in text or Parquet, are those of an array of two dimensions; one column of lists is one, too.
-    Names of columns stay while the columns do. An array without them becomes one column of lists in Parquet.
+    Names of columns stay while the columns do. An array without them becomes one column of lists in Parquet. The first
+    row of text is names if no field of it is a number; names that are numbers, such as the 0, 1, 2, … of pandas' own,
+    cannot be told from data and are taken for data.
 
     `target` appears under its name when it is complete; whatever interrupts the work leaves nothing behind, but for a
     Zarr array the finished chunks, in ``.NAME.part`` beside it.
