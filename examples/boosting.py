@@ -12,14 +12,18 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import catboost
-import lightgbm
 import numpy as np
-import xgboost
-from rich.console import Console
-from rich.table import Table
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
+
+try:
+    import catboost
+    import lightgbm
+    import xgboost
+    from rich.console import Console
+    from rich.table import Table
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+except ModuleNotFoundError as error:
+    sys.exit(f'this example needs {error.name}: pip install "softgrad[boosting,examples]"')
 
 import softgrad as sg
 from softgrad.boosting import catboost_objective, lightgbm_objective, xgboost_objective

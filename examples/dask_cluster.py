@@ -6,13 +6,18 @@ python examples/dask_cluster.py
 
 from __future__ import annotations
 
+import sys
 import time
 
-import dask
-import dask.array as da
 import numpy as np
-from distributed import Client, LocalCluster
-from rich.console import Console
+
+try:
+    import dask
+    import dask.array as da
+    from distributed import Client, LocalCluster
+    from rich.console import Console
+except ModuleNotFoundError as error:
+    sys.exit(f'this example needs {error.name}: pip install "softgrad[dask,examples]"')
 
 import softgrad as sg
 

@@ -13,13 +13,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
+
+try:
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+except ModuleNotFoundError as error:
+    sys.exit(f'this example needs {error.name}: pip install "softgrad[examples]"')
 
 import softgrad as sg
 from softgrad.testing import check_vjp

@@ -14,11 +14,15 @@ from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+try:
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+except ModuleNotFoundError as error:
+    sys.exit(f'this example needs {error.name}: pip install "softgrad[examples]"')
 
 import softgrad as sg
 from softgrad.testing import check_vjp

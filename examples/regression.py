@@ -12,15 +12,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
-from rich.console import Console
-from rich.table import Table
-from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
-from threadpoolctl import threadpool_limits
+
+try:
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+    from rich.console import Console
+    from rich.table import Table
+    from sklearn.datasets import load_digits
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import train_test_split
+    from threadpoolctl import threadpool_limits
+except ModuleNotFoundError as error:
+    sys.exit(f'this example needs {error.name}: pip install "softgrad[examples]"')
 
 import softgrad as sg
 from softgrad.regression import SoftmaxRegression

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +247,31 @@ def test_the_process_itself_exits_with_2_and_no_traceback():
     done = run_command("apply", "softmax", "missing.npy", "out.npy")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "softgrad: missing.npy: No such file or directory\n"
+
+
+def run_script(*arguments, **environment):
+    """The command by its entry point, as the script that an installation makes."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, function = project["scripts"]["softgrad"].split(":")
+    program = f"import sys; from {module} import {function}; sys.exit({function}())"
+    command = [sys.executable, "-c", program, *arguments]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", **environment}
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, encoding="utf-8", timeout=60, env=environment
+    )
+
+
+def test_the_script_runs_the_command():
+    done = run_script("show", "1", "2", "3", "--jacobian")
+    assert (done.returncode, done.stderr, stripped(done.stdout)) == (0, "", SHOWN)
+
+
+def test_an_unknown_instruction_set_is_one_line():
+    done = run_script("show", "1", SOFTGRAD_ISA="avx2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("softgrad: SOFTGRAD_ISA must be one of ")
+    assert done.stderr.endswith("; got 'avx2'\n")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -353,10 +353,32 @@ def test_errors_come_before_a_computation(error, message, call, no_compute):
         call()
 
 
-def test_errors_in_values_come_with_the_computation(no_compute):
-    labels = da.from_array(np.array([0, 1, 2, 3, 17, 0]), chunks=2)
-    loss = sg.cross_entropy(MANY, labels)
-    with pytest.raises(IndexError, match=r"labels must lie in \[0, 5\); labels\[0\] is 17"):
-        loss.compute(scheduler="synchronous")
+WRONG = da.from_array(np.array([0, 1, 2, 3, 17, 0]), chunks=2)
+
+
+@pytest.mark.parametrize("columns", [5, 2], ids=["whole", "cut"])
+def test_errors_in_values_come_with_the_computation(no_compute, columns):
+    """They name the position in the whole array, not in the block."""
+    x = MANY.rechunk({1: columns})
+    matrix = da.stack([WRONG, WRONG], axis=1).rechunk({1: 2})
+    for error, message, call in (
+        (IndexError, r"labels must lie in \[0, 5\); labels\[4\] is 17", lambda: sg.cross_entropy(x, WRONG)),
+        (IndexError, r"labels\[4\] is 17", lambda: sg.cross_entropy_grad(x, WRONG, ignore_index=3).grad),
+        (IndexError, r"index\[4\] is 17", lambda: sg.selective_log_softmax(x, WRONG)),
+        (IndexError, r"index\[4, 0\] is 17", lambda: sg.selective_log_softmax(x, matrix)),
+        (ValueError, r"sample_weight\[4\] is -1.0", lambda: sg.soft_cross_entropy(x, x, sample_weight=16 - WRONG)),
+    ):
+        lazy = call()
+        with pytest.raises(error, match=message):
+            lazy.compute(scheduler="synchronous")
+
+
+def test_the_position_behind_chunks_of_unknown_sizes_is_that_in_the_block():
+    labels = WRONG[WRONG > 0]
+    with pytest.raises(IndexError, match=r"labels\[0\] is 17"):
+        sg.cross_entropy(MANY[WRONG > 0], labels).compute(scheduler="synchronous")
+
+
+def test_errors_in_temperatures_come_with_the_computation(no_compute):
     with pytest.raises(ValueError, match="temperature must be at least 0 everywhere"):
         sg.softmax(MANY, temperature=da.from_array(np.arange(-1, 5), chunks=2)).compute(scheduler="synchronous")

@@ -1,5 +1,6 @@
 """The examples run as a newcomer runs them, and do what they say."""
 
+import os
 import re
 import subprocess
 import sys
@@ -10,14 +11,14 @@ import pytest
 
 import softgrad as sg
 
-DIGITS = Path(__file__).parents[1] / "examples" / "digits.py"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.fixture(scope="module")
 def lesson(tmp_path_factory):
     """What examples/digits.py printed, and the folder that it filled."""
     folder = tmp_path_factory.mktemp("digits") / "results"  # to be made by the example
-    command = [sys.executable, "-W", "error", str(DIGITS), "--output", str(folder)]
+    command = [sys.executable, "-W", "error", str(EXAMPLES / "digits.py"), "--output", str(folder)]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout, folder
@@ -51,10 +52,40 @@ def test_digits_shows_the_command_on_its_logits(lesson):
 
 
 def test_dask_cluster_agrees_with_numpy():
-    command = [sys.executable, str(DIGITS.parent / "dask_cluster.py")]
+    command = [sys.executable, str(EXAMPLES / "dask_cluster.py")]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^mean loss \d+\.\d{4}, largest gradient 1\.0000, mean entropy ", done.stdout, re.MULTILINE), (
         done.stdout
     )
     assert done.stdout.endswith("rows in 4 pieces each: equal to those in one\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("from_scipy", r"means and log-likelihood agree: "),
+        (
+            "larger_than_memory",
+            r"the most memory that arrays took: \d\d? MB\nthe probabilities of each query sum to 1 ",
+        ),
+        ("tables", r"wine \d+ .* class_[012]$"),
+        ("torch_and_jax", r"softgrad's gradients are true to 1e-07 of their size "),
+    ],
+)
+def test_what_an_example_ends_with(name, last):
+    command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py")]
+    environment = {**os.environ, "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(last, done.stdout), done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_a_library_that_is_missing_is_one_line(path):
+    missing = re.search(r"^try:\n    (?:import|from) ([\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE)[1]
+    code = f"import runpy, sys; sys.modules[{missing!r}] = None; runpy.run_path({str(path)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(rf'this example needs {missing}: pip install "softgrad\[[a-z,]*examples\]".*\n', done.stderr)

@@ -53,6 +53,16 @@ def test_npy_has_the_bits_of_the_whole_array(tmp_path, small_blocks, shape, orde
         assert_close(np.load(tmp_path / "y.npy"), expected)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_function_may_know_the_length_of_its_slices(tmp_path, small_blocks, axis):
+    x = logits((30, 50))
+    np.save(tmp_path / "x.npy", x)
+    b = np.expand_dims(np.arange(1.0, x.shape[axis] + 1), 1 - axis)
+    weighted = partial(sg.logsumexp, b=b)
+    apply_blocks(weighted, tmp_path / "x.npy", tmp_path / "y.npy", axis=axis)
+    assert_same(np.load(tmp_path / "y.npy"), weighted(x, axis=axis))
+
+
 @pytest.mark.parametrize("dtype", ["f2", "f4", ">f4", ">f8", "i1", "u8", "?", "g"])
 def test_every_real_dtype(tmp_path, small_blocks, dtype):
     x = logits((40, 30), dtype)
@@ -106,6 +116,13 @@ def test_a_header_stays_while_its_columns_do(tmp_path):
     assert (tmp_path / "y.csv").read_text().splitlines()[0] == "a,b"
     apply_blocks(sg.logsumexp, tmp_path / "x.csv", tmp_path / "y.csv", axis=1, force=True)
     assert (tmp_path / "y.csv").read_text() == "2.313261687518223\n4.313261687518223\n"
+
+
+def test_names_that_are_numbers_are_data(tmp_path):
+    """What is meant cannot be told: the documentation says so."""
+    (tmp_path / "x.csv").write_text("0,1\n3,3\n")
+    apply_blocks(sg.softmax, tmp_path / "x.csv", tmp_path / "y.npy")
+    assert_same(np.load(tmp_path / "y.npy"), sg.softmax([[0.0, 1.0], [3.0, 3.0]]))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])

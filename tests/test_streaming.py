@@ -6,6 +6,7 @@ from functools import reduce
 from math import inf, nan
 
 import array_api_strict
+import jax
 import mpmath as mp
 import numpy as np
 import pytest
@@ -245,6 +246,38 @@ def test_arrays_of_another_library(dtype):
         assert_close(np.from_dlpack(a), b)
     with pytest.raises(TypeError, match=r"x must be an array of array_api_strict, as before; got one of numpy"):
         state.update(x)
+
+
+@pytest.mark.parametrize("scale", [1, 5, 30, 300])
+@pytest.mark.parametrize("rising", [False, True])
+def test_jax_without_float64_keeps_the_rounding_errors_of_float32(scale, rising):
+    """Without a warning, and 4 ulp where a state in plain float32 loses dozens of them."""
+    x = (scale * np.random.default_rng(0).normal(size=(16, 600)) + 10 * scale).astype(np.float32)
+    x = np.sort(x, axis=1) if rising else x  # the maximum changes in every block
+    state, plain = sg.LogSumExpState(), sg.LogSumExpState()
+    for block in np.split(x, 100, axis=1):
+        state.update(jax.numpy.asarray(block))
+        plain.update(block.astype(np.float64))
+    whole = jax.numpy.asarray(x)
+    got = (*results(state), state.normalize(whole), state.normalize(whole, log=True))
+    wide = x.astype(np.float64)
+    expected = (*results(plain), plain.normalize(wide), plain.normalize(wide, log=True))
+    for a, b in zip(got, expected, strict=True):
+        assert a.dtype == np.float32
+        unit = np.spacing(np.maximum(np.abs(b), 1e-30).astype(np.float32))
+        assert (np.abs(np.asarray(a, np.float64) - b) <= 4 * unit).all()
+
+
+def test_jax_with_float64_is_as_exact_as_numpy():
+    x = logits((3, 40), np.dtype(np.float64))
+    plain = sg.LogSumExpState().update(x)
+    with jax.enable_x64(True):
+        state = sg.LogSumExpState()
+        for block in np.split(x, 8, axis=1):
+            state.update(jax.numpy.asarray(block))
+        for a, b in zip(results(state), results(plain), strict=True):
+            assert a.dtype == np.float64
+            assert_close(np.asarray(a), b)
 
 
 def test_a_state_travels_and_stays_as_it_was():

@@ -150,8 +150,8 @@ def apply_(
     The file is read, computed and written block by block. OUT appears under its name when it is complete; an
     interrupted run leaves nothing behind, or the finished chunks of a .zarr array.
 
-    A .csv file holds numbers separated by commas. A first row without any number is a header. The entries of a row of a
-    .parquet file are its columns, or those of one column of lists.
+    A .csv file holds numbers separated by commas. A first row without any number is a header; names that are numbers
+    are taken for data. The entries of a row of a .parquet file are its columns, or those of one column of lists.
 
     Example: `softgrad apply softmax logits.npy probabilities.npy`
     """

@@ -23,9 +23,15 @@ class Labels(NamedTuple):
 
 
 def as_labels(
-    labels: Any, shape: tuple[int, ...], n: int, ignore_index: Any = None, xp: Any = np, name: str = "labels"
+    labels: Any,
+    shape: tuple[int, ...],
+    n: int,
+    ignore_index: Any = None,
+    xp: Any = np,
+    name: str = "labels",
+    start: tuple[int, ...] | None = None,
 ) -> Labels:
-    """`labels` as int64 in [0, n), of `shape`."""
+    """`labels` as int64 in [0, n), of `shape`; `start` is where they begin in a larger array, for the error."""
     found = labels if arguments.is_foreign(labels) else _as_numpy(labels, name)
     if not _holds_integers(found, xp):
         raise TypeError(f"{name} must be integers; got dtype {found.dtype}")
@@ -44,20 +50,26 @@ def as_labels(
     if not _lie_below(n, counted, xp):
         outside = (found < 0) | (found >= n)
         where = _first(outside if ignored is None else outside & ~ignored, xp)
-        raise IndexError(f"{name} must lie in [0, {n}); {name}{_subscript(where)} is {int(found[where])}")
+        raise IndexError(f"{name} must lie in [0, {n}); {name}{_subscript(where, start)} is {int(found[where])}")
     found = xp.astype(found, widest(xp, integral=True), copy=False)
     return Labels(found if ignored is None else xp.where(ignored, xp.zeros_like(found), found), ignored, None)
 
 
-def as_weight(weight: Any, shape: tuple[int, ...], dtype: Any, xp: Any, name: str) -> Array:
-    """Finite factors ≥ 0, one per class or per row, broadcast to `shape`; unknown ones are NaN where they are not."""
+def as_weight(
+    weight: Any, shape: tuple[int, ...], dtype: Any, xp: Any, name: str, start: tuple[int, ...] | None = None
+) -> Array:
+    """Finite factors ≥ 0, one per class or per row, broadcast to `shape`; unknown ones are NaN where they are not.
+
+    `start` is where they begin in a larger array, for the error.
+    """
     values = xp.astype(xp.asarray(arguments.as_real(weight, name)), dtype, copy=False)
     bad = ~((values >= 0) & (values < xp.inf))
     if not is_known(values):
         values = xp.where(bad, xp.full_like(values, xp.nan), values)
     elif xp.any(bad):
         where = _first(bad, xp)
-        raise ValueError(f"{name} must be finite and at least 0; {name}{_subscript(where)} is {float(values[where])}")
+        place = f"{name}{_subscript(where, start)}"
+        raise ValueError(f"{name} must be finite and at least 0; {place} is {float(values[where])}")
     return arguments.broadcast_to(name, values, shape, xp)
 
 
@@ -113,5 +125,6 @@ def _first(bad: Array, xp: Any) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(flat, tuple(bad.shape)))
 
 
-def _subscript(where: tuple[int, ...]) -> str:
+def _subscript(where: tuple[int, ...], start: tuple[int, ...] | None) -> str:
+    where = where if start is None else tuple(map(operator.add, where, start))
     return f"[{', '.join(map(str, where))}]" if where else ""

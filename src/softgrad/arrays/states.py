@@ -11,9 +11,9 @@ function E ≈ e^x, kept to twice the precision: whatever E's errors are, all bu
 E(a)/E(b) · E(b)/E(c) · …, and the powers of 4 that E is scaled by are exact.
 
 The functions take slices along the last axis, as those of the module `generic`; a state has one number per slice, of
-float64, or of longdouble for longdouble. At a temperature T, one for all slices or one for each and the same for all
-pieces, (x_j − m)/T stands in place of x_j − m, and so it does in what `logsumexp` and `entropy` are of; `mean` is for
-T = 1.
+float64 (float32 where a library has no more, as JAX by default), or of longdouble for longdouble. At a temperature T,
+one for all slices or one for each and the same for all pieces, (x_j − m)/T stands in place of x_j − m, and so it does
+in what `logsumexp` and `entropy` are of; `mean` is for T = 1.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from softgrad.arrays.generic import _exponentials, _halves, _inf, _one_hot, _sum, _two_product, _two_sum
-from softgrad.arrays.namespace import namespace
+from softgrad.arrays.namespace import namespace, widest
 
 Array = Any
 Pair = tuple[Array, Array]
 """A number in two parts, the second at most the rounding error of the first."""
 
 LN4 = 1.3862943611198906, 4.638093627692599e-17
-"""ln 4 to 106 bits."""
+LN4_SINGLE = 1.3862943649291992, -3.809308424251867e-09
+"""ln 4 to 106 bits, and in numbers of float32 to 48."""
 
 
 class State(NamedTuple):
@@ -181,12 +182,12 @@ def log_softmax(x: Array, s: State, where: Array | None = None, temperature: Arr
 def widened(x: Array) -> Array:
     """`x` in the dtype of its state."""
     xp = namespace(x)
-    return x if x.dtype == getattr(xp, "longdouble", None) else xp.astype(x, xp.float64, copy=False)
+    return x if x.dtype == getattr(xp, "longdouble", None) else xp.astype(x, widest(xp), copy=False)
 
 
 def _is_plain(xp: Any, x: Array, temperature: Array | float) -> bool:
-    """Whether x is so narrow that float64 holds x − m, and sums of exponentials, with digits to spare."""
-    narrow = x.dtype not in (xp.float64, getattr(xp, "longdouble", None))
+    """Whether x is so narrow that its state's dtype holds x − m, and sums of exponentials, with digits to spare."""
+    narrow = x.dtype not in (widest(xp), getattr(xp, "longdouble", None))
     return narrow and isinstance(temperature, float) and temperature == 1.0
 
 
@@ -236,14 +237,15 @@ def _ratio(xp: Any, a: Pair, b: Pair) -> Pair:
 def _power(xp: Any, pair: Pair) -> tuple[Array, Array, Array]:
     """E(x) ≈ e^x as k, high and low: 4^k (high + low)."""
     x, error = pair
-    k = xp.round(x / LN4[0])
+    eps = float(xp.finfo(x.dtype).eps)
+    ln4 = LN4 if eps < 2.0**-30 else LN4_SINGLE
+    k = xp.round(x / ln4[0])
     r = x
-    for part in LN4:
+    for part in ln4:
         product, low = _two_product(k, xp.asarray(part, dtype=x.dtype))
         r, lost = _two_sum(r, -product)
         error = error + (lost - low)
     # Neighbours so far from 0 are so far from each other that e^(their difference) is 0: k alone tells them apart.
-    eps = float(xp.finfo(x.dtype).eps)
     far = ~(xp.abs(x) < (2.0**10 if eps > 2.0**-60 else 2.0**14) / eps)  # and what is not finite
     r, error = (xp.where(far, xp.zeros_like(x), part) for part in (r, error))
     high = xp.exp(r)

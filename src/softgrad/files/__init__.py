@@ -24,7 +24,7 @@ from softgrad.files.blocks import Contents, Region
 from softgrad.files.csv import CsvReader, CsvWriter
 from softgrad.files.npy import NpyReader, NpyWriter
 from softgrad.files.parquet import ParquetReader, ParquetWriter
-from softgrad.files.passes import Plan
+from softgrad.files.passes import Normalization, Plan
 from softgrad.files.safetensors import SafetensorsReader, SafetensorsWriter
 from softgrad.files.zarr import MARKER, ZarrReader, ZarrWriter
 
@@ -135,7 +135,9 @@ def apply_blocks(
     that are held in memory only for other functions than those named above.
 
     The rows of a table, in text or Parquet, are those of an array of two dimensions; one column of lists is one, too.
-    Names of columns stay while the columns do. An array without them becomes one column of lists in Parquet.
+    Names of columns stay while the columns do. An array without them becomes one column of lists in Parquet. The first
+    row of text is names if no field of it is a number; names that are numbers, such as the 0, 1, 2, … of pandas' own,
+    cannot be told from data and are taken for data.
 
     `target` appears under its name when it is complete; whatever interrupts the work leaves nothing behind, but for a
     Zarr array the finished chunks, in ``.NAME.part`` beside it.
@@ -221,9 +223,12 @@ def _format(path: Path) -> Format:
 
 
 def _result(function: Callable[..., Any], given: Contents, axis: int) -> Contents:
-    """Describe what `function` makes of a file: one entry asks it, so that it judges dtype and axis itself."""
+    """Describe what `function` makes of a file: zeros ask it, so that it judges dtype and axis itself."""
     ndim = len(given.shape)
-    sample = np.asarray(function(np.zeros((1,) * ndim, given.dtype), axis=axis))
+    lengths = [1] * ndim
+    if Normalization.of(function) is None and -ndim <= axis < ndim:  # it may know the length, by weights for example
+        lengths[axis] = max(1, given.shape[axis])
+    sample = np.asarray(function(np.zeros(lengths, given.dtype), axis=axis))
     if sample.ndim == ndim:
         return replace(given, dtype=sample.dtype)
     (reduced,) = normalize_axis(axis, ndim)

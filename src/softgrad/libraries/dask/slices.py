@@ -14,6 +14,7 @@ import numpy as np
 from softgrad import arguments
 from softgrad.arrays.layout import normalize_axis
 from softgrad.dispatch import OPTIONS, SLICE, VALUE, Function
+from softgrad.libraries.dask.positions import located
 
 Array = Any
 Index = tuple[int, ...]
@@ -65,7 +66,8 @@ class Slices:
         placed = {}
         for name, array in arrays.items():
             exactly = name in required and cores[name] != SLICE
-            placed[name] = _placed(name, array, cores[name], shape, axes, exactly)
+            found = located(name, array, math.prod(shape[a] for a in axes), options)
+            placed[name] = _placed(name, found, cores[name], shape, axes, exactly)
         return cls(function, _in_blocks_of_the_first(placed, axes), options, shape, axes, keepdims)
 
     @property
