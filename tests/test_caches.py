@@ -1,4 +1,4 @@
-"""The kernels' boundaries come from the caches of the machine: never beyond what was measured, less on smaller caches."""
+"""The boundaries of the kernels follow the caches of the machine: as measured, and less where caches are smaller."""
 
 from pathlib import Path
 
