@@ -17,11 +17,13 @@ from .oracle import check, exact_softmax, number, numbers
 DTYPES = (np.float32, np.float64)
 LENGTHS = (1, 2, 3, 10, 32, 33, 65)
 LOSS, GRADIENT, HESSIAN = 2.0, 4.0, 4.0
-"""In ulp of the value or its largest term; of the terms, as the docstrings write them; of the value."""
+"""In ulp of the value or its largest term; of the terms, as the docstrings write them; of the value, or with
+options of its terms."""
 GENERIC_OPTIONS = 5.0
 """float64 without the kernels, with every option at once: NumPy's exp and log1p take an ulp each of the room."""
 GENERIC_DIFFERENCE = 6.0
 """q − p without kernels: both as exact as NumPy's exp leaves them."""
+SMOOTHED = {"label_smoothing": 0.1, "z_loss": 1e-3}
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
 every_kind = pytest.mark.parametrize("kind", rows.KINDS)
 
@@ -49,6 +51,12 @@ class Exact:
         pull, push, joint = self.p[i] * rest, t[i] * self.others[i], 2 * z * self.lse * self.p[i]
         size = pull + push if i == self.k else self.p[i] * (rest + t[i]) + t[i]
         return pull - push + joint, size + abs(joint)
+
+    def curvature(self, t, i, z):
+        """The second derivative of the loss by entry i, and the size of its terms."""
+        variance, square = self.p[i] * self.others[i], 2 * z * self.p[i] ** 2
+        plain, joint = mp.fsum(t) * variance, 2 * z * self.lse * variance
+        return plain + joint + square, plain + abs(joint) + square
 
 
 def label_cases(x, exact):
@@ -93,8 +101,9 @@ def test_every_option_at_once(level, kind, dtype):
             e, s = number(smoothing), number(sample_weight)
             t = [e / n * w + (1 - e) * w * (i == label) for i, w in enumerate(numbers(weight))]
             options = {"weight": weight, "sample_weight": sample_weight, "label_smoothing": smoothing, "z_loss": z}
-            loss, grad = sg.cross_entropy_grad(x, label, **options)
-            assert loss == sg.cross_entropy(x, label, **options)
+            loss, grad, hess = sg.cross_entropy_grad_hess(x, label, curvature="friedman", **options)
+            assert loss == sg.cross_entropy(x, label, **options) == sg.cross_entropy_grad(x, label, **options).loss
+            assert_same(grad, sg.cross_entropy_grad(x, label, **options).grad)
             note = f"rows.row({kind!r}, {n}) label={label} {options}"
             value = s * exact.loss(t, number(z))
             check("every option", level, loss, value, bound=GENERIC_OPTIONS if generic else LOSS, note=note)
@@ -102,6 +111,8 @@ def test_every_option_at_once(level, kind, dtype):
                 value, size = (s * v for v in exact.gradient(t, i, number(z)))
                 bound = GENERIC_OPTIONS if generic else GRADIENT
                 check("every option'", level, grad[i], value, size=size, bound=bound, note=f"{note} i={i}")
+                value, size = (mp.mpf(n) / max(n - 1, 1) * s * v for v in exact.curvature(t, i, number(z)))
+                check("every option''", level, hess[i], value, size=size, bound=bound, note=f"{note} i={i}")
 
 
 @every_dtype
@@ -212,52 +223,53 @@ def test_saturated_rows_keep_what_is_small(level, dtype):
     assert hess == pytest.approx([2 * small, small, small])
 
 
+@pytest.mark.parametrize("options", [{}, SMOOTHED], ids=["label", "smoothed"])
 @every_float
-def test_a_row_alone_or_among_others(level, dtype):
+def test_a_row_alone_or_among_others(level, dtype, options):
     """The same bits in any batch, layout and number of threads."""
     for n in (5, 40):
         x = logits((37, n), dtype)
         labels = np.arange(37) % n
-        whole = sg.cross_entropy_grad_hess(x, labels)
+        whole = sg.cross_entropy_grad_hess(x, labels, **options)
         for i in range(0, 37, 6):
-            for all_rows, alone in zip(whole, sg.cross_entropy_grad_hess(x[i], labels[i]), strict=True):
+            for all_rows, alone in zip(whole, sg.cross_entropy_grad_hess(x[i], labels[i], **options), strict=True):
                 assert_same(alone, all_rows[i])
-        across = sg.cross_entropy_grad_hess(np.asfortranarray(x), labels)
-        moved = sg.cross_entropy_grad_hess(x.T, labels, axis=0)
+        across = sg.cross_entropy_grad_hess(np.asfortranarray(x), labels, **options)
+        moved = sg.cross_entropy_grad_hess(x.T, labels, axis=0, **options)
         for a, b, c in zip(whole, across, moved, strict=True):
             assert_same(b, a)
             assert_same(c.T, a)
 
 
 @every_dtype
+@pytest.mark.parametrize("options", [{}, SMOOTHED], ids=["label", "smoothed"])
 @pytest.mark.parametrize("shift", [0, 3])
-def test_results_beyond_the_caches(level, dtype, shift):
+def test_results_beyond_the_caches(level, dtype, options, shift):
     """Large gradients are stored past the caches: the same bits as in small blocks, in place and out of step too."""
     m, n = 1024, 2049
     x, labels = logits((m, n), np.dtype(dtype)), np.arange(m) % n
     grad, memory = np.empty_like(x), np.empty(x.size + shift, dtype)
     hess = memory[shift:].reshape(m, n)
-    loss = sg.cross_entropy_grad_hess(x, labels, grad_out=grad, hess_out=hess).loss
-    blocks = [
-        sg.cross_entropy_grad_hess(x[i : i + 32], labels[i : i + 32], grad_out=np.empty((32, n), dtype))
-        for i in range(0, m, 32)
-    ]
+    loss = sg.cross_entropy_grad_hess(x, labels, grad_out=grad, hess_out=hess, **options).loss
+    blocks = [sg.cross_entropy_grad_hess(x[i : i + 32], labels[i : i + 32], **options) for i in range(0, m, 32)]
     for got, parts in zip((loss, grad, hess), zip(*blocks, strict=True), strict=True):
         assert_same(got, np.concatenate(parts))
     soft = sg.soft_cross_entropy_grad(x, np.eye(1, n, dtype=dtype)).grad
     assert_same(soft[-32:], sg.soft_cross_entropy_grad(x[-32:], np.eye(1, n, dtype=dtype)).grad)
     place = x.copy()
-    assert_same(sg.cross_entropy_grad(place, labels, grad_out=place).grad, grad)
+    assert_same(sg.cross_entropy_grad_hess(place, labels, grad_out=place, **options).grad, grad)
+    place = x.copy()
+    assert_same(sg.cross_entropy_grad_hess(place, labels, hess_out=place, **options).hess, hess)
 
 
 def test_threads_change_no_bit(level, monkeypatch):
     x, labels = logits((101, 40), np.dtype(np.float32)), np.arange(101) % 40
-    alone = sg.cross_entropy_grad(x, labels, label_smoothing=0.1), sg.cross_entropy_grad(x, labels)
+    alone = sg.cross_entropy_grad_hess(x, labels, **SMOOTHED), sg.cross_entropy_grad(x, labels)
     monkeypatch.setattr(threads, "count", lambda workers, size: 3)
-    together = sg.cross_entropy_grad(x, labels, label_smoothing=0.1), sg.cross_entropy_grad(x, labels)
+    together = sg.cross_entropy_grad_hess(x, labels, **SMOOTHED), sg.cross_entropy_grad(x, labels)
     for a, b in zip(alone, together, strict=True):
-        assert_same(b.loss, a.loss)
-        assert_same(b.grad, a.grad)
+        for one, other in zip(a, b, strict=True):
+            assert_same(other, one)
 
 
 def test_half_precision_is_rounded_once(level):
@@ -267,8 +279,8 @@ def test_half_precision_is_rounded_once(level):
         options = {"label_smoothing": 0.125, "weight": np.arange(20) + 1}
         for choice in ({}, options):
             for got, wide in zip(
-                sg.cross_entropy_grad(x, labels, **choice),
-                sg.cross_entropy_grad(x.astype(np.float64), labels, **choice),
+                sg.cross_entropy_grad_hess(x, labels, **choice),
+                sg.cross_entropy_grad_hess(x.astype(np.float64), labels, **choice),
                 strict=True,
             ):
                 assert got.dtype == dtype
@@ -336,6 +348,7 @@ def test_curvatures(level):
 LOSSES = {
     "cross_entropy": lambda x, **o: sg.cross_entropy_grad(x, np.zeros(x.shape[:-1], int), **o),
     "smoothed": lambda x, **o: sg.cross_entropy_grad(x, np.zeros(x.shape[:-1], int), label_smoothing=0.1, **o),
+    "curved": lambda x, **o: sg.cross_entropy_grad_hess(x, np.zeros(x.shape[:-1], int), **SMOOTHED, **o),
     "soft": lambda x, **o: sg.soft_cross_entropy_grad(x, np.arange(x.shape[-1]) == 0, **o),
     "focal": lambda x, **o: sg.focal_loss_grad(x, np.zeros(x.shape[:-1], int), **o),
     "entropy": sg.entropy_grad,
@@ -413,11 +426,13 @@ def test_rows_that_do_not_count_are_not_read(level, n):
         {"ignore_index": -1, "labels": [1, -1, -1], "label_smoothing": 0.5},
     ):
         labels = options.pop("labels")
-        loss, grad = sg.cross_entropy_grad(x, labels, **options)
+        loss, grad, hess = sg.cross_entropy_grad_hess(x, labels, **options)
         assert loss[0] > 0
         assert not loss[1:].any()
         assert not grad[1:].any()
+        assert not hess[1:].any()
         assert grad[0].any()
+        assert hess[0].any()
 
 
 def test_empty_and_scalar():

@@ -45,10 +45,12 @@ def cross_entropy_grad_hess(
     if factor is None:
         cross_entropy_grad(x, target, outs[:2], workers)
         np.abs(outs[1], out=outs[2])
-    elif native.has_kernel(x) and target.is_label:
+    elif not native.has_kernel(x):
+        _formula("cross_entropy_grad_hess", (x, target, factor), outs)
+    elif target.is_label:
         native.run_kernel("cross_entropy_grad_hess", (x, target.labels, _label_scale(target), factor), outs, workers)
     else:
-        _formula("cross_entropy_grad_hess", (x, target, factor), outs)
+        native.run_kernel("target_cross_entropy_grad_hess", (*_operands(x, target), factor), outs, workers)
 
 
 def log_probabilities(x: Array, index: Array, workers: int = 1) -> Array:
