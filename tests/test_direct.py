@@ -223,6 +223,12 @@ def test_public_functions_take_this_way_at_their_own_level(dtype):
         assert calls == [name]
 
 
+@pytest.mark.usefixtures("level")
+def test_a_function_without_out_takes_none_on_this_way_either():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'out'"):
+        sg.entropy(np.zeros(3), out=np.empty(()))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_kept(direct, name):
     given = operands(name, (4, 6), np.float64)
