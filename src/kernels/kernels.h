@@ -30,6 +30,8 @@
            (target_cross_entropy<T, 3>))                                                             \
     KERNEL(entropy, "(n)->()", 1, 1, "TT", (entropy<T, false>))                                      \
     KERNEL(entropy_grad, "(n)->(),(n)", 1, 2, "TTT", (entropy<T, true>))                                       \
+    KERNEL(kl_divergence, "(n),(n)->()", 2, 1, "TTT", (divergence<T, false>))                        \
+    KERNEL(kl_divergence_grad, "(n),(n)->(),(n),(n)", 2, 3, "TTTTT", (divergence<T, true>))          \
     KERNEL(max_and_rest, "(n)->(),(),()", 1, 3, "Tddd", (max_and_rest<T>))                           \
     KERNEL(state, "(n)->(),(),(),(),()", 1, 5, "Tddddd", (state<T>))                                 \
     KERNEL(softmax_of_state, "(n),(),(),()->(n)", 4, 1, "TdddT", (of_state<SoftmaxOfState, T>))      \

@@ -1,6 +1,7 @@
 // The loops of the losses: rows and labels in, one loss per row and derivatives out.
 #pragma once
 
+#include "divergence.h"
 #include "loops.h"
 #include "losses.h"
 
@@ -197,6 +198,38 @@ void entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) 
         each_row<Entropy, S, 1, 1>({rows, n, {x}, {{args[2], steps[2], steps[OPERANDS + 1]}}, {}}, add_up, total, write);
     else
         each_row<Entropy, S, 1, 0>({rows, n, {x}, {}, {}}, add_up, total, write);
+    softgrad_clear_flags();
+}
+
+// kl_divergence and, with room for the gradients, kl_divergence_grad.
+template <class S, bool GRAD>
+void divergence(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+    typedef Computed<S> T;
+    constexpr int OPERANDS = GRAD ? 5 : 3;
+    const ptrdiff_t rows = dims[0], n = dims[1];
+    const ptrdiff_t* const core = steps + OPERANDS;
+    const Operand<const S> a{args[0], steps[0], core[0]}, b{args[1], steps[1], core[1]};
+    const double one = 1;
+    const Operand<const double> unit{(char*)&one, 0, 0};
+    const Operand<S> value{args[2], steps[2], 0};
+    if (n == 0) {
+        for (ptrdiff_t i = 0; i < rows; ++i) value.at(i, 0) = stored<S>(0);
+        return;
+    }
+    const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
+        Divergence<T, decltype(shape)> row;
+        row.add_up(shape, in[0], in[1]);
+        scatter(shape, row.total(shape, in[0], in[1]), unit, value, i);
+        if constexpr (GRAD) row.write(shape, in[0], in[1], out[0], out[1]);
+    };
+    if constexpr (GRAD) {
+        const RowLoop<S, 2, 2> loop{
+            rows, n, {a, b}, {{args[3], steps[3], core[2]}, {args[4], steps[4], core[3]}}, {}};
+        loop.template run<true, NONE>(kernel);
+    } else {
+        const RowLoop<S, 2, 0> loop{rows, n, {a, b}, {}, {}};
+        loop.template run<true, NONE>(kernel);
+    }
     softgrad_clear_flags();
 }
 

@@ -100,7 +100,8 @@ struct Normalized {
     Split<T> inverse, excess;  // 1/Σ e^(x − max), and Σ e^(x − max) − 1
     Vec<T> others;             // 1 − p at the maximum
 
-    // `visit(place, x, e, max)` sees every vector; with e a null pointer the exponentials are not kept.
+    // `visit(place, x, e, max)` sees every vector, with what the rounding of its exponentials lost; with e a null pointer
+    // they are not kept.
     template <class Shape, class Visit>
     void add_up(const Shape shape, const T* x, T* e, Visit visit) {
         const Range<T> range = shape.range(x);
@@ -136,12 +137,13 @@ struct Normalized {
                 const Vec<T> v = place(x, x[0]), one = place.keep(splat<T>(1));
                 auto parts = exp.parts(v);
                 const Vec<T> value = place.keep(parts.value());
+                const Vec<T> lost = place.keep((parts.high() - value) + parts.low());
                 if (e) place.store(e, value);
                 parts.power = v == top ? splat<T>(0) : place.keep(parts.power);
                 count.sum = v == top ? count.sum + one : count.sum;
                 sum.add(parts.high());
                 sum.error += parts.low();
-                visit(place, v, value, top);
+                visit(place, v, Split<T>(value, lost), top);
             });
             whole.add(sum);
             equal.add(count);
@@ -218,7 +220,7 @@ class TargetLoss {
    public:
     void add_up(const Shape shape, const T* x, const T* base, T* e) {
         Sum<T> depths, peaks, others;
-        row.add_up(shape, x, e, [&](auto place, Vec<T> v, Vec<T>, Vec<T> max) {
+        row.add_up(shape, x, e, [&](auto place, Vec<T> v, const Split<T>&, Vec<T> max) {
             const Vec<T> t = place(base, 0), zero = splat<T>(0);
             const Split<T> depth = term(t, depth_below<T>(max, v));
             depths.add(depth.high);
@@ -307,11 +309,11 @@ class Entropy {
    public:
     void add_up(const Shape shape, const T* x, T* e) {
         Sum<T> sum;
-        row.add_up(shape, x, e, [&](auto, Vec<T> v, Vec<T> e, Vec<T> max) {
+        row.add_up(shape, x, e, [&](auto, Vec<T> v, const Split<T>& e, Vec<T> max) {
             const Vec<T> zero = splat<T>(0);
-            const Split<T> term = product<T>(Split<T>(e, zero), depth_below<T>(max, v));
-            sum.add(e == 0 ? zero : term.high);
-            sum.error += e == 0 ? zero : term.low;
+            const Split<T> term = product<T>(Split<T>(e.high, zero), depth_below<T>(max, v));
+            sum.add(e.high == 0 ? zero : term.high);
+            sum.error += e.high == 0 ? zero : term.low;
         });
         Whole<Shape> whole;
         whole.add(sum);

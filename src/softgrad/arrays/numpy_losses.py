@@ -84,12 +84,18 @@ def entropy_grad(x: Array, outs: Outs, workers: int = 1) -> None:
 
 def kl_divergence(a: Array, b: Array, outs: Outs, workers: int = 1) -> None:
     """Σ p (log p − log q) of every row."""
-    _formula("kl_divergence", (a, b), outs)
+    if native.has_kernel(a):
+        native.run_kernel("kl_divergence", (a, b), outs, workers)
+    else:
+        _formula("kl_divergence", (a, b), outs)
 
 
 def kl_divergence_grad(a: Array, b: Array, outs: Outs, workers: int = 1) -> None:
     """The divergence of every row and its gradients with respect to both logits."""
-    _formula("kl_divergence_grad", (a, b), outs)
+    if native.has_kernel(a):
+        native.run_kernel("kl_divergence_grad", (a, b), outs, workers)
+    else:
+        _formula("kl_divergence_grad", (a, b), outs)
 
 
 def _log_sum(x: Array, workers: int) -> tuple[Array, ...]:
