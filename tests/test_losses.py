@@ -1,5 +1,6 @@
 """The losses: values and derivatives against exact arithmetic, edges, options, and the errors of wrong labels."""
 
+from functools import lru_cache
 from math import inf, nan
 
 import array_api_strict as strict
@@ -12,16 +13,16 @@ from softgrad.arrays import threads
 
 from . import rows
 from .maps import BFLOAT16, assert_close, assert_same, every_float, logits
-from .oracle import check, exact_softmax, number, numbers
+from .oracle import ExactSoftmax, check, exact_softmax, number, numbers
 
 DTYPES = (np.float32, np.float64)
 LENGTHS = (1, 2, 3, 10, 32, 33, 65)
 LOSS, GRADIENT, HESSIAN = 2.0, 4.0, 4.0
-"""In ulp of the value or its largest term; of the terms, as the docstrings write them; of the value."""
+"""In ulp of the value or its largest term; of the terms, as the docstrings write them; of the value, or with
+options of its terms."""
 GENERIC_OPTIONS = 5.0
 """float64 without the kernels, with every option at once: NumPy's exp and log1p take an ulp each of the room."""
-GENERIC_DIFFERENCE = 6.0
-"""q − p without kernels: both as exact as NumPy's exp leaves them."""
+SMOOTHED = {"label_smoothing": 0.1, "z_loss": 1e-3}
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
 every_kind = pytest.mark.parametrize("kind", rows.KINDS)
 
@@ -29,8 +30,8 @@ every_kind = pytest.mark.parametrize("kind", rows.KINDS)
 class Exact:
     """A row of logits in exact arithmetic: p, 1 − p and −log p of every entry."""
 
-    def __init__(self, x):
-        row = exact_softmax(x)
+    def __init__(self, x, row=None):
+        row = exact_softmax(x) if row is None else row
         self.n, self.k = len(x), row.k
         total = 1 + row.rest
         self.p = [row.softmax(i) for i in range(self.n)]
@@ -49,6 +50,12 @@ class Exact:
         pull, push, joint = self.p[i] * rest, t[i] * self.others[i], 2 * z * self.lse * self.p[i]
         size = pull + push if i == self.k else self.p[i] * (rest + t[i]) + t[i]
         return pull - push + joint, size + abs(joint)
+
+    def curvature(self, t, i, z):
+        """The second derivative of the loss by entry i, and the size of its terms."""
+        variance, square = self.p[i] * self.others[i], 2 * z * self.p[i] ** 2
+        plain, joint = mp.fsum(t) * variance, 2 * z * self.lse * variance
+        return plain + joint + square, plain + abs(joint) + square
 
 
 def label_cases(x, exact):
@@ -93,8 +100,9 @@ def test_every_option_at_once(level, kind, dtype):
             e, s = number(smoothing), number(sample_weight)
             t = [e / n * w + (1 - e) * w * (i == label) for i, w in enumerate(numbers(weight))]
             options = {"weight": weight, "sample_weight": sample_weight, "label_smoothing": smoothing, "z_loss": z}
-            loss, grad = sg.cross_entropy_grad(x, label, **options)
-            assert loss == sg.cross_entropy(x, label, **options)
+            loss, grad, hess = sg.cross_entropy_grad_hess(x, label, curvature="friedman", **options)
+            assert loss == sg.cross_entropy(x, label, **options) == sg.cross_entropy_grad(x, label, **options).loss
+            assert_same(grad, sg.cross_entropy_grad(x, label, **options).grad)
             note = f"rows.row({kind!r}, {n}) label={label} {options}"
             value = s * exact.loss(t, number(z))
             check("every option", level, loss, value, bound=GENERIC_OPTIONS if generic else LOSS, note=note)
@@ -102,6 +110,8 @@ def test_every_option_at_once(level, kind, dtype):
                 value, size = (s * v for v in exact.gradient(t, i, number(z)))
                 bound = GENERIC_OPTIONS if generic else GRADIENT
                 check("every option'", level, grad[i], value, size=size, bound=bound, note=f"{note} i={i}")
+                value, size = (mp.mpf(n) / max(n - 1, 1) * s * v for v in exact.curvature(t, i, number(z)))
+                check("every option''", level, hess[i], value, size=size, bound=bound, note=f"{note} i={i}")
 
 
 @every_dtype
@@ -176,30 +186,162 @@ def test_selected_log_probabilities(level, kind, dtype):
         assert sg.selective_log_softmax(x, index[0]) == sg.selective_log_softmax(x, index)[0]
 
 
+class ExactDivergence:
+    """The divergence of two rows and its gradients, each with the size of its terms."""
+
+    def __init__(self, a, b):
+        with mp.workprec(1200):  # on saturated rows it is the square of nearly nothing
+            p, q = (Exact(x, ExactSoftmax(x)) for x in (a, b))
+            ratios = [v - u if w else mp.mpf(0) for w, u, v in zip(p.p, p.losses, q.losses, strict=True)]
+            alike = all(bool(u) == bool(v) and abs(r) <= 1 for u, v, r in zip(p.p, q.p, ratios, strict=True))
+            sizes = map(abs, ratios) if alike else map(sum, zip(p.losses, q.losses, strict=True))
+            self.loss = self._mean(p, ratios), self._mean(p, sizes)
+            d = [u - v if w else mp.mpf(0) for w, u, v in zip(p.p, numbers(a), numbers(b), strict=True)]
+            d = [v - d[p.k] for v in d]
+            mean, spread = self._mean(p, d), self._mean(p, map(abs, d))
+            self.grad_p = [
+                (w * (v - mean if mp.isfinite(mean) else mp.nan), w * (abs(v) + spread)) if w else (w, w)
+                for w, v in zip(p.p, d, strict=True)
+            ]
+            self.grad_q = [(v - u, v + u) for u, v in zip(p.p, q.p, strict=True)]
+            if p.k == q.k and p.others[p.k] + q.others[p.k] < 1:
+                self.grad_q[p.k] = p.others[p.k] - q.others[p.k], p.others[p.k] + q.others[p.k]
+
+    @staticmethod
+    def _mean(p, values):
+        return mp.fsum(w * v for w, v in zip(p.p, values, strict=True) if w)
+
+
+@lru_cache(maxsize=4096)
+def exact_divergence(a, b, dtype):
+    return ExactDivergence(np.frombuffer(a, dtype), np.frombuffer(b, dtype))
+
+
+def check_divergence(level, a, b, note=""):
+    loss, grad_p, grad_q = sg.kl_divergence_grad(a, b)
+    assert_same(loss, sg.kl_divergence(a, b))
+    assert loss >= 0
+    exact = exact_divergence(a.tobytes(), b.tobytes(), a.dtype)
+    check("kl_divergence", level, loss, exact.loss[0], size=exact.loss[1], bound=LOSS, note=note)
+    for what, got, values in (("p", grad_p, exact.grad_p), ("q", grad_q, exact.grad_q)):
+        for i, (value, size) in enumerate(values):
+            check(f"kl_divergence'{what}", level, got[i], value, size=size, bound=GRADIENT, note=f"{note} i={i}")
+
+
 @every_dtype
 @pytest.mark.parametrize("distance", [3.0, 0.1, 1e-4, 1e-8])
 def test_divergence(level, dtype, distance):
     for n in (1, 2, 10, 100):
         rng = np.random.default_rng(n)
         a = rng.normal(size=n).astype(dtype)
-        b = (a + distance * rng.normal(size=n)).astype(dtype)
-        p, q = Exact(a), Exact(b)
-        ratios = [b - a for a, b in zip(p.losses, q.losses, strict=True)]
-        terms = [x * r for x, r in zip(p.p, ratios, strict=True)]
-        value = mp.fsum(terms)
-        loss, grad_p, grad_q = sg.kl_divergence_grad(a, b)
-        assert loss == sg.kl_divergence(a, b) >= 0
-        near = mp.fsum(abs(t) for t in terms)
-        far = mp.fsum(x * (u + v) for x, u, v in zip(p.p, p.losses, q.losses, strict=True))
-        check("kl_divergence", level, loss, value, size=max(value, near if distance <= 0.1 else far), bound=LOSS)
-        d = [x - y for x, y in zip(numbers(a), numbers(b), strict=True)]
-        d = [v - d[p.k] for v in d]
-        mean = mp.fsum(x * v for x, v in zip(p.p, d, strict=True))
-        spread = mp.fsum(x * abs(v) for x, v in zip(p.p, d, strict=True))
-        for i in range(n):
-            size = p.p[i] * (abs(d[i]) + spread)
-            check("kl_divergence'p", level, grad_p[i], p.p[i] * (d[i] - mean), size=size, bound=GRADIENT)
-            check("kl_divergence'q", level, grad_q[i], q.p[i] - p.p[i], size=q.p[i] + p.p[i], bound=GENERIC_DIFFERENCE)
+        check_divergence(level, a, (a + distance * rng.normal(size=n)).astype(dtype))
+
+
+@every_dtype
+@every_kind
+def test_divergence_of_hard_rows(level, kind, dtype):
+    if kind == "extreme":
+        pytest.skip("max − x overflows")
+    if level == "generic" and dtype is np.float64 and kind in ("subnormal_tail", "growing"):
+        pytest.skip("p itself is subnormal there, and has lost its bits")
+    for n in (1, 2, 3, 10, 33):
+        a = rows.row(kind, n, dtype)
+        ulp = np.spacing(np.where(a > -inf, a, 0).astype(dtype))
+        others = {
+            "seed 1": rows.row(kind, n, dtype, seed=1),
+            "reversed": a[::-1].copy(),
+            "normal": rows.row("normal", n, dtype),
+            "an ulp away": a + ulp * np.random.default_rng(n).integers(-1, 2, n).astype(dtype),
+            "itself": a,
+        }
+        for other, b in others.items():
+            check_divergence(level, a, b, f"rows.row({kind!r}, {n}) and {other}")
+
+
+@every_dtype
+@pytest.mark.parametrize("n", [5, 40])
+def test_divergence_at_its_edges(level, n, dtype):
+    """Rows that part of the formula would lose, or make infinite."""
+    rng = np.random.default_rng(n)
+    x, noise = rng.normal(size=n), rng.normal(size=n)
+    lowest = float(np.finfo(dtype).min)
+    first, second = np.arange(n) == 0, np.arange(n) == 1
+    pairs = {
+        "both impossible, else near": (np.where(first, -inf, x), np.where(first, -inf, x + 1e-6 * noise)),
+        "impossible in p alone, else near": (np.where(first, -inf, x), x + 1e-6 * noise),
+        "hardly possible in p, impossible in q": (np.where(first, -200, x), np.where(first, -inf, x)),
+        "the lowest number in q": (x, np.where(first, lowest, x)),
+        "the lowest number in p": (np.where(first, lowest, x), x),
+        "the lowest number in both": (np.where(first, lowest, x), np.where(first, lowest, x + 1e-6 * noise)),
+        "nearly alike": (np.where(first, 4, -3), np.where(first, 4, -2.1)),
+        "an outlier": (np.where(first, -15, x), np.where(first, -17, x)),
+        "far apart at the largest": (0.1 * first, -100.0 * first),
+        "a factor e apart": (
+            np.where(first, 1, np.where(second, 0, -30)),
+            np.where(second, 1, np.where(first, 0, -30)),
+        ),
+    }
+    for what, (a, b) in pairs.items():
+        check_divergence(level, a.astype(dtype), b.astype(dtype), what)
+
+
+@pytest.mark.parametrize("bad", [nan, inf])
+@pytest.mark.parametrize("n", [5, 40])
+@every_float
+def test_divergence_beside_nan(level, n, bad, dtype):
+    """Also where the other distribution has nothing, or hardly anything."""
+    for scale in (1, 200):
+        x = scale * logits((6, n), dtype)
+        y = x[:, ::-1].copy()
+        x[0, 0] = x[1, 1] = y[2, 0] = y[3, 1] = bad
+        x[1, 0] = y[1, 0] = y[2, 1] = x[3, 1] = -inf
+        for result in sg.kl_divergence_grad(x, y):
+            assert np.isnan(result[:4].astype(np.float64)).all()
+            assert np.isfinite(result[4:].astype(np.float64)).all()
+
+
+@every_float
+def test_divergence_in_any_layout(level, dtype):
+    """The same bits in any batch, layout and number of threads, broadcast and in place."""
+    for n in (5, 40):
+        a, b = logits((37, n), dtype), logits((37, n), dtype)[::-1]
+        whole = sg.kl_divergence_grad(a, b)
+        assert_same(whole.loss, sg.kl_divergence(a, b))
+        for i in range(0, 37, 6):
+            for all_rows, alone in zip(whole, sg.kl_divergence_grad(a[i], b[i]), strict=True):
+                assert_same(alone, all_rows[i])
+        for got, value in zip(sg.kl_divergence_grad(a[2], b), sg.kl_divergence_grad(0 * a + a[2], b), strict=True):
+            assert_same(got, value)
+        for one, other in ((np.asfortranarray(a), b), (a, np.asfortranarray(b)), (a.T.copy().T, b.T.copy().T)):
+            for got, value in zip(sg.kl_divergence_grad(one, other), whole, strict=True):
+                assert_same(got, value)
+        moved = sg.kl_divergence_grad(a.T, b.T, axis=0)
+        for got, value in zip(moved, whole, strict=True):
+            assert_same(got.T, value)
+        for swap in (False, True):
+            first, second = a.copy(), b.copy()
+            places = (second, first) if swap else (first, second)
+            result = sg.kl_divergence_grad(first, second, grad_p_out=places[0], grad_q_out=places[1])
+            for got, value in zip(result, whole, strict=True):
+                assert_same(got, value)
+
+
+@every_dtype
+@pytest.mark.parametrize("workers", [1, 3])
+def test_divergence_beyond_the_caches(level, dtype, workers, monkeypatch):
+    """Large gradients are stored past the caches, also over what they are computed from."""
+    monkeypatch.setattr(threads, "count", lambda asked, size: workers)
+    m, n = 1024, 2049
+    a, b = logits((m, n), np.dtype(dtype)), logits((m, n), np.dtype(dtype))[::-1].copy()
+    b[::2] = a[::2] + (dtype(1e-3) * b[::2])
+    whole = sg.kl_divergence_grad(a, b)
+    assert_same(whole.loss, sg.kl_divergence(a, b))
+    for i in range(0, m, 101):
+        for got, value in zip(whole, sg.kl_divergence_grad(a[i], b[i]), strict=True):
+            assert_same(got[i], value)
+    again = sg.kl_divergence_grad(a, b, grad_p_out=b, grad_q_out=a)
+    for got, value in zip(again, whole, strict=True):
+        assert_same(got, value)
 
 
 @every_dtype
@@ -212,52 +354,66 @@ def test_saturated_rows_keep_what_is_small(level, dtype):
     assert hess == pytest.approx([2 * small, small, small])
 
 
+@pytest.mark.parametrize("options", [{}, SMOOTHED], ids=["label", "smoothed"])
 @every_float
-def test_a_row_alone_or_among_others(level, dtype):
+def test_a_row_alone_or_among_others(level, dtype, options):
     """The same bits in any batch, layout and number of threads."""
     for n in (5, 40):
         x = logits((37, n), dtype)
         labels = np.arange(37) % n
-        whole = sg.cross_entropy_grad_hess(x, labels)
+        whole = sg.cross_entropy_grad_hess(x, labels, **options)
         for i in range(0, 37, 6):
-            for all_rows, alone in zip(whole, sg.cross_entropy_grad_hess(x[i], labels[i]), strict=True):
+            for all_rows, alone in zip(whole, sg.cross_entropy_grad_hess(x[i], labels[i], **options), strict=True):
                 assert_same(alone, all_rows[i])
-        across = sg.cross_entropy_grad_hess(np.asfortranarray(x), labels)
-        moved = sg.cross_entropy_grad_hess(x.T, labels, axis=0)
+        across = sg.cross_entropy_grad_hess(np.asfortranarray(x), labels, **options)
+        moved = sg.cross_entropy_grad_hess(x.T, labels, axis=0, **options)
         for a, b, c in zip(whole, across, moved, strict=True):
             assert_same(b, a)
             assert_same(c.T, a)
 
 
 @every_dtype
+@pytest.mark.parametrize("options", [{}, SMOOTHED], ids=["label", "smoothed"])
 @pytest.mark.parametrize("shift", [0, 3])
-def test_results_beyond_the_caches(level, dtype, shift):
+def test_results_beyond_the_caches(level, dtype, options, shift):
     """Large gradients are stored past the caches: the same bits as in small blocks, in place and out of step too."""
     m, n = 1024, 2049
     x, labels = logits((m, n), np.dtype(dtype)), np.arange(m) % n
     grad, memory = np.empty_like(x), np.empty(x.size + shift, dtype)
     hess = memory[shift:].reshape(m, n)
-    loss = sg.cross_entropy_grad_hess(x, labels, grad_out=grad, hess_out=hess).loss
-    blocks = [
-        sg.cross_entropy_grad_hess(x[i : i + 32], labels[i : i + 32], grad_out=np.empty((32, n), dtype))
-        for i in range(0, m, 32)
-    ]
+    loss = sg.cross_entropy_grad_hess(x, labels, grad_out=grad, hess_out=hess, **options).loss
+    blocks = [sg.cross_entropy_grad_hess(x[i : i + 32], labels[i : i + 32], **options) for i in range(0, m, 32)]
     for got, parts in zip((loss, grad, hess), zip(*blocks, strict=True), strict=True):
         assert_same(got, np.concatenate(parts))
     soft = sg.soft_cross_entropy_grad(x, np.eye(1, n, dtype=dtype)).grad
     assert_same(soft[-32:], sg.soft_cross_entropy_grad(x[-32:], np.eye(1, n, dtype=dtype)).grad)
     place = x.copy()
-    assert_same(sg.cross_entropy_grad(place, labels, grad_out=place).grad, grad)
+    assert_same(sg.cross_entropy_grad_hess(place, labels, grad_out=place, **options).grad, grad)
+    place = x.copy()
+    assert_same(sg.cross_entropy_grad_hess(place, labels, hess_out=place, **options).hess, hess)
 
 
 def test_threads_change_no_bit(level, monkeypatch):
     x, labels = logits((101, 40), np.dtype(np.float32)), np.arange(101) % 40
-    alone = sg.cross_entropy_grad(x, labels, label_smoothing=0.1), sg.cross_entropy_grad(x, labels)
+    alone = sg.cross_entropy_grad_hess(x, labels, **SMOOTHED), sg.cross_entropy_grad(x, labels)
     monkeypatch.setattr(threads, "count", lambda workers, size: 3)
-    together = sg.cross_entropy_grad(x, labels, label_smoothing=0.1), sg.cross_entropy_grad(x, labels)
+    together = sg.cross_entropy_grad_hess(x, labels, **SMOOTHED), sg.cross_entropy_grad(x, labels)
     for a, b in zip(alone, together, strict=True):
-        assert_same(b.loss, a.loss)
-        assert_same(b.grad, a.grad)
+        for one, other in zip(a, b, strict=True):
+            assert_same(other, one)
+
+
+@pytest.mark.usefixtures("level")
+def test_threads_do_not_write_what_others_read(monkeypatch):
+    monkeypatch.setattr(threads, "count", lambda workers, size: 3)
+    x = logits((1024, 2049), np.dtype(np.float32))
+    memory = np.zeros((1025, 2049), np.float32)
+    memory[1:] = targets = np.abs(x[::-1])
+    soft = sg.soft_cross_entropy_grad(x, memory[1:], grad_out=memory[:-1])
+    assert_same(soft.grad, sg.soft_cross_entropy_grad(x, targets).grad)
+    memory[1:] = x[::-1]
+    divergence = sg.kl_divergence_grad(x, memory[1:], grad_q_out=memory[:-1])
+    assert_same(divergence.grad_q, sg.kl_divergence_grad(x, x[::-1]).grad_q)
 
 
 def test_half_precision_is_rounded_once(level):
@@ -267,8 +423,8 @@ def test_half_precision_is_rounded_once(level):
         options = {"label_smoothing": 0.125, "weight": np.arange(20) + 1}
         for choice in ({}, options):
             for got, wide in zip(
-                sg.cross_entropy_grad(x, labels, **choice),
-                sg.cross_entropy_grad(x.astype(np.float64), labels, **choice),
+                sg.cross_entropy_grad_hess(x, labels, **choice),
+                sg.cross_entropy_grad_hess(x.astype(np.float64), labels, **choice),
                 strict=True,
             ):
                 assert got.dtype == dtype
@@ -336,10 +492,13 @@ def test_curvatures(level):
 LOSSES = {
     "cross_entropy": lambda x, **o: sg.cross_entropy_grad(x, np.zeros(x.shape[:-1], int), **o),
     "smoothed": lambda x, **o: sg.cross_entropy_grad(x, np.zeros(x.shape[:-1], int), label_smoothing=0.1, **o),
+    "curved": lambda x, **o: sg.cross_entropy_grad_hess(x, np.zeros(x.shape[:-1], int), **SMOOTHED, **o),
     "soft": lambda x, **o: sg.soft_cross_entropy_grad(x, np.arange(x.shape[-1]) == 0, **o),
     "focal": lambda x, **o: sg.focal_loss_grad(x, np.zeros(x.shape[:-1], int), **o),
     "entropy": sg.entropy_grad,
     "kl": lambda x, **o: sg.kl_divergence_grad(x, x[..., ::-1], **o),
+    "kl of p": lambda x, **o: sg.kl_divergence_grad(x, np.zeros_like(x), **o),
+    "kl of q": lambda x, **o: sg.kl_divergence_grad(np.zeros_like(x), x, **o),
 }
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
@@ -413,11 +572,13 @@ def test_rows_that_do_not_count_are_not_read(level, n):
         {"ignore_index": -1, "labels": [1, -1, -1], "label_smoothing": 0.5},
     ):
         labels = options.pop("labels")
-        loss, grad = sg.cross_entropy_grad(x, labels, **options)
+        loss, grad, hess = sg.cross_entropy_grad_hess(x, labels, **options)
         assert loss[0] > 0
         assert not loss[1:].any()
         assert not grad[1:].any()
+        assert not hess[1:].any()
         assert grad[0].any()
+        assert hess[0].any()
 
 
 def test_empty_and_scalar():

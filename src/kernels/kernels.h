@@ -23,11 +23,15 @@
     KERNEL(cross_entropy_grad_hess, "(n),(),(),()->(),(n),(n)", 4, 3, "TqddTTT",                     \
            (cross_entropy<T, 3>))                                                                    \
     KERNEL(target_cross_entropy, "(n),(n),(),(),(),()->()", 6, 1, "TTqdddT",                         \
-           (target_cross_entropy<T, false>))                                                         \
+           (target_cross_entropy<T, 1>))                                                             \
     KERNEL(target_cross_entropy_grad, "(n),(n),(),(),(),()->(),(n)", 6, 2, "TTqdddTT",               \
-           (target_cross_entropy<T, true>))                                                          \
+           (target_cross_entropy<T, 2>))                                                             \
+    KERNEL(target_cross_entropy_grad_hess, "(n),(n),(),(),(),(),()->(),(n),(n)", 7, 3, "TTqddddTTT", \
+           (target_cross_entropy<T, 3>))                                                             \
     KERNEL(entropy, "(n)->()", 1, 1, "TT", (entropy<T, false>))                                      \
     KERNEL(entropy_grad, "(n)->(),(n)", 1, 2, "TTT", (entropy<T, true>))                                       \
+    KERNEL(kl_divergence, "(n),(n)->()", 2, 1, "TTT", (divergence<T, false>))                        \
+    KERNEL(kl_divergence_grad, "(n),(n)->(),(n),(n)", 2, 3, "TTTTT", (divergence<T, true>))          \
     KERNEL(max_and_rest, "(n)->(),(),()", 1, 3, "Tddd", (max_and_rest<T>))                           \
     KERNEL(state, "(n)->(),(),(),(),()", 1, 5, "Tddddd", (state<T>))                                 \
     KERNEL(softmax_of_state, "(n),(),(),()->(n)", 4, 1, "TdddT", (of_state<SoftmaxOfState, T>))      \
@@ -48,7 +52,7 @@ constexpr Kernel KERNELS[] = {SOFTGRAD_KERNELS(SOFTGRAD_ENTRY)};
 #undef SOFTGRAD_ENTRY
 
 constexpr int KERNEL_COUNT = sizeof(KERNELS) / sizeof(*KERNELS);
-constexpr int MOST_OPERANDS = 8;
+constexpr int MOST_OPERANDS = 10;
 
 // The dtypes that a kernel has a loop for. NumPy has no bfloat16 of its own: it comes as unsigned integers of its bits.
 enum RowType { BFLOAT16, FLOAT16, FLOAT32, FLOAT64, ROW_TYPES };

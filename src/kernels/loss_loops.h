@@ -1,6 +1,7 @@
 // The loops of the losses: rows and labels in, one loss per row and derivatives out.
 #pragma once
 
+#include "divergence.h"
 #include "loops.h"
 #include "losses.h"
 
@@ -110,24 +111,26 @@ void cross_entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, v
     softgrad_clear_flags();
 }
 
-// target_cross_entropy and, with room for the gradient, target_cross_entropy_grad.
-template <class S, bool GRAD>
+// target_cross_entropy; with a second result target_cross_entropy_grad, and with a third, for which there is the factor of
+// the curvature, target_cross_entropy_grad_hess.
+template <class S, int RESULTS>
 void target_cross_entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     typedef Computed<S> T;
-    constexpr int OPERANDS = GRAD ? 8 : 7;
+    constexpr bool GRAD = RESULTS > 1, HESS = RESULTS > 2;
+    constexpr int FIRST = HESS ? 7 : 6;  // result
     const ptrdiff_t rows = dims[0], n = dims[1];
-    const ptrdiff_t* const core = steps + OPERANDS;
+    const ptrdiff_t* const core = steps + FIRST + RESULTS;
     const Operand<const S> x{args[0], steps[0], core[0]}, base{args[1], steps[1], core[1]};
     const Operand<const int64_t> labels{args[2], steps[2], 0};
     const Operand<const double> label_weight{args[3], steps[3], 0}, scale{args[4], steps[4], 0},
-        z_loss{args[5], steps[5], 0};
-    const Operand<S> loss{args[6], steps[6], 0};
+        z_loss{args[5], steps[5], 0}, factor{args[6], steps[6], 0};
+    const Operand<S> loss{args[FIRST], steps[FIRST], 0};
     const auto add_up = [](auto& row, auto shape, const T* const* in, T* e) { row.add_up(shape, in[0], in[1], e); };
     const auto total = [&](auto& row, auto shape, ptrdiff_t i, const T* const* in) {
         int64_t label[WIDTH<T>];
         gather(shape, labels, i, label);
-        const Coefficients<T> c{gathered<T>(shape, label_weight, i), gathered<T>(shape, scale, i),
-                                gathered<T>(shape, z_loss, i)};
+        const Vec<T> s = gathered<T>(shape, scale, i), curvature = HESS ? s * gathered<T>(shape, factor, i) : s;
+        const Coefficients<T> c{gathered<T>(shape, label_weight, i), s, gathered<T>(shape, z_loss, i), curvature};
         const Split<T> value = row.total(in[0], in[1], label, c);
         T high[WIDTH<T>], low[WIDTH<T>];
         store(high, row.logsumexp().high);
@@ -138,9 +141,15 @@ void target_cross_entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* s
         });
     };
     const auto write = [](const auto& row, auto shape, const T* const* in, const T* e, T* const* out) {
-        if constexpr (GRAD) row.write(shape, in[0], in[1], e, out[0]);
+        if constexpr (HESS)
+            row.write(shape, in[0], in[1], e, out[0], out[1]);
+        else if constexpr (GRAD)
+            row.write(shape, in[0], in[1], e, out[0]);
     };
-    if constexpr (GRAD)
+    if constexpr (HESS)
+        each_row<TargetLoss, S, 2, 2>(
+            {rows, n, {x, base}, {{args[8], steps[8], core[2]}, {args[9], steps[9], core[3]}}, {}}, add_up, total, write);
+    else if constexpr (GRAD)
         each_row<TargetLoss, S, 2, 1>({rows, n, {x, base}, {{args[7], steps[7], core[2]}}, {}}, add_up, total, write);
     else
         each_row<TargetLoss, S, 2, 0>({rows, n, {x, base}, {}, {}}, add_up, total, write);
@@ -189,6 +198,38 @@ void entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) 
         each_row<Entropy, S, 1, 1>({rows, n, {x}, {{args[2], steps[2], steps[OPERANDS + 1]}}, {}}, add_up, total, write);
     else
         each_row<Entropy, S, 1, 0>({rows, n, {x}, {}, {}}, add_up, total, write);
+    softgrad_clear_flags();
+}
+
+// kl_divergence and, with room for the gradients, kl_divergence_grad.
+template <class S, bool GRAD>
+void divergence(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+    typedef Computed<S> T;
+    constexpr int OPERANDS = GRAD ? 5 : 3;
+    const ptrdiff_t rows = dims[0], n = dims[1];
+    const ptrdiff_t* const core = steps + OPERANDS;
+    const Operand<const S> a{args[0], steps[0], core[0]}, b{args[1], steps[1], core[1]};
+    const double one = 1;
+    const Operand<const double> unit{(char*)&one, 0, 0};
+    const Operand<S> value{args[2], steps[2], 0};
+    if (n == 0) {
+        for (ptrdiff_t i = 0; i < rows; ++i) value.at(i, 0) = stored<S>(0);
+        return;
+    }
+    const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
+        Divergence<T, decltype(shape)> row;
+        row.add_up(shape, in[0], in[1]);
+        scatter(shape, row.total(shape, in[0], in[1]), unit, value, i);
+        if constexpr (GRAD) row.write(shape, in[0], in[1], out[0], out[1]);
+    };
+    if constexpr (GRAD) {
+        const RowLoop<S, 2, 2> loop{
+            rows, n, {a, b}, {{args[3], steps[3], core[2]}, {args[4], steps[4], core[3]}}, {}};
+        loop.template run<true, NONE>(kernel);
+    } else {
+        const RowLoop<S, 2, 0> loop{rows, n, {a, b}, {}, {}};
+        loop.template run<true, NONE>(kernel);
+    }
     softgrad_clear_flags();
 }
 

@@ -100,7 +100,8 @@ struct Normalized {
     Split<T> inverse, excess;  // 1/Σ e^(x − max), and Σ e^(x − max) − 1
     Vec<T> others;             // 1 − p at the maximum
 
-    // `visit(place, x, e, max)` sees every vector; with e a null pointer the exponentials are not kept.
+    // `visit(place, x, e, max)` sees every vector, with what the rounding of its exponentials lost; with e a null pointer
+    // they are not kept.
     template <class Shape, class Visit>
     void add_up(const Shape shape, const T* x, T* e, Visit visit) {
         const Range<T> range = shape.range(x);
@@ -136,12 +137,13 @@ struct Normalized {
                 const Vec<T> v = place(x, x[0]), one = place.keep(splat<T>(1));
                 auto parts = exp.parts(v);
                 const Vec<T> value = place.keep(parts.value());
+                const Vec<T> lost = place.keep((parts.high() - value) + parts.low());
                 if (e) place.store(e, value);
                 parts.power = v == top ? splat<T>(0) : place.keep(parts.power);
                 count.sum = v == top ? count.sum + one : count.sum;
                 sum.add(parts.high());
                 sum.error += parts.low();
-                visit(place, v, value, top);
+                visit(place, v, Split<T>(value, lost), top);
             });
             whole.add(sum);
             equal.add(count);
@@ -208,16 +210,17 @@ class LabelLoss {
 // Numbers of a row, or of each lane.
 template <class T>
 struct Coefficients {
-    Vec<T> label, scale, z_loss;
+    Vec<T> label, scale, z_loss, curvature;
 };
 
-// The loss Σ t (lse − x) with t = base + c e_y, where 0·inf is 0; and scale · ((W + 2 z lse) p − t), W = Σ t.
+// The loss Σ t (lse − x) with t = base + c e_y, where 0·inf is 0; scale · ((W + 2 z lse) p − t), W = Σ t; and
+// curvature · ((W + 2 z lse) p(1 − p) + 2 z p²).
 template <class T, class Shape>
 class TargetLoss {
    public:
     void add_up(const Shape shape, const T* x, const T* base, T* e) {
         Sum<T> depths, peaks, others;
-        row.add_up(shape, x, e, [&](auto place, Vec<T> v, Vec<T>, Vec<T> max) {
+        row.add_up(shape, x, e, [&](auto place, Vec<T> v, const Split<T>&, Vec<T> max) {
             const Vec<T> t = place(base, 0), zero = splat<T>(0);
             const Split<T> depth = term(t, depth_below<T>(max, v));
             depths.add(depth.high);
@@ -248,17 +251,25 @@ class TargetLoss {
     Split<T> logsumexp() const { return lse; }
 
     void write(const Shape shape, const T* x, const T* base, const T* e, T* grad) const {
-        const Vec<T> pull = 2 * c.z_loss * lse.high, all = weight.high + pull;
-        const Vec<T> others = elsewhere.high + (x_label == row.max ? splat<T>(0) : c.label) + pull;
-        const auto slope = [&](Vec<T> v, Vec<T> e, Vec<T> t) {
-            const Vec<T> p = row.probability(e);
-            const Vec<T> g = row.saturated(v) ? mul_add(others, p, -(t * row.others)) : mul_add(all, p, -t);
-            return c.scale == 0 ? splat<T>(0) : g * c.scale;
-        };
-        const Vec<T> at_label = slope(x_label, label.take(e), base_label + c.label);
+        const auto slope = slopes();
+        const Vec<T> at_label = slope(x_label, row.probability(label.take(e)), base_label + c.label);
         shape.finish(grad, [&](auto place) {
-            const Vec<T> elsewhere = slope(place(x, 0), place(e, 0), place(base, 0));
+            const Vec<T> elsewhere = slope(place(x, 0), row.probability(place(e, 0)), place(base, 0));
             return label.at(place) ? at_label : elsewhere;
+        });
+        label.put(shape, grad, at_label);
+    }
+    void write(const Shape shape, const T* x, const T* base, const T* e, T* grad, T* hess) const {
+        const auto slope = slopes();
+        const Vec<T> at_label = slope(x_label, row.probability(label.take(e)), base_label + c.label);
+        const Vec<T> twice = 2 * c.z_loss, zero = splat<T>(0), square = c.curvature * twice;
+        const Vec<T> all = times(c.curvature, plus<T>(weight, product<T>(Split<T>(twice, zero), lse)));
+        finish_both(shape, grad, hess, [&](auto place) {
+            const Vec<T> v = place(x, 0), p = row.probability(place(e, 0)), elsewhere = slope(v, p, place(base, 0));
+            const Vec<T> others = row.saturated(v) ? row.others : 1 - p;
+            const Vec<T> q = others < (T)0.5 ? 1 - others : p;  // p with fewer roundings: its errors count twice in p²
+            const Vec<T> second = q * mul_add(all, others, square * q);
+            return std::pair<Vec<T>, Vec<T>>(label.at(place) ? at_label : elsewhere, c.curvature == 0 ? zero : second);
         });
         label.put(shape, grad, at_label);
     }
@@ -270,6 +281,16 @@ class TargetLoss {
     Vec<T> x_label, base_label;
     Coefficients<T> c;
 
+    Vec<T> pull() const { return 2 * c.z_loss * lse.high; }
+    // The derivative by an entry v of the row, where p and t are known.
+    auto slopes() const {
+        const Vec<T> all = weight.high + pull();
+        const Vec<T> others = elsewhere.high + (x_label == row.max ? splat<T>(0) : c.label) + pull();
+        return [=](Vec<T> v, Vec<T> p, Vec<T> t) {
+            const Vec<T> g = row.saturated(v) ? mul_add(others, p, -(t * row.others)) : mul_add(all, p, -t);
+            return c.scale == 0 ? splat<T>(0) : g * c.scale;
+        };
+    }
     static Split<T> term(Vec<T> t, const Split<T>& depth) {
         const Vec<T> zero = splat<T>(0);
         const Split<T> all = product<T>(Split<T>(t, zero), depth);
@@ -288,11 +309,11 @@ class Entropy {
    public:
     void add_up(const Shape shape, const T* x, T* e) {
         Sum<T> sum;
-        row.add_up(shape, x, e, [&](auto, Vec<T> v, Vec<T> e, Vec<T> max) {
+        row.add_up(shape, x, e, [&](auto, Vec<T> v, const Split<T>& e, Vec<T> max) {
             const Vec<T> zero = splat<T>(0);
-            const Split<T> term = product<T>(Split<T>(e, zero), depth_below<T>(max, v));
-            sum.add(e == 0 ? zero : term.high);
-            sum.error += e == 0 ? zero : term.low;
+            const Split<T> term = product<T>(Split<T>(e.high, zero), depth_below<T>(max, v));
+            sum.add(e.high == 0 ? zero : term.high);
+            sum.error += e.high == 0 ? zero : term.low;
         });
         Whole<Shape> whole;
         whole.add(sum);

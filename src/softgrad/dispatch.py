@@ -89,12 +89,14 @@ def dispatched(signature: str, *, kernel: bool = False) -> Callable[[Plain], Pla
     def declare(plain: Plain) -> Plain:
         function = FUNCTIONS[plain.__name__] = Function(plain.__name__, plain, operands, results)
         name, ndarray = function.name, np.ndarray
+        takes_out = "out" in (plain.__kwdefaults__ or ())
 
         @functools.wraps(plain)
         def call(*given: Any, **options: Any) -> Any:
             # A call on ten numbers is to cost little more than its arithmetic: this is its whole way.
             # The type comes first because torch.compile, which traces this, warns of calls to C++.
-            if kernel and given and type(given[0]) is ndarray and (kernels := native.kernels) is not None:
+            direct = kernel and given and type(given[0]) is ndarray and (takes_out or "out" not in options)
+            if direct and (kernels := native.kernels) is not None:
                 result = kernels.direct[name](*given, **options)
                 if result is not NotImplemented:
                     return result

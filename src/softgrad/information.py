@@ -113,7 +113,7 @@ def entropy_grad(
     return LossGrad(*rows.solve("entropy_grad", values={"out": out}, slices={"grad_out": grad_out}))
 
 
-@dispatched("(n),(n)->()")
+@dispatched("(n),(n)->()", kernel=True)
 def kl_divergence(logits_p: Any, logits_q: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
     """Kullback-Leibler divergence of two softmax distributions, Σ p (log p − log q), one per row.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from softgrad import arguments
 from softgrad.arrays import generic_losses, numpy_losses, threads
 from softgrad.arrays.layout import Axis, Rows
 from softgrad.arrays.namespace import namespace, widest
+from softgrad.arrays.targets import Target
 from softgrad.functions import _unmasked
 
 Array = Any
@@ -92,7 +94,8 @@ class Logits:
         if self.rows.n:
             outs = (*per_slice, *as_rows)
             workers = threads.count(None, self.x.size)
-            if workers > 1 and any(np.may_share_memory(self.x, out) for out in outs):
+            read = (self.x, *_entries_of(operands))
+            if workers > 1 and any(np.may_share_memory(x, out) for x in read for out in outs):
                 workers = 1
             getattr(numpy_losses, name)(self.x, *operands, outs=outs, workers=workers)
         self._clear(per_slice, as_rows)
@@ -123,3 +126,11 @@ class Logits:
             parts = [self.present] * values + [self.mask] * slices
             results = tuple(xp.where(part, r, xp.zeros_like(r)) for part, r in zip(parts, results, strict=True))
         return [*results[:values], *(self.rows.scatter(result, xp) for result in results[values:])]
+
+
+def _entries_of(operands: tuple[Any, ...]) -> Iterator[Array]:
+    """What else a loss reads entry by entry: other logits, or the base of a target."""
+    for operand in operands:
+        entries = operand.base if isinstance(operand, Target) else operand
+        if isinstance(entries, np.ndarray):
+            yield entries

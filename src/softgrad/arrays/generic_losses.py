@@ -86,9 +86,10 @@ def kl_divergence_grad(a: Array, b: Array) -> tuple[Array, Array, Array]:
     p, q = _Row.of(a), _Row.of(b)
     xp = p.xp
     relative, _ = _centred_difference(p, q)
-    grad_p = xp.where(p.p == 0, p.zeros, p.p * relative)
-    # Where both are largest at the same entry, q − p = (1 − p) − (1 − q) there.
-    grad_q = xp.where(p.peak & q.peak, p.others - q.others, q.p - p.p)
+    grad_p = xp.where(p.impossible, p.zeros, p.p * relative) + 0 * (p.log + q.log)  # NaN beside NaN
+    # Where both are largest at the same entry, q − p = (1 − p) − (1 − q) there, of smaller terms if p + q > 1.
+    saturated = p.peak & q.peak & (p.others + q.others < 1)
+    grad_q = xp.where(saturated, p.others - q.others, q.p - p.p)
     return p.narrowed(_divergence(p, q)), p.narrowed(grad_p), p.narrowed(grad_q)
 
 
@@ -184,6 +185,11 @@ class _Row:
     def lse(self) -> Array:
         return self.m + self.log
 
+    @property
+    def impossible(self) -> Array:
+        """Where p is 0, and not merely too small for a number."""
+        return self.x == -_inf(self.xp, self.x)
+
     def scaled(self, part: Array, target: Target) -> Array:
         """`part` times the scale of its row."""
         scale = self.xp.asarray(target.scale, dtype=self.p.dtype)
@@ -247,30 +253,36 @@ def _mean_depth(row: _Row) -> Array:
 
 
 def _centred_difference(p: _Row, q: _Row) -> tuple[Array, Array]:
-    """d − Σ p d with d = a − b, the logits themselves; and whether it is small in every entry that counts."""
+    """d − Σ p d with d = a − b, the logits themselves; and whether it is small in every entry that counts.
+
+    Where q is within a factor e of p everywhere it is below 1.47: the logarithm of a ratio, and the divergence.
+    """
     xp = p.xp
     d, error = _two_sum(p.x, -q.x)
     at_peak = xp.sum(xp.where(p.peak, d, p.zeros), axis=-1, keepdims=True)
     relative, lost = _two_sum(d, -at_peak)
     error = error + lost - xp.sum(xp.where(p.peak, error, p.zeros), axis=-1, keepdims=True)
     relative = relative + xp.where(xp.isfinite(error), error, p.zeros)
-    mean, lost = _sum(xp, xp.where(p.p == 0, p.zeros, p.p * relative))
-    relative = (relative - mean) - lost
-    return relative, xp.all(xp.abs(relative) <= 1, axis=-1, keepdims=True)
+    terms = xp.where(p.p == 0, p.zeros, p.p * relative)
+    mean, lost = _sum(xp, xp.where(q.impossible & ~p.impossible, _inf(xp, terms), terms))
+    relative = ((relative - mean) - lost) + (mean - mean)  # NaN where the divergence is infinite
+    nothing = p.impossible & q.impossible
+    return relative, xp.all(nothing | (xp.abs(relative) <= 1.5), axis=-1, keepdims=True)
 
 
 def _divergence(p: _Row, q: _Row) -> Array:
     xp = p.xp
     relative, near = _centred_difference(p, q)
     # log Σ p e^−d, whose terms p (e^−d − 1 + d) are all positive.
-    relative = xp.where(near, relative, p.zeros)
+    relative = xp.where(near & (p.p > 0), relative, p.zeros)
     close, close_lost = _sum(xp, p.p * (xp.expm1(-relative) + relative))
     log_p, log_q = p.shifted - p.log, q.shifted - q.log
     ratio = (log_p - log_q) + (p.error - q.error)
-    far, far_lost = _sum(xp, xp.where(p.p > 0, p.p * ratio, p.zeros))
+    terms = xp.where(p.p > 0, p.p * ratio, p.zeros)
+    far, far_lost = _sum(xp, xp.where(q.impossible & ~p.impossible, _inf(xp, terms), terms))
     result = xp.where(near, xp.log1p(close + close_lost), far + far_lost)
     nan = p.log + q.log
-    return xp.where(xp.isnan(nan), nan, result)[..., 0]
+    return xp.where(xp.isnan(nan), nan, xp.where(result < 0, xp.zeros_like(result), result))[..., 0]
 
 
 def _per_entry(value: Array | float, dtype: Any, xp: Any) -> Array:

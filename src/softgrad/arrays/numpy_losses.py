@@ -45,10 +45,12 @@ def cross_entropy_grad_hess(
     if factor is None:
         cross_entropy_grad(x, target, outs[:2], workers)
         np.abs(outs[1], out=outs[2])
-    elif native.has_kernel(x) and target.is_label:
+    elif not native.has_kernel(x):
+        _formula("cross_entropy_grad_hess", (x, target, factor), outs)
+    elif target.is_label:
         native.run_kernel("cross_entropy_grad_hess", (x, target.labels, _label_scale(target), factor), outs, workers)
     else:
-        _formula("cross_entropy_grad_hess", (x, target, factor), outs)
+        native.run_kernel("target_cross_entropy_grad_hess", (*_operands(x, target), factor), outs, workers)
 
 
 def log_probabilities(x: Array, index: Array, workers: int = 1) -> Array:
@@ -82,12 +84,18 @@ def entropy_grad(x: Array, outs: Outs, workers: int = 1) -> None:
 
 def kl_divergence(a: Array, b: Array, outs: Outs, workers: int = 1) -> None:
     """Σ p (log p − log q) of every row."""
-    _formula("kl_divergence", (a, b), outs)
+    if native.has_kernel(a):
+        native.run_kernel("kl_divergence", (a, b), outs, workers)
+    else:
+        _formula("kl_divergence", (a, b), outs)
 
 
 def kl_divergence_grad(a: Array, b: Array, outs: Outs, workers: int = 1) -> None:
     """The divergence of every row and its gradients with respect to both logits."""
-    _formula("kl_divergence_grad", (a, b), outs)
+    if native.has_kernel(a):
+        native.run_kernel("kl_divergence_grad", (a, b), outs, workers)
+    else:
+        _formula("kl_divergence_grad", (a, b), outs)
 
 
 def _log_sum(x: Array, workers: int) -> tuple[Array, ...]:
