@@ -8,6 +8,8 @@
 // takes that sum. Entries that tie with the largest have p ≤ 1/2, where nothing cancels.
 #pragma once
 
+#include <float.h>
+
 #include "log.h"
 
 namespace {
@@ -112,6 +114,50 @@ struct Normalized {
             add_up<FAR>(shape, x, e, visit);
     }
 
+    // The same for rows of small logits where no term outweighs all others, which are nearly all: no maximum beforehand, so
+    // one pass less, and the sum without the largest term by subtraction, which is exact enough where that is not all. Each
+    // exponential is rounded before it is added. Which way a row goes depends on itself alone, in a panel, too.
+    template <class Shape>
+    [[gnu::flatten]] void add_up_rounded(const Shape shape, const T* x, T* e) {
+        // How small a part of the sum may be for its own digits to be there.
+        constexpr bool IS_WIDE = sizeof(T) == 4 || Shape::IS_PANEL || LDBL_MANT_DIG > DBL_MANT_DIG;
+        constexpr T LEAST = (T)(!IS_WIDE ? 0.5 : sizeof(T) == 4 ? 0x1p-20 : Shape::IS_PANEL ? 0x1p-48 : 0x1p-8);
+        const Vec<T> most = splat(Constants<T>::SMALL);
+        if (!Shape::IS_PANEL && begins_beyond<T>(x, most)) return add_up(shape, x, e, Nobody{});
+        const Exp<T, UNSHIFTED> exp;
+        Vec<T> largest = splat(-INF<T>), size = splat<T>(0);
+        Whole<Shape> whole;
+        shape.blocks([&](const Shape block) {
+            if (any<T>(size > most)) return;
+            WideSum<T> sum;
+            block.at_each_fetching([&](auto place) {
+                const Vec<T> v = place(x, x[0]), value = place.keep(exp(v));
+                largest = ::max(v, largest);
+                size = max_absolute<T>(v, size);
+                if (e) place.store(e, value);
+                sum.add(value);
+            });
+            whole.add(sum);
+        });
+        largest = shape.largest(largest);
+        const Split<T> total = whole.parts(), below = plus<T>(-exp(largest), total);
+        const Bits<T> applies = ~shape.anywhere(size > most) & (below.high > LEAST * total.high);
+        const Split<T> top = exp.parts(largest).split();
+        if (!any<T>(~applies)) {
+            max = largest;
+            ties = splat<T>(1);  // others like it are in the rest
+            peak = top;
+            rest = below;
+            return;
+        }
+        add_up(shape, x, e, Nobody{});
+        if (!Shape::IS_PANEL) return;
+        const Vec<T> scale = peak.high / top.high;  // a power of two
+        ties = applies ? splat<T>(1) : ties;
+        rest.high = applies ? below.high * scale : rest.high;
+        rest.low = applies ? below.low * scale : rest.low;
+    }
+
     [[gnu::always_inline]] void total() {
         const Vec<T> peaks = ties * peak.high;
         const Split<T> total = plus<T>(Split<T>(peaks, fma(ties, peak.high, -peaks) + ties * peak.low), rest);
@@ -166,7 +212,7 @@ inline Split<T> depth_below(Vec<T> max, Vec<T> x) {
 template <class T, class Shape>
 class LabelLoss {
    public:
-    void add_up(const Shape shape, const T* x, T* e) { row.add_up(shape, x, e, Nobody{}); }
+    void add_up(const Shape shape, const T* x, T* e) { row.add_up_rounded(shape, x, e); }
 
     Split<T> total(const T* x, const int64_t* labels, Vec<T> scale_, Vec<T> curvature_) {
         scale = scale_;
