@@ -14,6 +14,7 @@
 
 #include "derivatives.h"
 #include "losses.h"
+#include "rows.h"
 
 namespace {
 
@@ -41,7 +42,8 @@ class Divergence {
         b_peak = peak.of(shape, b);
         const Split<T> d_peak = depth_below<T>(peak.value, b_peak);
         origin = Split<T>(-d_peak.high, -d_peak.low);
-        find_differences(shape, a, b);
+        q.add_up(shape, b, nullptr, Nobody{});
+        find_differences(shape, a, b, peak.value);
         Sum<T> sum;
         p.add_up(shape, a, nullptr, [&](auto place, Vec<T> v, const Split<T>& e, Vec<T>) {
             const Split<T> term = product<T>(e, relative(v, place(b, b[0])));
@@ -49,7 +51,6 @@ class Divergence {
             sum.error += e.high == 0 ? zero : term.low;
         });
         differences = whole(sum);
-        q.add_up(shape, b, nullptr, Nobody{});
     }
 
     Split<T> total(const Shape shape, const T* a, const T* b) {
@@ -58,23 +59,27 @@ class Divergence {
         mean = product<T>(differences, p.inverse);
         const Split<T> log_p = p.log(), log_q = q.log(), logs = plus<T>(log_q, Split<T>(-log_p.high, -log_p.low));
         const Split<T> below = depth_below<T>(q.max, b_peak);
-        Vec<T> value = plus<T>(plus<T>(Split<T>(mean.high / unit, mean.low / unit), below), logs).high;
+        Vec<T> value = plus<T>(plus<T>(mean, below), logs).high;
         value = value < 0 ? splat<T>(0) : value;
         const Bits<T> near = is_near();
         if (any<T>(near)) value = near ? near_value(shape, a, b) : value;
-        const Bits<T> infinite = spread.max == INF<T>;  // something of p where q has nothing
+        const Bits<T> infinite = is_infinite();
         blank = logs.high - logs.high;
         mean.high = infinite ? splat((T)NAN) : mean.high + blank;
         return {blank + (infinite ? splat(INF<T>) : value), splat<T>(0)};
     }
 
+    // Whether the sums are within the range of T, if they are wanted: exponentials are up to 2^SCALE, rows to 2^24 entries.
+    Bits<T> is_ordinary() const { return (extent <= (T)0x1p31) | is_infinite() | (blank != blank); }
+
     // p ∘ (d − Σ p d), which is not defined where the divergence is infinite, and q − p.
     void write(const Shape shape, const T* a, const T* b, T* grad_p, T* grad_q) const {
         const Exp<T, FAR> exp_p = exp_of(p), exp_q = exp_of(q);
+        const Vec<T> vanished = mean.high - mean.high;
         finish_both(shape, grad_p, grad_q, [&](auto place) {
             const Vec<T> v = place(a, 0), w = place(b, 0), e = exp_p(v);
             // Divided last: a subnormal p has lost bits that the product would show.
-            const Vec<T> slope = p.probability(e * centred(v, w)) / unit;
+            const Vec<T> slope = e == 0 ? vanished : p.probability(e * centred(v, w));
             const Vec<T> plain = q.probability(exp_q(w)) - p.probability(e);
             const Bits<T> from_others = p.saturated(v) & q.saturated(w) & (p.others + q.others < 1);
             return std::pair<Vec<T>, Vec<T>>(v == -INF<T> ? blank : slope, from_others ? p.others - q.others : plain);
@@ -83,31 +88,34 @@ class Divergence {
 
    private:
     Normalized<T> p, q;
-    Range<T> spread;             // of d, where p is not 0
-    Vec<T> b_peak, beyond;       // b_k, and the largest b where p is 0
+    Range<T> spread;             // of d, but for what neither has
+    Vec<T> lowest, b_peak;       // the smallest b where p is not 0, and b_k
+    Vec<T> extent;               // the largest |d| in the sums
     Split<T> origin;             // −d_k
-    Vec<T> unit, blank;          // blank: 0, or NaN in a row with NaN
-    Split<T> differences, mean;  // Σ e (d − d_k) and Σ p (d − d_k), times `unit`
+    Split<T> differences, mean;  // Σ e (d − d_k) and Σ p (d − d_k)
+    Vec<T> blank;                // 0, or NaN in a row with NaN
 
-    void find_differences(const Shape shape, const T* a, const T* b) {
-        const Vec<T> nothing = splat(-INF<T>), unknown = splat((T)NAN);  // which a range passes over
+    void find_differences(const Shape shape, const T* a, const T* b, Vec<T> a_peak) {
+        // What is below a floor is 0 in any format, also beside the smallest number.
+        const Vec<T> a_floor = a_peak - 2 * Constants<T>::DEPTH, b_floor = q.max - 2 * Constants<T>::DEPTH;
+        const Vec<T> nothing = splat(-INF<T>), unknown = splat((T)NAN), zero = splat<T>(0);  // a range passes over NaN
         Range<T> range;
-        Vec<T> outside = nothing;
+        Vec<T> highest = nothing, size = zero;  // the largest −b
         shape.at_each([&](auto place) {
-            const Vec<T> v = place(a, a[0]), w = place(b, b[0]);
-            range.add(v == nothing ? unknown : v - w);
-            outside = max(v == nothing ? w : nothing, outside);
+            const Vec<T> v = place(a, a[0]), w = place(b, b[0]), d = v - w;
+            range.add((v < a_floor) & (w < b_floor) ? unknown : d);
+            highest = max(v == nothing ? nothing : -w, highest);
+            size = max_absolute<T>((v >= a_floor) & (w > nothing) ? d : zero, size);
         });
         spread = shape.across(range);
-        beyond = shape.largest(outside);
-        // Exponentials are up to 2^SCALE, and so may be the size of a difference.
-        constexpr T LARGE = 0x1p20, SMALL = sizeof(T) == 4 ? (T)0x1p-102 : (T)0x1p-544;
-        unit = (spread.max > LARGE) | (spread.min < -LARGE) ? splat(SMALL) : splat<T>(1);
+        lowest = -shape.largest(highest);
+        extent = shape.largest(size);
     }
 
+    Bits<T> is_infinite() const { return lowest == -INF<T>; }
     Bits<T> is_near() const {
         const Vec<T> top = (spread.max + origin.high) - mean.high, bottom = (spread.min + origin.high) - mean.high;
-        return (beyond == -INF<T>) & (top <= NEARBY<T>) & (bottom >= -NEARBY<T>);
+        return (top <= NEARBY<T>) & (bottom >= -NEARBY<T>);
     }
 
     Vec<T> near_value(const Shape shape, const T* a, const T* b) const {
@@ -120,11 +128,8 @@ class Divergence {
         return log1p<T>(product<T>(whole(sum), p.inverse)).high;
     }
 
-    // d − d_k and d − Σ p d, times `unit`.
-    Split<T> relative(Vec<T> v, Vec<T> w) const {
-        const Split<T> d = plus<T>(depth_below<T>(v, w), origin);
-        return {d.high * unit, d.low * unit};
-    }
+    // d − d_k and d − Σ p d.
+    Split<T> relative(Vec<T> v, Vec<T> w) const { return plus<T>(depth_below<T>(v, w), origin); }
     Vec<T> centred(Vec<T> v, Vec<T> w) const {
         const Split<T> d = relative(v, w);
         return (d.high - mean.high) + (d.low - mean.low);
@@ -136,6 +141,66 @@ class Divergence {
         Whole<Shape> whole;
         whole.add(sum);
         return whole.parts();
+    }
+};
+
+// The same of a row with differences beyond that, entry by entry in a wider type.
+template <class T>
+class WideDivergence {
+   public:
+    WideDivergence(const Operand<const T>& a, const Operand<const T>& b, ptrdiff_t n) : a(a), b(b), n(n) {
+        for (ptrdiff_t j = 1; j < n; ++j) {
+            if (a.at(0, j) > a.at(0, a_peak)) a_peak = j;
+            if (b.at(0, j) > b.at(0, b_peak)) b_peak = j;
+        }
+        Running differences, of_p, of_q;
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            const Wide<T> e = power(a, a_peak, j);
+            if (e != 0) differences.add(e * relative(j));
+            if (j != a_peak) of_p.add(e);
+            if (j != b_peak) of_q.add(power(b, b_peak, j));
+        }
+        p_rest = of_p.sum;
+        q_rest = of_q.sum;
+        mean = differences.sum / (1 + p_rest);
+        const Wide<T> below = (Wide<T>)b.at(0, b_peak) - b.at(0, a_peak);
+        value = (mean + below) + (wide_log1p(q_rest) - wide_log1p(p_rest));
+        value = value < 0 ? 0 : value;
+    }
+
+    void write(const Operand<T>& grad_p, const Operand<T>& grad_q) const {
+        const Wide<T> p_total = 1 + p_rest, q_total = 1 + q_rest, p_others = p_rest / p_total, q_others = q_rest / q_total;
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            const Wide<T> p = power(a, a_peak, j) / p_total, q = power(b, b_peak, j) / q_total;
+            const bool from_others = j == a_peak && j == b_peak && p_others + q_others < 1;
+            grad_p.at(0, j) = (T)(p == 0 ? 0 : p * (relative(j) - mean));
+            grad_q.at(0, j) = (T)(from_others ? p_others - q_others : q - p);
+        }
+    }
+
+    Wide<T> value;
+
+   private:
+    struct Running {  // Kahan's sum
+        Wide<T> sum = 0, error = 0;
+        void add(Wide<T> term) {
+            error += term;
+            const Wide<T> next = sum + error;
+            error += sum - next;
+            sum = next;
+        }
+    };
+
+    const Operand<const T> a, b;
+    const ptrdiff_t n;
+    ptrdiff_t a_peak = 0, b_peak = 0;
+    Wide<T> p_rest, q_rest, mean;
+
+    static Wide<T> power(const Operand<const T>& x, ptrdiff_t peak, ptrdiff_t j) {
+        return wide_exp((Wide<T>)x.at(0, j) - x.at(0, peak));
+    }
+    Wide<T> relative(ptrdiff_t j) const {
+        return ((Wide<T>)a.at(0, j) - a.at(0, a_peak)) - ((Wide<T>)b.at(0, j) - b.at(0, a_peak));
     }
 };
 

@@ -220,7 +220,16 @@ void divergence(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void
         Divergence<T, decltype(shape)> row;
         row.add_up(shape, in[0], in[1]);
         scatter(shape, row.total(shape, in[0], in[1]), unit, value, i);
-        if constexpr (GRAD) row.write(shape, in[0], in[1], out[0], out[1]);
+        const Bits<T> ordinary = row.is_ordinary();
+        if constexpr (GRAD)
+            if (shape.IS_PANEL || ordinary[0]) row.write(shape, in[0], in[1], out[0], out[1]);
+        const ptrdiff_t step = sizeof(T) * (shape.IS_PANEL ? WIDTH<T> : 1);
+        for (int lane = 0; lane < shape.lanes; ++lane) {
+            if (ordinary[lane]) continue;
+            const WideDivergence<T> one({(char*)(in[0] + lane), 0, step}, {(char*)(in[1] + lane), 0, step}, shape.length());
+            value.at(i + lane, 0) = stored<S>((T)one.value);
+            if constexpr (GRAD) one.write({(char*)(out[0] + lane), 0, step}, {(char*)(out[1] + lane), 0, step});
+        }
     };
     if constexpr (GRAD) {
         const RowLoop<S, 2, 2> loop{

@@ -266,7 +266,7 @@ def _centred_difference(p: _Row, q: _Row) -> tuple[Array, Array]:
     terms = xp.where(p.p == 0, p.zeros, p.p * relative)
     mean, lost = _sum(xp, xp.where(q.impossible & ~p.impossible, _inf(xp, terms), terms))
     relative = ((relative - mean) - lost) + (mean - mean)  # NaN where the divergence is infinite
-    nothing = p.impossible & q.impossible
+    nothing = (p.p == 0) & (q.p == 0)
     return relative, xp.all(nothing | (xp.abs(relative) <= 1.5), axis=-1, keepdims=True)
 
 
