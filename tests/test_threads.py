@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -82,6 +84,17 @@ def test_a_forked_child_gives_the_same_bits():
         assert pipe.read() == before
     assert os.waitpid(child, 0)[1] == 0
     assert digest(x, 2) == before
+
+
+def test_a_call_while_the_interpreter_ends():
+    script = (
+        "import atexit, numpy as np, softgrad as sg\n"
+        "x = np.zeros((4, 1000), np.float32)\n"
+        "sg.softmax(x, workers=2)\n"
+        "atexit.register(lambda: print(sg.softmax(x, workers=2)[0, 0]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("0.001\n", "")
 
 
 def test_an_error_in_a_worker_reaches_the_caller():

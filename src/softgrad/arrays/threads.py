@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
@@ -14,7 +15,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Executor
+    from concurrent.futures import Executor, Future
 
 Array = np.ndarray[Any, Any]
 
@@ -90,7 +91,9 @@ def side_by_side(run: Callable[..., None], blocks: list[tuple[Any, ...]], worker
                 return
             run(*block)
 
-    others = [_pool().submit(work) for _ in range(min(workers, len(blocks)) - 1)]
+    others: list[Future[None]] = []
+    with contextlib.suppress(RuntimeError):  # an interpreter that is ending starts nothing new
+        others.extend(_pool().submit(work) for _ in range(min(workers, len(blocks)) - 1))
     try:
         work()
     finally:
