@@ -90,6 +90,19 @@ def alone(found: Any, axis: Any = None, keepdims: Any = None) -> Any:
     return found
 
 
+def reduced(found: Array, together: Callable[..., Any], slices: Slices, what: str) -> Array:
+    """What blocks have found, merged in a tree: a block for each block of the batch."""
+    name, meta = f"{slices.function.name}-{what}", np.empty((0,) * len(slices.batch))
+    return da.reduction(
+        found, alone, together, axis=slices.axes, concatenate=False, dtype=meta.dtype, meta=meta, name=name
+    )
+
+
+def joined(groups: list[tuple[Array, ...]]) -> tuple[Array, ...]:
+    """What groups of slices have each found, in one."""
+    return groups[0] if len(groups) == 1 else tuple(np.concatenate(parts) for parts in zip(*groups, strict=True))
+
+
 def _call_of(slices: Slices) -> tuple[Function, tuple[str, ...], dict[str, Any]]:
     axes = tuple(a - len(slices.shape) for a in slices.axes)
     return slices.function, slices.names, {**slices.options, "axis": axes[0] if len(axes) == 1 else axes}

@@ -9,49 +9,27 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import dask.array as da
 import numpy as np
 from dask.array.core import unify_chunks
-from dask.array.utils import meta_from_array
 
-from softgrad import arguments
-from softgrad.arrays import numpy_states, states
 from softgrad.arrays.layout import Rows
 from softgrad.arrays.pieces import Parts, PendingError, Piece, Space, merged
 from softgrad.dispatch import SLICE, VALUE, Function
-from softgrad.libraries.dask.blocks import alone, called, leaves, numbers, only
+from softgrad.libraries.dask import passes
 from softgrad.libraries.dask.blocks import arrays as lazy_arrays
+from softgrad.libraries.dask.blocks import called, joined, leaves, numbers, only, reduced
 from softgrad.libraries.dask.slices import CHOICES, CHOSEN, FLAT, MATRIX, PLACE, ROW, Slices
 
 Array = Any
 
 GROUP = 2**17
 """How many entries a formula is run on at a time."""
-
-ONE_PASS: dict[str, Callable[[states.State], Array]] = {"logsumexp": states.logsumexp, "entropy": states.entropy}
-"""What one pass tells: it needs no rounds."""
-
-TWO_PASSES: dict[str, Callable[..., Array]] = {
-    "softmax": numpy_states.softmax,
-    "log_softmax": numpy_states.log_softmax,
-}
-"""What a second pass knows from the state alone."""
-
-
-class Kind(NamedTuple):
-    """How the state of some pieces is found, and that of two from theirs."""
-
-    of: Callable[..., states.State]
-    merge: Callable[[states.State, states.State], states.State]
-
-
-WITH_DEPTH = Kind(numpy_states.state, states.merge)
-WITHOUT_DEPTH = Kind(numpy_states.normalizer, numpy_states.merge_normalizers)
 
 Found = tuple[tuple[int, ...], Parts]
 """The shape of the batch of a block, and the parts or answers that are known of its slices."""
@@ -73,7 +51,7 @@ class Formula:
         """What it has to say to all pieces."""
         asked = [self(*group)[0].parts for group in self.groups(arrays, positions, answers)]
         first = asked[0]
-        return {i: (merge, _joined([parts[i][1] for parts in asked])) for i, (merge, _) in first.items()}
+        return {i: (merge, joined([parts[i][1] for parts in asked])) for i, (merge, _) in first.items()}
 
     def result(self, arrays: Sequence[Array], positions: Array, answers: Parts) -> tuple[Array, ...]:
         """The arrays in its result, where nothing is left to ask."""
@@ -82,7 +60,7 @@ class Formula:
             space, result = self(*group)
             assert not space.parts
             results.append(tuple(piece.value() for piece in numbers(result)))
-        return _joined(results)
+        return joined(results)
 
     def groups(self, arrays: Sequence[Array], positions: Array, answers: Parts) -> Iterator[tuple[Any, ...]]:
         """The same for some slices at a time, along the first axis of the batch: temporary arrays stay small."""
@@ -131,6 +109,15 @@ class Formula:
             found = (found[:, None] * n + np.arange(start, start + length)).ravel()
         return found
 
+    def in_block(self, arrays: Sequence[Array], places: Sequence[Array], rows: Array) -> Array:
+        """Rows of a result, laid out as the block that its slices lie in."""
+        shape = [0] * (len(self.batch_shape(arrays)) + len(places))
+        for a, (_, length) in zip(self.axes, places, strict=True):
+            shape[a] = length
+        batch = iter(self.batch_shape(arrays))
+        layout = Rows(tuple(n if a in self.axes else next(batch) for a, n in enumerate(shape)), self.axes)
+        return np.ascontiguousarray(layout.scatter(rows))
+
     def _rows(self, array: Array, core: str, places: Sequence[Array]) -> Array:
         if core != SLICE:
             return array
@@ -153,17 +140,14 @@ def compute(slices: Slices, cores: tuple[str, ...], empty: tuple[Array, ...]) ->
         tuple(int(slices.shape[a]) for a in slices.axes),
     )
     everywhere = [*operands, *_places(slices, operands)]
-    if slices.operands.keys() <= {"x", "logits", "where"}:
-        if value := ONE_PASS.get(slices.function.name):
-            return [_in_one_pass(value, formula, everywhere, slices, empty[0])]
-        if (normalize := TWO_PASSES.get(slices.function.name)) and not slices.options:
-            return [_in_two_passes(normalize, formula, everywhere, slices, empty[0])]
+    if (told := passes.compute(formula, everywhere, slices, empty)) is not None:
+        return told
     answers: list[Any] = []
     for _ in range(_rounds(formula, slices)):
         meta = np.empty((0,) * len(slices.shape))
         name = f"{slices.function.name}-parts"
         parts = da.blockwise(partial(_parts, formula), slices.everything, *everywhere, *answers, meta=meta, token=name)
-        answers += [_reduced(parts, _together, slices, "answers"), slices.batch]
+        answers += [reduced(parts, _together, slices, "answers"), slices.batch]
     # What there is one of per slice follows from the answers alone: it needs no block of entries, only their type.
     once = list(operands)
     for i, core in enumerate(formula.cores):
@@ -232,67 +216,6 @@ def _rounds(formula: Formula, slices: Slices) -> int:
     return rounds
 
 
-def _in_one_pass(
-    value: Callable[[states.State], Array], formula: Formula, given: list[Any], slices: Slices, empty: Array
-) -> Array:
-    """A number per slice that its state tells: a block is read once, and may go."""
-    task = partial(_value, value, empty.dtype)
-    own = {"meta": meta_from_array(empty, len(slices.batch)), "token": slices.function.name}
-    return da.blockwise(task, slices.batch, _states(formula, given, slices), slices.batch, **own)
-
-
-def _in_two_passes(
-    normalize: Callable[..., Array], formula: Formula, given: list[Any], slices: Slices, empty: Array
-) -> Array:
-    """The entries of slices from their states."""
-    task = partial(_normalized, normalize, formula, empty.dtype)
-    own = {"meta": meta_from_array(empty, len(slices.shape)), "token": slices.function.name}
-    return da.blockwise(task, slices.everything, *given, _states(formula, given, slices), slices.batch, **own)
-
-
-def _states(formula: Formula, given: list[Any], slices: Slices) -> Array:
-    kind = WITH_DEPTH if slices.function.name == "entropy" else WITHOUT_DEPTH
-    meta, name = np.empty((0,) * len(slices.shape)), f"{slices.function.name}-states"
-    found = da.blockwise(partial(_state, kind, formula), slices.everything, *given, meta=meta, token=name)
-    return _reduced(found, partial(_one_state, kind), slices, "state")
-
-
-def _state(kind: Kind, formula: Formula, *blocks: Any) -> states.State:
-    arrays, places, _ = formula.given(blocks)
-    x, *where = arrays
-    x = arguments.as_real(x)
-    if numpy_states.has_kernel(x):
-        return kind.of(x, *where)
-    groups = formula.groups([x, *where], formula.positions(places), {})
-    return states.State(*_joined([kind.of(*group) for group, _, _ in groups]))
-
-
-def _one_state(kind: Kind, found: Any, axis: Any = None, keepdims: Any = None) -> states.State:
-    merged: states.State = functools.reduce(kind.merge, leaves(found))
-    return merged
-
-
-@np.errstate(all="ignore")  # a cast may underflow or overflow, and that is its result
-def _value(value: Callable[[states.State], Array], dtype: Any, state: states.State) -> Array:
-    return np.asarray(value(state)).astype(dtype)
-
-
-@np.errstate(all="ignore")
-def _normalized(normalize: Callable[..., Array], formula: Formula, dtype: Any, *blocks: Any) -> Array:
-    *others, state = blocks
-    (x, *where), places, _ = formula.given(others)
-    rows = normalize(arguments.as_real(x), only(state), *where)
-    return _in_block(formula, (x, *where), places, rows.astype(dtype, copy=False))
-
-
-def _reduced(found: Array, together: Callable[..., Any], slices: Slices, what: str) -> Array:
-    """What blocks have found, merged in a tree: a block for each block of the batch."""
-    name, meta = f"{slices.function.name}-{what}", np.empty((0,) * len(slices.batch))
-    return da.reduction(
-        found, alone, together, axis=slices.axes, concatenate=False, dtype=meta.dtype, meta=meta, name=name
-    )
-
-
 def _parts(formula: Formula, *blocks: Any) -> Found:
     arrays, places, answers = formula.given(blocks)
     return formula.batch_shape(arrays), formula.ask(arrays, formula.positions(places), answers)
@@ -301,17 +224,7 @@ def _parts(formula: Formula, *blocks: Any) -> Found:
 def _entries(formula: Formula, chosen: tuple[int, ...], *blocks: Any) -> tuple[Array, ...]:
     arrays, places, answers = formula.given(blocks)
     results = formula.result(arrays, formula.positions(places), answers)
-    return tuple(_in_block(formula, arrays, places, results[i]) for i in chosen)
-
-
-def _in_block(formula: Formula, arrays: Sequence[Array], places: Sequence[Array], rows: Array) -> Array:
-    """Rows of a result, laid out as the block that its slices lie in."""
-    shape = [0] * (len(formula.batch_shape(arrays)) + len(places))
-    for a, (_, length) in zip(formula.axes, places, strict=True):
-        shape[a] = length
-    batch = iter(formula.batch_shape(arrays))
-    layout = Rows(tuple(n if a in formula.axes else next(batch) for a, n in enumerate(shape)), formula.axes)
-    return np.ascontiguousarray(layout.scatter(rows))
+    return tuple(formula.in_block(arrays, places, results[i]) for i in chosen)
 
 
 def _values(formula: Formula, chosen: tuple[int, ...], *blocks: Any) -> tuple[Array, ...]:
@@ -321,10 +234,6 @@ def _values(formula: Formula, chosen: tuple[int, ...], *blocks: Any) -> tuple[Ar
     arrays = [np.empty((*shape, 0), dtype=a) if isinstance(a, np.dtype) else only(a) for a in blocks[:count]]
     results = formula.result(arrays, np.zeros(0, dtype=np.int64), answers)
     return tuple(results[i] for i in chosen)
-
-
-def _joined(groups: list[tuple[Array, ...]]) -> tuple[Array, ...]:
-    return groups[0] if len(groups) == 1 else tuple(np.concatenate(parts) for parts in zip(*groups, strict=True))
 
 
 def _together(found: Any, axis: Any = None, keepdims: Any = None) -> Found:
