@@ -179,8 +179,14 @@ struct Exp {
         }
     };
 
-    // Without a shift.
-    explicit Exp(const Temperature<T>& t = {}) : temperature(t) { static_assert(MODE <= UNSHIFTED_TEMPERED); }
+    // Without a shift. (Constants stay constants: those of T = 1 are not read from t.)
+    Exp() { static_assert(MODE == UNSHIFTED); }
+    explicit Exp(const Temperature<T>& t) {
+        static_assert(MODE <= UNSHIFTED_TEMPERED);
+        if constexpr (IS_TEMPERED) temperature = t;
+    }
+    // Entries beyond this are too large to go without one.
+    Vec<T> most() const { return IS_TEMPERED ? C::SMALL * temperature.value : splat(C::SMALL); }
 
     Exp(Vec<T> max, const Temperature<T>& t) : temperature(t) {
         const Vec<T> limit = C::LIMIT * t.value;

@@ -51,16 +51,16 @@ struct LogSum {
 
 // Σ e^x and the largest x of a row of small logits where no term outweighs all others, which needs no maximum beforehand,
 // so one pass less; to be used where `applies`. (In a panel the lanes would have to agree on it.)
-template <class T, bool HAS_GAPS, bool IS_TEMPERED = false>
+template <class T, bool HAS_GAPS, Mode MODE = UNSHIFTED>
 struct PlainSum {
     bool applies = true;
     Vec<T> largest = splat(-INF<T>);
     Split<T> total;
 
-    [[gnu::flatten]] PlainSum(const Row<T> row, const T* x, const Temperature<T>& t = {}) {
-        const Exp<T, IS_TEMPERED ? UNSHIFTED_TEMPERED : UNSHIFTED> exp(t);
-        const Vec<T> most = Constants<T>::SMALL * t.value;
-        applies = !begins_beyond<T>(x, most);
+    template <class... Temperatures>
+    [[gnu::flatten]] PlainSum(const Row<T> row, const T* x, const Temperatures&... t) {
+        const Exp<T, MODE> exp(t...);
+        if constexpr (MODE != UNSHIFTED) applies = !begins_beyond<T>(x, exp.most());  // at T = 1 most rows are small
         Vec<T> size = splat<T>(0), max = largest;
         Whole<Row<T>> whole;
         row.blocks([&](const Row<T> block) {
@@ -73,7 +73,7 @@ struct PlainSum {
                     exp, v, [&](Vec<T> finite) { size = max_absolute<T>(finite, size); })));
             });
             whole.add(sum);
-            applies = !any<T>(size > most);
+            applies = !any<T>(size > exp.most());
         });
         if (!applies) return;
         total = whole.parts();
@@ -96,8 +96,13 @@ struct LogSoftmax {
     template <bool IS_TEMPERED, bool HAS_GAPS, class Shape>
     static bool run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
         if constexpr (!Shape::IS_PANEL) {
-            const PlainSum<T, HAS_GAPS, IS_TEMPERED> sum(shape, x, t);
-            if (sum.applies) return subtract<IS_TEMPERED, HAS_GAPS>(shape, x, y, t, sum.log());
+            if constexpr (IS_TEMPERED) {
+                const PlainSum<T, HAS_GAPS, UNSHIFTED_TEMPERED> sum(shape, x, t);
+                if (sum.applies) return subtract<IS_TEMPERED, HAS_GAPS>(shape, x, y, t, sum.log());
+            } else {
+                const PlainSum<T, HAS_GAPS> sum(shape, x);
+                if (sum.applies) return subtract<IS_TEMPERED, HAS_GAPS>(shape, x, y, t, sum.log());
+            }
         }
         return shifted<IS_TEMPERED>(shape, x, y, t);
     }

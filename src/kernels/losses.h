@@ -122,9 +122,9 @@ struct Normalized {
         // How small a part of the sum may be for its own digits to be there.
         constexpr bool IS_WIDE = sizeof(T) == 4 || Shape::IS_PANEL || LDBL_MANT_DIG > DBL_MANT_DIG;
         constexpr T LEAST = (T)(!IS_WIDE ? 0.5 : sizeof(T) == 4 ? 0x1p-20 : Shape::IS_PANEL ? 0x1p-48 : 0x1p-8);
-        const Vec<T> most = splat(Constants<T>::SMALL);
-        if (!Shape::IS_PANEL && begins_beyond<T>(x, most)) return add_up(shape, x, e, Nobody{});
         const Exp<T, UNSHIFTED> exp;
+        const Vec<T> most = exp.most();
+        if (!Shape::IS_PANEL && begins_beyond<T>(x, most)) return add_up(shape, x, e, Nobody{});
         Vec<T> largest = splat(-INF<T>), size = splat<T>(0);
         Whole<Shape> whole;
         shape.blocks([&](const Shape block) {

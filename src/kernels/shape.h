@@ -191,7 +191,8 @@ struct Row {
             odd.add(e + i + WIDTH<T>);
         }
         for (; i < stop; i += WIDTH<T>) even.add(i + WIDTH<T> <= stop ? load(e + i) : load_head(e + i, stop - i, (T)0));
-        total.sum += even.total() + odd.total();
+        even.add(odd);
+        total.sum += even.total();
     }
 };
 

@@ -40,9 +40,9 @@ struct Softmax {
     template <Mode MODE, bool HAS_GAPS, class Shape>
     [[gnu::flatten]] static bool unshifted(const Shape shape, const T* x, T* y, const Temperature<T>& t,
                                            Split<T>& inverse) {
-        const Vec<T> most = Constants<T>::SMALL * t.value;
-        if (begins_beyond<T>(x, most)) return false;
         const Exp<T, MODE> exp(t);
+        const Vec<T> most = exp.most();
+        if (begins_beyond<T>(x, most)) return false;
         Vec<T> size = splat<T>(0);
         bool small = true;
         const auto value = [&](Vec<T> v) { return exp_but_gaps<T, HAS_GAPS>(exp, v, [](Vec<T>) {}); };

@@ -71,6 +71,10 @@ struct WideSum<float> {
     }
     void add(const float* p) { add(Halves(p)); }
     void add(Vec<float> v) { add(Halves(v)); }
+    void add(const WideSum& other) {
+        lower += other.lower;
+        upper += other.upper;
+    }
 
     double total() const { return sum_of_lanes(lower + upper); }
     // Lane by lane, in two parts.
@@ -93,6 +97,10 @@ template <>
 struct WideSum<double> : Sum<double> {
     using Sum<double>::add;
     void add(const double* p) { add(load(p)); }
+    void add(const WideSum& other) {
+        add(other.sum);
+        error += other.error;
+    }
 
     Split<double> parts() const {
         const Vec<double> high = sum + error;
