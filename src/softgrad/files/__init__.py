@@ -131,7 +131,7 @@ def apply_blocks(
 
     Notes
     -----
-    A block takes about 1 MiB, 32 MiB where its slices lie scattered, or one chunk of a Zarr array. Longer slices than
+    A block takes about 2 MiB, 32 MiB where its slices lie scattered, or one chunk of a Zarr array. Longer slices than
     that are held in memory only for other functions than those named above.
 
     The rows of a table, in text or Parquet, are those of an array of two dimensions; one column of lists is one, too.

@@ -16,7 +16,7 @@ Region = tuple[slice, ...]
 Lengths = tuple[int, ...]
 """How long the blocks of a regular grid are along each axis."""
 
-BYTES = 2**20
+BYTES = 2**21
 """Bytes of a block that lies in one run, so that it stays in the processor's cache from its reading to its writing."""
 
 BYTES_OF_PIECES = 2**23
