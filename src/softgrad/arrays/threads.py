@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-AUTOMATIC_FROM = 3 * 2**18
+AUTOMATIC_FROM = 2**20
 """Entries from which `workers=None` uses more than one thread: below, waking a thread costs more than it saves."""
 
 BLOCKS = 4
