@@ -204,7 +204,7 @@ void jacobian(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
     if (n == 0 || ((copy_in || copy_out) && !scratch)) return;
     T* const copy = scratch.aligned();
     Route<T> route;
-    route.streams = !copy_out && rows * n * n * (ptrdiff_t)sizeof(T) >= softgrad_boundaries.stream_from;
+    route.streams = !copy_out && is_long_enough<S>(n) && rows * n * n * (ptrdiff_t)sizeof(T) >= softgrad_boundaries.stream_from;
     for (ptrdiff_t i = 0; i < rows; ++i) {
         if (copy_in) copy_row(copy, p, {}, i, n);
         const SaturatedRow<T> row(copy_in ? copy : (const T*)&p.at(i, 0), n);

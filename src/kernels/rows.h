@@ -22,6 +22,15 @@ constexpr ptrdiff_t PANEL = 32;
 // they prepare for each slice, few enough for the first-level cache.
 constexpr ptrdiff_t TALL_PANEL = 128;
 
+// Rows of fewer bytes are never streamed: they begin and end within lines of memory, and lines half streamed and half not
+// cost twice the time.
+constexpr ptrdiff_t STREAMED_ROW = 4096;
+
+template <class S>
+constexpr bool is_long_enough(ptrdiff_t n) {
+    return n * (ptrdiff_t)sizeof(S) >= STREAMED_ROW;
+}
+
 // Slices along another axis than the last are taken so many bytes of neighbours at a time: whole lines of memory, and two
 // of them, since it is the visits to distant pages that cost.
 constexpr ptrdiff_t NEIGHBOURS = 128;
@@ -318,7 +327,7 @@ struct RowLoop {
         while (most > 1 && most * stages * pitch * (ptrdiff_t)sizeof(T) > STAGE_UP_TO) most /= 2;
         const bool large = rows * n * (ptrdiff_t)sizeof(S) >= softgrad_boundaries.stream_from, fits = n * (ptrdiff_t)sizeof(T) <= softgrad_boundaries.scratch_up_to;
         const bool holds_row = fits || WORKSPACE == WHOLE_ROW;
-        bool streams = large && (fits || WORKSPACE != WHOLE_ROW);
+        bool streams = large && is_long_enough<S>(n) && (fits || WORKSPACE != WHOLE_ROW);
         for (int k = 0; k < OUTPUTS; ++k) streams &= !staged_out[k];
         const ptrdiff_t workspace = WORKSPACE == NONE || !(streams || in_place) ? 0 : holds_row ? n : BLOCK;
         const ptrdiff_t stage = most * pitch;
