@@ -325,7 +325,8 @@ struct RowLoop {
         const ptrdiff_t pitch = stages ? (n + W - 1) / W * W + W : 0;  // rows do not start in the same cache set
         ptrdiff_t most = transposes ? NEIGHBOURS / (ptrdiff_t)sizeof(S) : 1;
         while (most > 1 && most * stages * pitch * (ptrdiff_t)sizeof(T) > STAGE_UP_TO) most /= 2;
-        const bool large = rows * n * (ptrdiff_t)sizeof(S) >= softgrad_boundaries.stream_from, fits = n * (ptrdiff_t)sizeof(T) <= softgrad_boundaries.scratch_up_to;
+        const bool large = rows * n * (ptrdiff_t)sizeof(S) >= softgrad_boundaries.stream_from;
+        const bool fits = n * (ptrdiff_t)sizeof(T) <= softgrad_boundaries.scratch_up_to;
         const bool holds_row = fits || WORKSPACE == WHOLE_ROW;
         bool streams = large && is_long_enough<S>(n) && (fits || WORKSPACE != WHOLE_ROW);
         for (int k = 0; k < OUTPUTS; ++k) streams &= !staged_out[k];

@@ -105,7 +105,7 @@ def side_by_side(run: Callable[..., None], blocks: list[tuple[Any, ...]], worker
 
 @functools.cache
 def _pool() -> Executor:
-    """The threads of this process: to wake one takes a tenth of the time that it takes to start one."""
+    """The threads of this process: to wake one takes a quarter of the time that it takes to start one."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  importing it costs a third of importing NumPy
 
     return ThreadPoolExecutor(max(2, cpu_count()), thread_name_prefix="softgrad")
