@@ -89,6 +89,43 @@ struct PlainSum {
     }
 };
 
+// The same of rows that keep step, lane by lane.
+template <class T, bool HAS_GAPS>
+struct PlainSums {
+    Bits<T> applies;
+    Vec<T> largest;
+    Split<T> total;
+
+    [[gnu::flatten]] PlainSums(const Rows<T> rows, const T* x) {
+        const Exp<T, UNSHIFTED> exp;
+        typename Types<T>::Integer small[WIDTH<T>] = {};
+        Wide<T> sums[WIDTH<T>];
+        T maxima[WIDTH<T>];
+        for (int lane = 0; lane < WIDTH<T>; ++lane) sums[lane] = maxima[lane] = 1;
+        rows.each([&](int lane, const Row<T> row) {
+            const T* const from = rows.in(x, lane);
+            Vec<T> size = splat<T>(0), max = splat(-INF<T>);
+            WideSum<T> sum;
+            row.at_each_fetching([&](auto place) {
+                const Vec<T> v = place(from, from[0]);
+                max = ::max(v, max);
+                sum.add(place.keep(exp_but_gaps<T, HAS_GAPS>(
+                    exp, v, [&](Vec<T> finite) { size = max_absolute<T>(finite, size); })));
+            });
+            if (any<T>(size > exp.most())) return;
+            small[lane] = -1;
+            sums[lane] = sum.total();
+            maxima[lane] = row.largest(max)[0];
+        });
+        __builtin_memcpy(&applies, small, sizeof applies);
+        largest = load(maxima);
+        total = split(sums);
+        applies &= (largest > -INF<T>) & ~(exp(largest) > (T)0.5 * total.high);
+    }
+
+    Split<T> log() const { return log_of<T>(total.high, total.low, splat<T>(0)); }
+};
+
 template <class T>
 struct LogSoftmax {
     static constexpr T MASKED = -INF<T>;
@@ -105,6 +142,20 @@ struct LogSoftmax {
             }
         }
         return shifted<IS_TEMPERED>(shape, x, y, t);
+    }
+
+    // Rows that keep step; which of them are done, the others being left.
+    template <bool HAS_GAPS>
+    [[gnu::flatten]] static Bits<T> run(const Rows<T> rows, const T* x, T* y) {
+        const PlainSums<T, HAS_GAPS> sums(rows, x);
+        const Split<T> log = sums.log();
+        const Bits<T> done = HAS_GAPS ? sums.applies & (log.high == log.high) : sums.applies;
+        const SplitLanes<T> logs(log);
+        rows.each([&](int lane, const Row<T> row) {
+            if (done[lane])
+                subtract<false, HAS_GAPS>(row, rows.in(x, lane), rows.out(y, lane), Temperature<T>(), logs[lane]);
+        });
+        return done;
     }
 
     static Wide<T> value(Wide<T> shifted, Wide<T> rest) { return shifted - wide_log1p(rest); }
@@ -160,6 +211,14 @@ struct LogSumExp {
         }
         const LogSum<T, false> sum(shape, x, Temperature<T>());
         return plus<T>(sum.max, sum.log).high;
+    }
+
+    // Rows that keep step; those of them that are not `done` are left.
+    template <bool HAS_GAPS>
+    [[gnu::flatten]] static Vec<T> run(const Rows<T> rows, const T* x, Bits<T>& done) {
+        const PlainSums<T, HAS_GAPS> sums(rows, x);
+        done = sums.applies;
+        return sums.log().high;
     }
 };
 

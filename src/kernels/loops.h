@@ -59,6 +59,15 @@ struct Forward {
         mend(i, {(char*)x, 0, sizeof(T)}, {(char*)y, 0, sizeof(T)}, row.stop);
     }
 
+    void operator()(const Rows<T> rows, ptrdiff_t i, const T* const* in, T* const* out) const {
+        const Bits<T> done = t.data ? Bits<T>{} : Map::template run<IS_MASKED>(rows, in[0], out[0]);
+        rows.each([&](int lane, const Row<T> row) {
+            const T* const x = rows.in(in[0], lane);
+            T* const y = rows.out(out[0], lane);
+            if (!done[lane]) (*this)(row, i + lane, &x, &y);
+        });
+    }
+
    private:
     bool read(ptrdiff_t i, ptrdiff_t j) const { return !mask.data || mask.at(i, j); }
     double temperature(ptrdiff_t i) const { return t.data ? t.at(i, 0) : 1; }
@@ -99,7 +108,7 @@ struct Forward {
 template <template <class> class Map, class S>
 void forward(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     const RowLoop<S, 1, 1> loop{dims[0], dims[1], {{args[0], steps[0], steps[2]}}, {{args[1], steps[1], steps[3]}}, {}};
-    loop.template run<true, CACHED>(Forward<Map<Computed<S>>, S, false>{{}, {}});
+    loop.template run<true, CACHED, true>(Forward<Map<Computed<S>>, S, false>{{}, {}});
     softgrad_clear_flags();
 }
 
@@ -112,9 +121,9 @@ void forward_where(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, v
     const Operand<const double> temperatures{is_tempered ? t.data : nullptr, t.row, 0};
     const RowLoop<S, 1, 1> loop{dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {{args[3], steps[3], steps[6]}}, mask};
     if (mask.data)
-        loop.template run<true, CACHED>(Forward<M, S, true>{mask, temperatures});
+        loop.template run<true, CACHED, true>(Forward<M, S, true>{mask, temperatures});
     else
-        loop.template run<true, CACHED>(Forward<M, S, false>{mask, temperatures});
+        loop.template run<true, CACHED, true>(Forward<M, S, false>{mask, temperatures});
     softgrad_clear_flags();
 }
 
@@ -151,6 +160,17 @@ struct Reduce {
     void operator()(const Row<T> row, ptrdiff_t i, const T* const* in, T* const*) const {
         deliver(LogSumExp<T>::template run<IS_MASKED>(row, in[0])[0], i, {(char*)in[0], 0, sizeof(T)}, row.stop);
     }
+    void operator()(const Rows<T> rows, ptrdiff_t i, const T* const* in, T* const*) const {
+        Bits<T> done;
+        const Vec<T> result = LogSumExp<T>::template run<IS_MASKED>(rows, in[0], done);
+        rows.each([&](int lane, const Row<T> row) {
+            const T* const x = rows.in(in[0], lane);
+            if (done[lane])
+                deliver(result[lane], i + lane, {(char*)x, 0, sizeof(T)}, row.stop);
+            else
+                (*this)(row, i + lane, &x, nullptr);
+        });
+    }
 
    private:
     void deliver(T result, ptrdiff_t i, const Operand<const T>& x, ptrdiff_t n) const {
@@ -161,7 +181,7 @@ struct Reduce {
 template <class S>
 void logsumexp(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     const RowLoop<S, 1, 0> loop{dims[0], dims[1], {{args[0], steps[0], steps[2]}}, {}, {}};
-    loop.template run<true, NONE>(Reduce<S, false>{{args[1], steps[1], 0}});
+    loop.template run<true, NONE, true>(Reduce<S, false>{{args[1], steps[1], 0}});
     softgrad_clear_flags();
 }
 
@@ -170,9 +190,9 @@ void logsumexp_where(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps,
     const Operand<Mask> mask = mask_of(args[1], steps[1], steps[4], dims[0] * dims[1]);
     const RowLoop<S, 1, 0> loop{dims[0], dims[1], {{args[0], steps[0], steps[3]}}, {}, mask};
     if (mask.data)
-        loop.template run<true, NONE>(Reduce<S, true>{{args[2], steps[2], 0}});
+        loop.template run<true, NONE, true>(Reduce<S, true>{{args[2], steps[2], 0}});
     else
-        loop.template run<true, NONE>(Reduce<S, false>{{args[2], steps[2], 0}});
+        loop.template run<true, NONE, true>(Reduce<S, false>{{args[2], steps[2], 0}});
     softgrad_clear_flags();
 }
 

@@ -1,7 +1,9 @@
-// The two shapes in which kernels see rows: one contiguous row, and a panel of WIDTH short rows, one per lane.
+// The shapes in which kernels see rows: one contiguous row, and a panel of WIDTH short rows, one per lane; and, for kernels
+// that care, a few rows that keep step.
 //
 // A kernel is written once over vectors. In a row a vector holds neighbouring entries, and what belongs to the row is
-// the same in every lane; in a panel vector j holds entry j of each row, and nothing is ever added across lanes.
+// the same in every lane; in a panel vector j holds entry j of each row, and nothing is ever added across lanes. Rows that
+// keep step are rows along their entries, and a panel in what belongs to them.
 #pragma once
 
 #include "sum.h"
@@ -83,6 +85,7 @@ struct Row {
         Vec<T> operator()(const T* x, T /* fill */) const { return load(x + i); }
         Vec<T> keep(Vec<T> v) const { return v; }
         void store(T* y, Vec<T> v) const { ::store(y + i, v); }
+        void store_padded(T* y, Vec<T> v) const { store(y, v); }
     };
     // The last `count` entries, fewer than WIDTH; the other lanes hold `fill`.
     struct Head {
@@ -90,6 +93,8 @@ struct Row {
         Vec<T> operator()(const T* x, T fill) const { return load_head(x + i, count, fill); }
         Vec<T> keep(Vec<T> v) const { return keep_head<T>(v, count); }
         void store(T* y, Vec<T> v) const { store_head(y + i, v, count); }
+        // Where there is room for a whole vector: a load that follows need not wait for lanes that came from elsewhere.
+        void store_padded(T* y, Vec<T> v) const { ::store(y + i, v); }
     };
 
     // f(place) for each vector of the row.
@@ -194,6 +199,57 @@ struct Row {
         even.add(odd);
         total.sum += even.total();
     }
+};
+
+// Up to WIDTH rows of a few vectors, one operand in and one result, which go through each step of a kernel together. Alone,
+// such a row is over before the chain from its last exponential through the sum to the first quotient is, and the next one
+// has to wait for it; here one chain serves all.
+template <class T>
+struct Rows {
+    ptrdiff_t n;
+    int lanes;
+    ptrdiff_t in_step, out_step;  // bytes from a row to the next
+    T* memory;                    // for exponentials: whole vectors of each row
+    Route<T> route;               // of each row alone; what is fetched is that of the first
+    ptrdiff_t next_step;
+
+    // Longer rows are their own company, and the memory of all stays in the first-level cache.
+    static constexpr ptrdiff_t LONGEST = 256;
+
+    const T* in(const T* x, int lane) const { return (const T*)((const char*)x + lane * in_step); }
+    T* out(T* y, int lane) const { return (T*)((char*)y + lane * out_step); }
+    T* exponentials(int lane) const { return memory + lane * ((n + WIDTH<T> - 1) / WIDTH<T> * WIDTH<T>); }
+    Row<T> row(int lane) const {
+        Route<T> own = route;
+        if (own.next) own.next += lane * next_step;
+        return Row<T>(n, own);
+    }
+
+    // f(lane, row) for each.
+    template <class F>
+    void each(F f) const {
+        for (int lane = 0; lane < lanes; ++lane) f(lane, row(lane));
+    }
+};
+
+// A number of each row, lane by lane; [lane] has it in all lanes.
+template <class T>
+class Lanes {
+   public:
+    explicit Lanes(Vec<T> all) { store(numbers_, all); }
+    Vec<T> operator[](int lane) const { return splat(numbers_[lane]); }
+
+   private:
+    T numbers_[WIDTH<T>];
+};
+template <class T>
+class SplitLanes {
+   public:
+    explicit SplitLanes(const Split<T>& all) : high_(all.high), low_(all.low) {}
+    Split<T> operator[](int lane) const { return {high_[lane], low_[lane]}; }
+
+   private:
+    Lanes<T> high_, low_;
 };
 
 template <class T>

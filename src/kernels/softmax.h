@@ -32,6 +32,45 @@ struct Softmax {
         return !any<T>(inverse.high != inverse.high);
     }
 
+    // Rows of small logits that keep step; which of them these were, the others being left.
+    template <bool HAS_GAPS>
+    [[gnu::flatten]] static Bits<T> run(const Rows<T> rows, const T* x, T* y) {
+        const Exp<T, UNSHIFTED> exp;
+        const Vec<T> most = exp.most();
+        typename Types<T>::Integer small[WIDTH<T>] = {};
+        rows.each([&](int lane, const Row<T> row) {
+            const T* const from = rows.in(x, lane);
+            T* const e = rows.exponentials(lane);
+            Vec<T> size = splat<T>(0);
+            row.at_each_fetching([&](auto place) {
+                place.store_padded(e, exp_but_gaps<T, HAS_GAPS>(exp, place(from, from[0]), [&](Vec<T> finite) {
+                                       size = max_absolute<T>(finite, size);
+                                   }));
+            });
+            small[lane] = any<T>(size > most) ? 0 : -1;
+        });
+        Wide<T> inverse[WIDTH<T>] = {};
+        rows.each([&](int lane, const Row<T> row) {
+            typename Row<T>::Total total;
+            if (small[lane]) row.add(total, rows.exponentials(lane));
+            inverse[lane] = total.sum;
+        });
+        for (int lane = 0; lane < WIDTH<T>; ++lane) inverse[lane] = 1 / inverse[lane];
+        const Split<T> all = split(inverse);
+        Bits<T> done;
+        __builtin_memcpy(&done, small, sizeof done);
+        if constexpr (HAS_GAPS) done &= all.high < INF<T>;
+        __builtin_memcpy(small, &done, sizeof done);
+        const SplitLanes<T> each(all);
+        rows.each([&](int lane, const Row<T> row) {
+            if (!small[lane]) return;
+            const T* const e = rows.exponentials(lane);
+            const Split<T> own = each[lane];
+            row.finish(rows.out(y, lane), [&](auto place) { return times(place(e, 0), own); });
+        });
+        return done;
+    }
+
     // The value at an entry (x − m)/T = shifted, where `rest` sums e^shifted over all others.
     static Wide<T> value(Wide<T> shifted, Wide<T> rest) { return wide_exp(shifted) / (1 + rest); }
 
