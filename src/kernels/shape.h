@@ -6,6 +6,8 @@
 // keep step are rows along their entries, and a panel in what belongs to them.
 #pragma once
 
+#include <type_traits>
+
 #include "sum.h"
 
 namespace {
@@ -187,17 +189,54 @@ struct Row {
         Wide<T> sum = 0;
         Split<T> reciprocal(T scale = 1) const { return Split<T>((Wide<T>)scale / sum); }
     };
-    // Add up the row of positive e.
-    void add(Total& total, const T* e) const {
+    // What is known of the sum of numbers that were written: as float64 they are better read again than taken apart.
+    struct Unknown {};
+    typedef typename std::conditional<sizeof(T) == 4, Unknown, WideSum<T>>::type Written;
+
+    // e = f(place). IS_PADDED: e has room for whole vectors.
+    template <bool IS_PADDED = false, class F>
+    [[gnu::always_inline]] Written write(T* e, F f) const {
+        const auto one = [&](auto place) {
+            const Vec<T> value = f(place);
+            IS_PADDED ? place.store_padded(e, value) : place.store(e, value);
+            return place.keep(value);
+        };
+        if constexpr (std::is_same<Written, Unknown>::value) {
+            at_each_fetching(one);
+            return {};
+        } else {
+            WideSum<T> even, odd;
+            ptrdiff_t i = start;
+            for (; i + 2 * WIDTH<T> <= stop; i += 2 * WIDTH<T>) {
+                if (route.next) {
+                    __builtin_prefetch(route.next + i * route.step, 0, 2);
+                    __builtin_prefetch(route.next + (i + WIDTH<T>) * route.step, 0, 2);
+                }
+                even.add(one(Whole{i}));
+                odd.add(one(Whole{i + WIDTH<T>}));
+            }
+            Row(i, stop, route).at_each_fetching([&](auto place) { even.add(one(place)); });
+            even.add(odd);
+            return even;
+        }
+    }
+    // Add up what was written, if positive.
+    template <bool IS_PADDED = false>
+    void add(Total& total, Unknown, const T* e) const {
         WideSum<T> even, odd;
         ptrdiff_t i = start;
         for (; i + 2 * WIDTH<T> <= stop; i += 2 * WIDTH<T>) {
             even.add(e + i);
             odd.add(e + i + WIDTH<T>);
         }
-        for (; i < stop; i += WIDTH<T>) even.add(i + WIDTH<T> <= stop ? load(e + i) : load_head(e + i, stop - i, (T)0));
+        for (; i + WIDTH<T> <= stop; i += WIDTH<T>) even.add(load(e + i));
+        if (i < stop) even.add(IS_PADDED ? keep_head<T>(load(e + i), stop - i) : load_head(e + i, stop - i, (T)0));
         even.add(odd);
         total.sum += even.total();
+    }
+    template <bool IS_PADDED = false>
+    void add(Total& total, const WideSum<T>& sum, const T*) const {
+        total.sum += sum.total();
     }
 };
 
@@ -313,7 +352,13 @@ struct Panel {
         WideSum<T> sum;
         Split<T> reciprocal(T scale = 1) const { return sum.reciprocal(scale); }
     };
-    void add(Total& total, const T* e) const {
+    struct Unknown {};
+    template <class F>
+    Unknown write(T* e, F f) const {
+        at_each([&](auto place) { place.store(e, f(place)); });
+        return {};
+    }
+    void add(Total& total, Unknown, const T* e) const {
         for (ptrdiff_t j = 0; j < n; ++j) total.sum.add(e + j * WIDTH<T>);
     }
 };

@@ -38,21 +38,21 @@ struct Softmax {
         const Exp<T, UNSHIFTED> exp;
         const Vec<T> most = exp.most();
         typename Types<T>::Integer small[WIDTH<T>] = {};
+        Wide<T> inverse[WIDTH<T>] = {};
+        typename Row<T>::Written written[WIDTH<T>];
         rows.each([&](int lane, const Row<T> row) {
             const T* const from = rows.in(x, lane);
-            T* const e = rows.exponentials(lane);
             Vec<T> size = splat<T>(0);
-            row.at_each_fetching([&](auto place) {
-                place.store_padded(e, exp_but_gaps<T, HAS_GAPS>(exp, place(from, from[0]), [&](Vec<T> finite) {
-                                       size = max_absolute<T>(finite, size);
-                                   }));
-            });
+            const auto value = [&](auto place) {
+                return exp_but_gaps<T, HAS_GAPS>(exp, place(from, from[0]),
+                                                 [&](Vec<T> finite) { size = max_absolute<T>(finite, size); });
+            };
+            written[lane] = row.template write<true>(rows.exponentials(lane), value);
             small[lane] = any<T>(size > most) ? 0 : -1;
         });
-        Wide<T> inverse[WIDTH<T>] = {};
         rows.each([&](int lane, const Row<T> row) {
             typename Row<T>::Total total;
-            if (small[lane]) row.add(total, rows.exponentials(lane));
+            if (small[lane]) row.template add<true>(total, written[lane], rows.exponentials(lane));
             inverse[lane] = total.sum;
         });
         for (int lane = 0; lane < WIDTH<T>; ++lane) inverse[lane] = 1 / inverse[lane];
@@ -124,7 +124,7 @@ struct Softmax {
 
     // e · inverse, from the exponentials where they were kept.
     template <class Shape, class F>
-    static void divide(const Shape shape, const T* x, T* y, const F& exp, const Split<T>& inverse) {
+    static void divide(const Shape shape, const T* x, T* y, const F& exp, const Split<T> inverse) {
         const T* const e = shape.workspace(y);
         if (shape.keeps_workspace())
             shape.finish(y, [&](auto place) { return times(place(e, 0), inverse); });
@@ -139,8 +139,8 @@ struct Softmax {
         typename Shape::Total total;
         shape.blocks([&](const Shape block) {
             T* const e = block.workspace(y);
-            block.at_each_fetching([&](auto place) { place.store(e, exp(place(x, x[0]))); });
-            if (worth_adding()) block.add(total, e);
+            const auto written = block.write(e, [&](auto place) { return exp(place(x, x[0])); });
+            if (worth_adding()) block.add(total, written, e);
         });
         return total;
     }
