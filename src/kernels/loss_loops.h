@@ -12,6 +12,8 @@ template <class Shape>
 constexpr int numbers = 1;
 template <class T>
 constexpr int numbers<Panel<T>> = WIDTH<T>;
+template <class T>
+constexpr int numbers<Rows<T>> = WIDTH<T>;
 
 // One number per row from row i on, as a vector of a shape; lanes without a row repeat the last one.
 template <class Shape, class N>
@@ -61,18 +63,34 @@ inline void scatter(const Shape shape, const Split<T>& value, const Operand<cons
 
 // The three steps of a loss for every row i, or panel of rows from i on:
 //     add_up(loss, shape, in, e), total(loss, shape, i, in), write(loss, shape, in, e, out)
-// where e is memory for the exponentials: that of the first result unless they would not stay there.
-template <template <class, class> class Loss, class S, int INPUTS, int OUTPUTS, class AddUp, class TakeTotal, class Write>
+// where e is memory for the exponentials: that of the first result unless they would not stay there. TOGETHER: the loss
+// takes rows that keep step, and says which of them are done.
+template <template <class, class> class Loss, class S, bool TOGETHER = false, int INPUTS, int OUTPUTS, class AddUp,
+          class TakeTotal, class Write>
 inline void each_row(const RowLoop<S, INPUTS, OUTPUTS>& loop, AddUp add_up, TakeTotal total, Write write) {
     typedef Computed<S> T;
     // An entry is read until its result is written, and the exponentials must not come between.
-    loop.template run<true, OUTPUTS ? WHOLE_ROW : NONE>([&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
+    const auto one = [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
         Loss<T, decltype(shape)> loss;
         T* const e = OUTPUTS ? shape.workspace(out[0]) : nullptr;
         add_up(loss, shape, in, e);
         total(loss, shape, i, in);
         write(loss, shape, in, e, out);
-    });
+        if constexpr (KEEPS_STEP<decltype(shape)>) return loss.done();
+    };
+    loop.template run<true, OUTPUTS ? WHOLE_ROW : NONE, TOGETHER>(
+        [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
+            if constexpr (KEEPS_STEP<decltype(shape)>) {
+                const Bits<T> done = one(shape, i, in, out);
+                shape.each([&](int lane, const Row<T> row) {
+                    const T* const x = shape.in(in[0], lane);
+                    T* const y = OUTPUTS ? shape.out(out[0], lane) : nullptr;
+                    if (!done[lane]) one(row, i + lane, &x, &y);
+                });
+            } else {
+                one(shape, i, in, out);
+            }
+        });
 }
 
 // cross_entropy; with a second result cross_entropy_grad, and with a third, for which there is the factor of the
@@ -93,7 +111,7 @@ void cross_entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, v
         int64_t label[WIDTH<T>];
         gather(shape, labels, i, label);
         const Vec<T> s = gathered<T>(shape, scale, i), curvature = HESS ? s * gathered<T>(shape, factor, i) : s;
-        scatter(shape, row.total(in[0], label, s, curvature), scale, loss, i);
+        scatter(shape, row.total(shape, in[0], label, s, curvature), scale, loss, i);
     };
     const auto write = [](const auto& row, auto shape, const T* const* in, const T* e, T* const* out) {
         if constexpr (HESS)
@@ -102,12 +120,12 @@ void cross_entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, v
             row.write(shape, e, out[0]);
     };
     if constexpr (HESS)
-        each_row<LabelLoss, S, 1, 2>({rows, n, {x}, {{args[5], steps[5], core[1]}, {args[6], steps[6], core[2]}}, {}}, add_up,
-                                    total, write);
+        each_row<LabelLoss, S, false, 1, 2>(
+            {rows, n, {x}, {{args[5], steps[5], core[1]}, {args[6], steps[6], core[2]}}, {}}, add_up, total, write);
     else if constexpr (GRAD)
-        each_row<LabelLoss, S, 1, 1>({rows, n, {x}, {{args[4], steps[4], core[1]}}, {}}, add_up, total, write);
+        each_row<LabelLoss, S, true, 1, 1>({rows, n, {x}, {{args[4], steps[4], core[1]}}, {}}, add_up, total, write);
     else
-        each_row<LabelLoss, S, 1, 0>({rows, n, {x}, {}, {}}, add_up, total, write);
+        each_row<LabelLoss, S, true, 1, 0>({rows, n, {x}, {}, {}}, add_up, total, write);
     softgrad_clear_flags();
 }
 
@@ -131,7 +149,7 @@ void target_cross_entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* s
         gather(shape, labels, i, label);
         const Vec<T> s = gathered<T>(shape, scale, i), curvature = HESS ? s * gathered<T>(shape, factor, i) : s;
         const Coefficients<T> c{gathered<T>(shape, label_weight, i), s, gathered<T>(shape, z_loss, i), curvature};
-        const Split<T> value = row.total(in[0], in[1], label, c);
+        const Split<T> value = row.total(shape, in[0], in[1], label, c);
         T high[WIDTH<T>], low[WIDTH<T>];
         store(high, row.logsumexp().high);
         store(low, row.logsumexp().low);
@@ -147,12 +165,12 @@ void target_cross_entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* s
             row.write(shape, in[0], in[1], e, out[0]);
     };
     if constexpr (HESS)
-        each_row<TargetLoss, S, 2, 2>(
+        each_row<TargetLoss, S, false, 2, 2>(
             {rows, n, {x, base}, {{args[8], steps[8], core[2]}, {args[9], steps[9], core[3]}}, {}}, add_up, total, write);
     else if constexpr (GRAD)
-        each_row<TargetLoss, S, 2, 1>({rows, n, {x, base}, {{args[7], steps[7], core[2]}}, {}}, add_up, total, write);
+        each_row<TargetLoss, S, false, 2, 1>({rows, n, {x, base}, {{args[7], steps[7], core[2]}}, {}}, add_up, total, write);
     else
-        each_row<TargetLoss, S, 2, 0>({rows, n, {x, base}, {}, {}}, add_up, total, write);
+        each_row<TargetLoss, S, false, 2, 0>({rows, n, {x, base}, {}, {}}, add_up, total, write);
     softgrad_clear_flags();
 }
 
@@ -169,7 +187,8 @@ void log_sum(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) 
         for (int k = 0; k < 3; ++k)
             for (int lane = 0; lane < shape.lanes; ++lane) *(S*)(args[k + 1] + (i + lane) * steps[k + 1]) = stored<S>(parts[k][lane]);
     };
-    each_row<LogTotal, S, 1, 0>({dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {}, {}}, add_up, total, Nobody{});
+    each_row<LogTotal, S, false, 1, 0>({dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {}, {}}, add_up, total,
+                                       Nobody{});
     softgrad_clear_flags();
 }
 
@@ -195,9 +214,10 @@ void entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) 
         if constexpr (GRAD) row.write(shape, in[0], e, out[0]);
     };
     if constexpr (GRAD)
-        each_row<Entropy, S, 1, 1>({rows, n, {x}, {{args[2], steps[2], steps[OPERANDS + 1]}}, {}}, add_up, total, write);
+        each_row<Entropy, S, false, 1, 1>({rows, n, {x}, {{args[2], steps[2], steps[OPERANDS + 1]}}, {}}, add_up, total,
+                                          write);
     else
-        each_row<Entropy, S, 1, 0>({rows, n, {x}, {}, {}}, add_up, total, write);
+        each_row<Entropy, S, false, 1, 0>({rows, n, {x}, {}, {}}, add_up, total, write);
     softgrad_clear_flags();
 }
 

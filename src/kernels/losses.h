@@ -23,13 +23,14 @@ template <class T>
 struct Label<Row<T>> {
     ptrdiff_t label;
     Label() = default;
-    explicit Label(const int64_t* labels) : label(labels[0]) {}
+    Label(const Row<T>, const int64_t* labels) : label(labels[0]) {}
 
     template <class Place>
     Bits<T> at(Place) const {
         return Bits<T>{};
     }
     Vec<T> take(const T* x) const { return splat(x[label]); }
+    Vec<T> take_exponential(const T* e) const { return take(e); }
     void put(const Row<T> row, T* y, Vec<T> value) const {
         if (row.route.streams) end_streams();
         y[label] = value[0];
@@ -40,7 +41,7 @@ template <class T>
 struct Label<Panel<T>> {
     typename Types<T>::Integer offsets[WIDTH<T>];
     Label() = default;
-    explicit Label(const int64_t* labels) {
+    Label(const Panel<T>, const int64_t* labels) {
         for (int lane = 0; lane < WIDTH<T>; ++lane) offsets[lane] = labels[lane] * WIDTH<T>;
     }
 
@@ -56,7 +57,27 @@ struct Label<Panel<T>> {
         for (int lane = 0; lane < WIDTH<T>; ++lane) values[lane] = x[offsets[lane] + lane];
         return load(values);
     }
+    Vec<T> take_exponential(const T* e) const { return take(e); }
     void put(const Panel<T>, T*, Vec<T>) const {}
+};
+
+template <class T>
+struct Label<Rows<T>> {
+    Rows<T> rows;
+    int64_t labels[WIDTH<T>];
+    Label() = default;
+    Label(const Rows<T> rows, const int64_t* of) : rows(rows) { __builtin_memcpy(labels, of, sizeof labels); }
+
+    Vec<T> take(const T* x) const {
+        T values[WIDTH<T>] = {};
+        for (int lane = 0; lane < rows.lanes; ++lane) values[lane] = rows.in(x, lane)[labels[lane]];
+        return load(values);
+    }
+    Vec<T> take_exponential(const T*) const {
+        T values[WIDTH<T>] = {};
+        for (int lane = 0; lane < rows.lanes; ++lane) values[lane] = rows.exponentials(lane)[labels[lane]];
+        return load(values);
+    }
 };
 
 // No visitor.
@@ -119,9 +140,7 @@ struct Normalized {
     // exponential is rounded before it is added. Which way a row goes depends on itself alone, in a panel, too.
     template <class Shape>
     [[gnu::flatten]] void add_up_rounded(const Shape shape, const T* x, T* e) {
-        // How small a part of the sum may be for its own digits to be there.
-        constexpr bool IS_WIDE = sizeof(T) == 4 || Shape::IS_PANEL || LDBL_MANT_DIG > DBL_MANT_DIG;
-        constexpr T LEAST = (T)(!IS_WIDE ? 0.5 : sizeof(T) == 4 ? 0x1p-20 : Shape::IS_PANEL ? 0x1p-48 : 0x1p-8);
+        constexpr T LEAST = least<Shape>();
         const Exp<T, UNSHIFTED> exp;
         const Vec<T> most = exp.most();
         if (!Shape::IS_PANEL && begins_beyond<T>(x, most)) return add_up(shape, x, e, Nobody{});
@@ -158,6 +177,40 @@ struct Normalized {
         rest.low = applies ? below.low * scale : rest.low;
     }
 
+    // The same for rows that keep step; which of them were done.
+    [[gnu::flatten]] Bits<T> add_up_rounded(const Rows<T> rows, const T* x, bool keeps) {
+        const Exp<T, UNSHIFTED> exp;
+        typename Types<T>::Integer small[WIDTH<T>] = {};
+        Wide<T> sums[WIDTH<T>];
+        T maxima[WIDTH<T>];
+        for (int lane = 0; lane < WIDTH<T>; ++lane) sums[lane] = maxima[lane] = 1;
+        rows.each([&](int lane, const Row<T> row) {
+            const T* const from = rows.in(x, lane);
+            T* const e = rows.exponentials(lane);
+            Vec<T> largest = splat(-INF<T>), size = splat<T>(0);
+            WideSum<T> sum;
+            row.at_each_fetching([&](auto place) {
+                const Vec<T> v = place(from, from[0]), value = place.keep(exp(v));
+                largest = ::max(v, largest);
+                size = max_absolute<T>(v, size);
+                if (keeps) place.store_padded(e, value);
+                sum.add(value);
+            });
+            if (any<T>(size > exp.most())) return;
+            small[lane] = -1;
+            sums[lane] = sum.total();
+            maxima[lane] = row.largest(largest)[0];
+        });
+        max = load(maxima);
+        const Split<T> total = split(sums);
+        rest = plus<T>(-exp(max), total);
+        peak = exp.parts(max).split();
+        ties = splat<T>(1);
+        Bits<T> applies;
+        __builtin_memcpy(&applies, small, sizeof applies);
+        return applies & (rest.high > least<Row<T>>() * total.high);
+    }
+
     [[gnu::always_inline]] void total() {
         const Vec<T> peaks = ties * peak.high;
         const Split<T> total = plus<T>(Split<T>(peaks, fma(ties, peak.high, -peaks) + ties * peak.low), rest);
@@ -172,6 +225,13 @@ struct Normalized {
     Bits<T> saturated(Vec<T> x) const { return (x == max) & (ties == 1); }
 
    private:
+    // How small a part of the sum may be for its own digits to be there.
+    template <class Shape>
+    static constexpr T least() {
+        constexpr bool IS_WIDE = sizeof(T) == 4 || Shape::IS_PANEL || LDBL_MANT_DIG > DBL_MANT_DIG;
+        return (T)(!IS_WIDE ? 0.5 : sizeof(T) == 4 ? 0x1p-20 : Shape::IS_PANEL ? 0x1p-48 : 0x1p-8);
+    }
+
     template <Mode MODE, class Shape, class Visit>
     [[gnu::flatten]] void add_up(const Shape shape, const T* x, T* e, Visit visit) {
         const Vec<T> top = max;  // not a member, which e might overwrite as far as the compiler knows
@@ -212,12 +272,19 @@ inline Split<T> depth_below(Vec<T> max, Vec<T> x) {
 template <class T, class Shape>
 class LabelLoss {
    public:
-    void add_up(const Shape shape, const T* x, T* e) { row.add_up_rounded(shape, x, e); }
+    void add_up(const Shape shape, const T* x, T* e) {
+        if constexpr (KEEPS_STEP<Shape>)
+            done_ = row.add_up_rounded(shape, x, e != nullptr);
+        else
+            row.add_up_rounded(shape, x, e);
+    }
+    // Of rows that keep step, those that need not be done again alone.
+    Bits<T> done() const { return done_; }
 
-    Split<T> total(const T* x, const int64_t* labels, Vec<T> scale_, Vec<T> curvature_) {
+    Split<T> total(const Shape shape, const T* x, const int64_t* labels, Vec<T> scale_, Vec<T> curvature_) {
         scale = scale_;
         curvature = curvature_;
-        label = Label<Shape>(labels);
+        label = Label<Shape>(shape, labels);
         row.total();
         x_label = label.take(x);
         return plus<T>(depth_below<T>(row.max, x_label), row.log());
@@ -225,8 +292,10 @@ class LabelLoss {
 
     void write(const Shape shape, const T* e, T* grad) const {
         const Vec<T> at_label = slope_at_label(e);
-        shape.finish(grad, [&](auto place) { return slope(place, row.probability(place(e, 0)), at_label); });
-        label.put(shape, grad, at_label);
+        if constexpr (KEEPS_STEP<Shape>)
+            write_each(shape, grad, at_label);
+        else
+            finish(shape, e, grad, at_label);
     }
     void write(const Shape shape, const T* x, const T* e, T* grad, T* hess) const {
         const Vec<T> at_label = slope_at_label(e);
@@ -242,9 +311,35 @@ class LabelLoss {
     Normalized<T> row;
     Label<Shape> label;
     Vec<T> x_label, scale, curvature;
+    Bits<T> done_;
+
+    [[gnu::flatten]] void finish(const Shape shape, const T* e, T* grad, Vec<T> at_label) const {
+        // Members would be read again after every store.
+        const Split<T> inverse = row.inverse;
+        const Vec<T> factor = scale, zero = splat<T>(0);
+        const Label<Shape> own = label;
+        shape.finish(grad, [&](auto place) {
+            const Vec<T> p = times(place(e, 0), inverse);
+            return own.at(place) ? at_label : factor == 0 ? zero : p * factor;
+        });
+        own.put(shape, grad, at_label);
+    }
+    [[gnu::flatten]] void write_each(const Rows<T> rows, T* grad, Vec<T> at_labels) const {
+        const SplitLanes<T> inverses(row.inverse);
+        const Lanes<T> at_label(at_labels), scales(scale);
+        rows.each([&](int lane, const Row<T> one) {
+            if (!done_[lane]) return;
+            const T* const e = rows.exponentials(lane);
+            T* const y = rows.out(grad, lane);
+            const Split<T> inverse = inverses[lane];
+            const Vec<T> factor = scales[lane], zero = splat<T>(0);
+            one.finish(y, [&](auto place) { return factor == 0 ? zero : times(place(e, 0), inverse) * factor; });
+            y[label.labels[lane]] = at_label[lane][0];
+        });
+    }
 
     Vec<T> slope_at_label(const T* e) const {
-        const Vec<T> difference = row.saturated(x_label) ? -row.others : row.probability(label.take(e)) - 1;
+        const Vec<T> difference = row.saturated(x_label) ? -row.others : row.probability(label.take_exponential(e)) - 1;
         return scale == 0 ? splat<T>(0) : difference * scale;
     }
     template <class Place>
@@ -279,9 +374,10 @@ class TargetLoss {
         elsewhere = whole(others);
     }
 
-    Split<T> total(const T* x, const T* base, const int64_t* labels, const Coefficients<T>& coefficients) {
+    Split<T> total(const Shape shape, const T* x, const T* base, const int64_t* labels,
+                   const Coefficients<T>& coefficients) {
         c = coefficients;
-        label = Label<Shape>(labels);
+        label = Label<Shape>(shape, labels);
         row.total();
         x_label = label.take(x);
         base_label = label.take(base);

@@ -253,13 +253,13 @@ struct RowLoop {
     Operand<Mask> mask;  // of the first input; no data: nothing is left out
 
     // IN_PLACE: an entry is written when no other of its row is read any more, but for those in the route's scratch
-    // memory, so that an output may lie where an input does. KEEPS_STEP: the kernel takes the shape Rows, too.
-    template <bool IN_PLACE, Workspace WORKSPACE, bool KEEPS_STEP = false, class Kernel>
+    // memory, so that an output may lie where an input does. TOGETHER: the kernel takes the shape Rows, too.
+    template <bool IN_PLACE, Workspace WORKSPACE, bool TOGETHER = false, class Kernel>
     void run(const Kernel& kernel) const {
         if (n <= PANEL)
             panels<PANEL>(kernel);
         else
-            groups<IN_PLACE, WORKSPACE, KEEPS_STEP>(kernel);
+            groups<IN_PLACE, WORKSPACE, TOGETHER>(kernel);
     }
 
     // The same for kernels that compute every entry alone: where slices lie side by side, nothing is transposed.
@@ -302,7 +302,7 @@ struct RowLoop {
         return false;
     }
 
-    template <bool IN_PLACE, Workspace WORKSPACE, bool KEEPS_STEP, class Kernel>
+    template <bool IN_PLACE, Workspace WORKSPACE, bool TOGETHER, class Kernel>
     void groups(const Kernel& kernel) const {
         bool staged_in[INPUTS], staged_out[OUTS] = {}, transposes = false, in_place = false;
         ptrdiff_t stages = 0;
@@ -323,8 +323,8 @@ struct RowLoop {
         in_place |= shares && staged_out[0];
 
         const ptrdiff_t pitch = stages ? (n + W - 1) / W * W + W : 0;  // rows do not start in the same cache set
-        const bool keeps_step = KEEPS_STEP && rows > 1 && n <= Rows<T>::LONGEST;
-        ptrdiff_t most = transposes ? NEIGHBOURS / (ptrdiff_t)sizeof(S) : keeps_step ? W : 1;
+        const bool together = TOGETHER && rows > 1 && n <= Rows<T>::LONGEST;
+        ptrdiff_t most = transposes ? NEIGHBOURS / (ptrdiff_t)sizeof(S) : together ? W : 1;
         while (most > 1 && most * stages * pitch * (ptrdiff_t)sizeof(T) > STAGE_UP_TO) most /= 2;
         const bool large = rows * n * (ptrdiff_t)sizeof(S) >= softgrad_boundaries.stream_from;
         const bool fits = n * (ptrdiff_t)sizeof(T) <= softgrad_boundaries.scratch_up_to;
@@ -346,7 +346,7 @@ struct RowLoop {
             free += staged_out[k] && !(k == 0 && shares) ? stage : 0;
         }
 
-        alignas(BYTES) T kept[KEEPS_STEP && WORKSPACE != NONE ? Rows<T>::LONGEST * W : 1];
+        alignas(BYTES) T kept[TOGETHER && WORKSPACE != NONE ? Rows<T>::LONGEST * W : 1];
         Route<T> route;
         route.scratch = workspace ? free : nullptr;
         route.holds_row = holds_row || !workspace;
@@ -361,7 +361,7 @@ struct RowLoop {
             for (int k = 0; k < INPUTS; ++k)
                 if (staged_in[k]) stage_rows(stage_in[k], pitch, k, i, count);
             for (ptrdiff_t lane = 0, company; lane < count; lane += company) {
-                company = !keeps_step ? 1 : count - lane < W ? count - lane : W;
+                company = !together ? 1 : count - lane < W ? count - lane : W;
                 const T* ins[INPUTS];
                 T* outs[OUTS] = {};
                 for (int k = 0; k < INPUTS; ++k)
@@ -369,8 +369,8 @@ struct RowLoop {
                 for (int k = 0; k < OUTPUTS; ++k)
                     outs[k] = staged_out[k] ? stage_out[k] + lane * pitch : (T*)&out[k].at(i + lane, 0);
                 if (large && !transposes) fetch(route, i + company - 1, ins[0], fits);
-                if constexpr (KEEPS_STEP)
-                    if (keeps_step) {
+                if constexpr (TOGETHER)
+                    if (together) {
                         const ptrdiff_t to_bytes = sizeof(T);
                         kernel(Rows<T>{n, (int)company, staged_in[0] ? pitch * to_bytes : in[0].row,
                                        staged_out[0] ? pitch * to_bytes : out[0].row, kept, route, in[0].row},

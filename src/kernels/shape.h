@@ -264,12 +264,21 @@ struct Rows {
         return Row<T>(n, own);
     }
 
+    T* workspace(T*) const { return memory; }
+    Vec<T> spread(const T* values) const { return load(values); }
+    static constexpr bool IS_PANEL = false;
+
     // f(lane, row) for each.
     template <class F>
     void each(F f) const {
         for (int lane = 0; lane < lanes; ++lane) f(lane, row(lane));
     }
 };
+
+template <class Shape>
+constexpr bool KEEPS_STEP = false;
+template <class T>
+constexpr bool KEEPS_STEP<Rows<T>> = true;
 
 // A number of each row, lane by lane; [lane] has it in all lanes.
 template <class T>
