@@ -20,6 +20,28 @@ inline Split<T> sum_of(const Shape shape, Term term) {
     return total.parts();
 }
 
+// Σ a b of the factors that `factors(place)` gives. Two neighbouring products are added before the sum takes them, which
+// costs half an ulp and halves what widening costs.
+template <class T, class Shape, class Factors>
+inline Split<T> sum_of_products(const Shape shape, Factors factors) {
+    Whole<Shape> total;
+    shape.blocks([&](const Shape block) {
+        WideSum<T> sum;
+        block.in_pairs_fetching(
+            [&](auto place, auto neighbour) {
+                const auto [a, b] = factors(place);
+                const auto [c, d] = factors(neighbour);
+                sum.add(mul_add(c, d, a * b));
+            },
+            [&](auto place) {
+                const auto [a, b] = factors(place);
+                sum.add(a * b);
+            });
+        total.add(sum);
+    });
+    return total.parts();
+}
+
 // The largest entry of a row, or of each lane; the first, where several are. NaN is passed over.
 template <class Shape>
 struct Peak;
@@ -27,12 +49,13 @@ struct Peak;
 template <class T>
 struct Peak<Row<T>> {
     Vec<T> value;
-    ptrdiff_t index = 0;
+    ptrdiff_t index;
 
-    Peak(const Row<T> row, const T* x) : value(row.range(x).max) {
-        const ptrdiff_t n = row.stop;
-        while (index + WIDTH<T> <= n && !any<T>(load(x + index) == value)) index += WIDTH<T>;
-        while (index < n - 1 && x[index] != value[0]) ++index;
+    Peak(const Row<T> row, const T* x) {
+        if (row.stop < LONG * WIDTH<T>)
+            find<1>(row, x);
+        else
+            find<8>(row, x);
     }
     // What an array of the row's length holds there.
     Vec<T> of(const Row<T>, const T* v) const { return splat(v[index]); }
@@ -47,6 +70,50 @@ struct Peak<Row<T>> {
         row.finish(y, f);
         if (row.route.streams) end_streams();
         y[index] = value[0];
+    }
+
+   private:
+    // Vectors in a row from which on it is worth a search to look at groups of them only.
+    static constexpr ptrdiff_t LONG = 32;
+
+    // Lane by lane first: the largest entry, and the group of so many vectors where it is found first.
+    template <int GROUP>
+    void find(const Row<T> row, const T* x) {
+        constexpr int W = WIDTH<T>;
+        const ptrdiff_t n = row.stop;
+        Vec<T> top = splat(-INF<T>);
+        Bits<T> group{}, here{};
+        const auto take = [&](Vec<T> largest) {
+            group = largest > top ? here : group;
+            top = largest;
+            here += 1;
+        };
+        ptrdiff_t i = 0;
+        for (; i + GROUP * W <= n; i += GROUP * W) {
+            Vec<T> even = top, odd = top;
+#pragma GCC unroll 8
+            for (int k = 0; k < GROUP; ++k) {
+                Vec<T>& chain = k % 2 ? odd : even;
+                chain = max(load(x + i + k * W), chain);
+            }
+            take(max(even, odd));
+        }
+        Vec<T> last = top;
+        for (; i + W <= n; i += W) last = max(load(x + i), last);
+        if (i < n) last = max(load_head(x + i, n - i, -INF<T>), last);
+        take(last);
+
+        value = row.largest(top);
+        typename Types<T>::Integer groups[W];
+        __builtin_memcpy(groups, &group, sizeof groups);
+        index = n;
+        for (unsigned lanes = lanes_where<T>(top == value); lanes; lanes &= lanes - 1) {
+            const int lane = __builtin_ctz(lanes);
+            ptrdiff_t found = (ptrdiff_t)groups[lane] * GROUP * W + lane;
+            if (GROUP > 1)
+                while (found + W < n && x[found] != value[0]) found += W;
+            index = found < index ? found : index;
+        }
     }
 };
 
@@ -108,14 +175,35 @@ template <class T>
 struct SoftmaxVjp {
     template <class Shape>
     [[gnu::flatten]] static void run(const Shape shape, const T* p, const T* v, T* out) {
-        const Vec<T> at_peak = Peak<Shape>(shape, p).of(shape, v), zero = splat<T>(0);
-        const Vec<T> mean = sum_of<T>(shape, [&](auto place) {
-                                const Vec<T> probability = place(p, 0), product = probability * (place(v, 0) - at_peak);
-                                return probability == 0 ? zero : product;
-                            }).high;
+        const Vec<T> at_peak = Peak<Shape>(shape, p).of(shape, v);
+        // A mean that is finite tells that 0 · v was, wherever p is 0.
+        const Vec<T> mean = mean_of<false>(shape, p, v, at_peak);
+        if (any<T>(mean - mean != 0))
+            write<true>(shape, p, v, out, at_peak, mean_of<true>(shape, p, v, at_peak));
+        else
+            write<false>(shape, p, v, out, at_peak, mean);
+    }
+
+   private:
+    // HAS_GAPS: where p is 0, v may be anything.
+    template <bool HAS_GAPS>
+    static Vec<T> but_gaps(Vec<T> p, Vec<T> centred) {
+        return HAS_GAPS ? (p == 0 ? splat<T>(0) : centred) : centred;
+    }
+    // Σ p (v − v_k).
+    template <bool HAS_GAPS, class Shape>
+    static Vec<T> mean_of(const Shape shape, const T* p, const T* v, Vec<T> at_peak) {
+        return sum_of_products<T>(shape, [&](auto place) {
+                   const Vec<T> probability = place(p, 0), centred = place(v, 0) - at_peak;
+                   return std::pair<Vec<T>, Vec<T>>(probability, but_gaps<HAS_GAPS>(probability, centred));
+               }).high;
+    }
+    template <bool HAS_GAPS, class Shape>
+    static void write(const Shape shape, const T* p, const T* v, T* out, Vec<T> at_peak, Vec<T> mean) {
+        const Vec<T> zero = splat<T>(0);
         shape.finish(out, [&](auto place) {
-            const Vec<T> probability = place(p, 0), product = probability * ((place(v, 0) - at_peak) - mean);
-            return probability == 0 ? zero : product;
+            const Vec<T> probability = place(p, 0), centred = (place(v, 0) - at_peak) - mean;
+            return mul_add(probability, but_gaps<HAS_GAPS>(probability, centred), zero);  // −0 + 0 is 0
         });
     }
 };

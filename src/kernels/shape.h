@@ -121,6 +121,19 @@ struct Row {
         }
         if (i < stop) f(Head{i, stop - i});
     }
+    // two(place, neighbour) for every two vectors, one(place) for what is left.
+    template <class Two, class One>
+    void in_pairs_fetching(Two two, One one) const {
+        ptrdiff_t i = start;
+        for (; i + 2 * WIDTH<T> <= stop; i += 2 * WIDTH<T>) {
+            if (route.next) {
+                __builtin_prefetch(route.next + i * route.step, 0, 2);
+                __builtin_prefetch(route.next + (i + WIDTH<T>) * route.step, 0, 2);
+            }
+            two(Whole{i}, Whole{i + WIDTH<T>});
+        }
+        part(i, stop).at_each(one);
+    }
     // f(x) for each vector; lanes beyond the end hold the first entry.
     template <class F>
     void each(const T* x, F f) const {
@@ -322,6 +335,12 @@ struct Panel {
     template <class F>
     void at_each_fetching(F f) const {
         at_each(f);
+    }
+    template <class Two, class One>
+    void in_pairs_fetching(Two two, One one) const {
+        ptrdiff_t j = 0;
+        for (; j + 2 <= n; j += 2) two(Place{j * WIDTH<T>}, Place{(j + 1) * WIDTH<T>});
+        if (j < n) one(Place{j * WIDTH<T>});
     }
     template <class F>
     void each(const T* x, F f) const {

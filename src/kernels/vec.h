@@ -280,15 +280,29 @@ inline void narrow(float* p, Vec<double> v) {
 }
 #endif
 
-// Whether the condition, a comparison of vectors, holds in any lane.
+// A bit for each lane where the condition, a comparison of vectors, holds.
+template <class T>
+inline unsigned lanes_where(Bits<T> condition) {
+    constexpr bool IS_SINGLE = sizeof(T) == 4;
+#if defined(__AVX512F__)
+    const __m512i set = (__m512i)condition;
+    return IS_SINGLE ? _mm512_test_epi32_mask(set, set) : _mm512_test_epi64_mask(set, set);
+#elif defined(__AVX2__)
+    return IS_SINGLE ? _mm256_movemask_ps((__m256)condition) : _mm256_movemask_pd((__m256d)condition);
+#elif defined(__x86_64__)
+    return IS_SINGLE ? _mm_movemask_ps((__m128)condition) : _mm_movemask_pd((__m128d)condition);
+#else
+    unsigned lanes = 0;
+    for (int lane = 0; lane < WIDTH<T>; ++lane) lanes |= (condition[lane] != 0) << lane;
+    return lanes;
+#endif
+}
+
+// Whether it holds in any lane.
 template <class T>
 inline bool any(Bits<T> condition) {
-#if defined(__AVX512F__)
-    return _mm512_test_epi32_mask((__m512i)condition, (__m512i)condition);
-#elif defined(__AVX2__)
-    return _mm256_movemask_epi8((__m256i)condition);
-#elif defined(__x86_64__)
-    return _mm_movemask_epi8((__m128i)condition);
+#if defined(__x86_64__)
+    return lanes_where<T>(condition);
 #else
     const int64x2_t words = (int64x2_t)condition;
     return words[0] | words[1];
