@@ -268,7 +268,11 @@ struct SaturatedRow {
     void jacobian_line(const Route<T>& route, ptrdiff_t i, double temperature, T* out) const {
         const T scaled = temperature == 1 ? p[i] : (T)((Wide<T>)p[i] / (Wide<T>)temperature);
         const Vec<T> minus = splat(-scaled), zero = splat<T>(0);
-        Row<T>(n, route).finish(out, [&](auto place) { return mul_add(minus, place(p, 0), zero); });  // −0 + 0 is 0
+        const auto entry = [&](auto place) { return mul_add(minus, place(p, 0), zero); };  // −0 + 0 is 0
+        if (route.streams)
+            Row<T>(n, route).finish(out, entry);
+        else  // writing is all there is to do here, and lines of memory are written whole or twice
+            Row<T>(n, route).at_each_aligned(out, [&](auto place) { place.store(out, entry(place)); });
         if (route.streams) end_streams();
         out[i] = scaled * (i == peak ? others : 1 - p[i]);
     }

@@ -10,7 +10,7 @@
 namespace {
 
 struct Direct {
-    Loop single, wide;  // float32, float64
+    Loop half, single, wide;  // float16, float32, float64
     int inputs;
     bool reduces;    // the result is one number for each row
     npy_intp below;  // more entries may be worth more than one thread
@@ -30,7 +30,7 @@ bool is_plain(PyObject* object) {
     if (!PyArray_CheckExact(object)) return false;
     PyArrayObject* const array = (PyArrayObject*)object;
     const int type = PyArray_TYPE(array);
-    return (type == NPY_FLOAT || type == NPY_DOUBLE) && PyArray_ISCARRAY_RO(array) &&
+    return (type == NPY_FLOAT || type == NPY_DOUBLE || type == NPY_HALF) && PyArray_ISCARRAY_RO(array) &&
            !PyDataType_METADATA(PyArray_DESCR(array));
 }
 
@@ -93,7 +93,9 @@ bool run_loop(const Direct& direct, PyObject* const* inputs, PyArrayObject* resu
         steps[i] = i == results && direct.reduces ? entry : n * entry;
         steps[results + 1 + i] = entry;
     }
-    run_unlocked(PyArray_TYPE(x) == NPY_DOUBLE ? direct.wide : direct.single, data, dims, steps);
+    const int type = PyArray_TYPE(x);
+    const Loop loop = type == NPY_DOUBLE ? direct.wide : type == NPY_FLOAT ? direct.single : direct.half;
+    run_unlocked(loop, data, dims, steps);
     return !PyErr_Occurred();
 }
 
@@ -133,7 +135,8 @@ PyObject* make_direct(int index, const Loop loops[ROW_TYPES], npy_intp below) {
     const Kernel& kernel = KERNELS[index];
     Direct* const direct = (Direct*)PyMem_Malloc(sizeof(Direct));
     if (!direct) return PyErr_NoMemory();
-    *direct = {loops[FLOAT32], loops[FLOAT64], kernel.inputs, std::strstr(kernel.signature, "->()") != nullptr, below};
+    const bool reduces = std::strstr(kernel.signature, "->()") != nullptr;
+    *direct = {loops[FLOAT16], loops[FLOAT32], loops[FLOAT64], kernel.inputs, reduces, below};
     PyObject* const owner = PyCapsule_New(direct, nullptr, free_direct);
     if (!owner) {
         PyMem_Free(direct);

@@ -97,22 +97,19 @@ inline void finish_both(const Panel<T> panel, T* y, T* z, F f) {
 }
 template <class T, class F>
 inline void finish_both(const Row<T> row, T* y, T* z, F f) {
-    const auto write = [&](auto place) {
-        const auto both = f(place);
-        place.store(y, both.first);
-        place.store(z, both.second);
-    };
-    const ptrdiff_t past = (uintptr_t)y % BYTES / sizeof(T), first = past ? WIDTH<T> - past : 0;
     const bool alike = (uintptr_t)y % BYTES == (uintptr_t)z % BYTES;
-    if (!row.route.streams || !alike || first >= row.stop) return row.at_each(write);
-    row.part(0, first).at_each(write);
-    ptrdiff_t i = first;
-    for (; i + WIDTH<T> <= row.stop; i += WIDTH<T>) {
-        const auto both = f(typename Row<T>::Whole{i});
-        stream(y + i, both.first);
-        stream(z + i, both.second);
-    }
-    row.part(i, row.stop).at_each(write);
+    if (row.route.streams && alike)
+        row.at_each_aligned(y, [&](auto place) {
+            const auto both = f(place);
+            place.stream(y, both.first);
+            place.stream(z, both.second);
+        });
+    else
+        row.at_each([&](auto place) {
+            const auto both = f(place);
+            place.store(y, both.first);
+            place.store(z, both.second);
+        });
 }
 
 // What is known of a row: e^(x − max) at some scale, written by `add_up`, times `inverse` is p.

@@ -88,6 +88,7 @@ struct Row {
         Vec<T> keep(Vec<T> v) const { return v; }
         void store(T* y, Vec<T> v) const { ::store(y + i, v); }
         void store_padded(T* y, Vec<T> v) const { store(y, v); }
+        void stream(T* y, Vec<T> v) const { ::stream(y + i, v); }
     };
     // The last `count` entries, fewer than WIDTH; the other lanes hold `fill`.
     struct Head {
@@ -97,6 +98,7 @@ struct Row {
         void store(T* y, Vec<T> v) const { store_head(y + i, v, count); }
         // Where there is room for a whole vector: a load that follows need not wait for lanes that came from elsewhere.
         void store_padded(T* y, Vec<T> v) const { ::store(y + i, v); }
+        void stream(T* y, Vec<T> v) const { store(y, v); }
     };
 
     // f(place) for each vector of the row.
@@ -157,18 +159,18 @@ struct Row {
     // y = f(place), the last that is done to a row. (For the reading of two rows there are two passes to do it in.)
     template <class F>
     void finish(T* y, F f) const {
-        const auto write = [&](auto place) { place.store(y, f(place)); };
-        if (!route.streams) return fetching(route.next_too, write);
-        const ptrdiff_t past = (uintptr_t)(y + start) % BYTES / sizeof(T);
-        const ptrdiff_t first = start + (past ? WIDTH<T> - past : 0);
-        if (first >= stop) return at_each(write);
-        Row(start, first).at_each(write);
-        ptrdiff_t i = first;
-        for (; i + WIDTH<T> <= stop; i += WIDTH<T>) {
-            if (route.next_too) __builtin_prefetch(route.next_too + i * route.step, 0, 2);
-            ::stream(y + i, f(Whole{i}));
-        }
-        Row(i, stop).at_each(write);
+        if (route.streams)
+            at_each_aligned(y, [&](auto place) { place.stream(y, f(place)); });
+        else
+            fetching(route.next_too, [&](auto place) { place.store(y, f(place)); });
+    }
+    // f(place) for each vector, cut so that the whole ones are aligned in y.
+    template <class F>
+    void at_each_aligned(const T* y, F f) const {
+        const ptrdiff_t past = (uintptr_t)(y + start) % BYTES / sizeof(T), first = start + (past ? WIDTH<T> - past : 0);
+        const ptrdiff_t cut = first < stop ? first : stop;
+        part(start, cut).at_each(f);
+        part(cut, stop).fetching(route.next_too, f);
     }
 
     Range<T> range(const T* x) const {
