@@ -16,8 +16,10 @@ def cache_size(level):
 
 
 @pytest.mark.parametrize(
-    ("index", "level", "default", "most"), [(0, 2, 2**20, 2**18), (1, 3, 2**25, 2**23)], ids=["scratch", "stream"]
+    ("index", "level", "default", "share", "most"),
+    [(0, 2, 2**20, 1, 2**20), (1, 3, 2**25, 4, 2**23)],
+    ids=["scratch", "stream"],
 )
-def test_a_boundary(index, level, default, most):
+def test_a_boundary(index, level, default, share, most):
     size = cache_size(level) or default
-    assert _kernels.boundaries()[index] == min(size // 4, most)
+    assert _kernels.boundaries()[index] == min(size // share, most)

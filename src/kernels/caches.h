@@ -29,11 +29,11 @@ ptrdiff_t cache_size(int level, ptrdiff_t otherwise) {
     return otherwise;
 }
 
-// Measured on second-level caches of 1 and 2 MiB with last-level ones of 32 MiB and more; smaller caches have less room.
+// Measured on second-level caches of 1 and 2 MiB with last-level ones of 32 MiB and more; smaller caches have less room. (A
+// row of 2 MiB gains by scratch memory in float64, 1.2 times, and loses in float32, 1.02 times.)
 Boundaries boundaries_here() {
-    const ptrdiff_t second = cache_size(2, 1 << 20), last = cache_size(3, 32 << 20);
-    const ptrdiff_t row = second / 4, call = last / 4;
-    return {row < 256 << 10 ? row : 256 << 10, call < 8 << 20 ? call : 8 << 20};
+    const ptrdiff_t row = cache_size(2, 1 << 20), call = cache_size(3, 32 << 20) / 4;
+    return {row < 1 << 20 ? row : 1 << 20, call < 8 << 20 ? call : 8 << 20};
 }
 
 }  // namespace
