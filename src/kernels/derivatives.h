@@ -173,15 +173,25 @@ inline Vec<T> complement_of_exp(Vec<T> y, Vec<T> p) {
 // p ∘ (v − Σ p v); where p is 0, v is not read.
 template <class T>
 struct SoftmaxVjp {
+    static constexpr bool KEEPS_STEP = true;
+
     template <class Shape>
     [[gnu::flatten]] static void run(const Shape shape, const T* p, const T* v, T* out) {
         const Vec<T> at_peak = Peak<Shape>(shape, p).of(shape, v);
-        // A mean that is finite tells that 0 · v was, wherever p is 0.
-        const Vec<T> mean = mean_of<false>(shape, p, v, at_peak);
-        if (any<T>(mean - mean != 0))
-            write<true>(shape, p, v, out, at_peak, mean_of<true>(shape, p, v, at_peak));
-        else
-            write<false>(shape, p, v, out, at_peak, mean);
+        write(shape, p, v, out, at_peak, mean_of<false>(shape, p, v, at_peak));
+    }
+    [[gnu::flatten]] static void run(const Rows<T> rows, const T* p, const T* v, T* out) {
+        T at_peak[WIDTH<T>], mean[WIDTH<T>];
+        rows.each([&](int lane, const Row<T> row) {
+            const Peak<Row<T>> peak(row, rows.in(p, lane));
+            at_peak[lane] = rows.in(v, lane, 1)[peak.index];
+        });
+        rows.each([&](int lane, const Row<T> row) {
+            mean[lane] = mean_of<false>(row, rows.in(p, lane), rows.in(v, lane, 1), splat(at_peak[lane]))[0];
+        });
+        rows.each([&](int lane, const Row<T> row) {
+            write(row, rows.in(p, lane), rows.in(v, lane, 1), rows.out(out, lane), splat(at_peak[lane]), splat(mean[lane]));
+        });
     }
 
    private:
@@ -198,8 +208,16 @@ struct SoftmaxVjp {
                    return std::pair<Vec<T>, Vec<T>>(probability, but_gaps<HAS_GAPS>(probability, centred));
                }).high;
     }
-    template <bool HAS_GAPS, class Shape>
+    // A mean that is finite without regard to gaps tells that 0 · v was, wherever p is 0.
+    template <class Shape>
     static void write(const Shape shape, const T* p, const T* v, T* out, Vec<T> at_peak, Vec<T> mean) {
+        if (any<T>(mean - mean != 0))
+            write_entries<true>(shape, p, v, out, at_peak, mean_of<true>(shape, p, v, at_peak));
+        else
+            write_entries<false>(shape, p, v, out, at_peak, mean);
+    }
+    template <bool HAS_GAPS, class Shape>
+    static void write_entries(const Shape shape, const T* p, const T* v, T* out, Vec<T> at_peak, Vec<T> mean) {
         const Vec<T> zero = splat<T>(0);
         shape.finish(out, [&](auto place) {
             const Vec<T> probability = place(p, 0), centred = (place(v, 0) - at_peak) - mean;
@@ -211,6 +229,8 @@ struct SoftmaxVjp {
 // v − Σ e^y v; where y is −inf, v is not read and the derivative is 0.
 template <class T>
 struct LogSoftmaxJvp {
+    static constexpr bool KEEPS_STEP = false;
+
     template <class Shape>
     [[gnu::flatten]] static void run(const Shape shape, const T* y, const T* v, T* out) {
         const Probability<T> probability;
@@ -229,6 +249,8 @@ struct LogSoftmaxJvp {
 // g − e^y Σ g; where y is −inf, g is not read and the derivative is 0.
 template <class T>
 struct LogSoftmaxVjp {
+    static constexpr bool KEEPS_STEP = false;
+
     template <class Shape>
     [[gnu::flatten]] static void run(const Shape shape, const T* y, const T* g, T* out) {
         const Probability<T> probability;

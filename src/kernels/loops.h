@@ -205,7 +205,7 @@ void backward(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
                                 {{args[0], steps[0], steps[3]}, {args[1], steps[1], steps[4]}},
                                 {{args[2], steps[2], steps[5]}},
                                 {}};
-    loop.template run<true, NONE>([](auto shape, ptrdiff_t, const T* const* in, T* const* out) {
+    loop.template run<true, NONE, Map<T>::KEEPS_STEP>([](auto shape, ptrdiff_t, const T* const* in, T* const* out) {
         Map<T>::run(shape, in[0], in[1], out[0]);
     });
     softgrad_clear_flags();

@@ -371,9 +371,16 @@ struct RowLoop {
                 if (large && !transposes) fetch(route, i + company - 1, ins[0], fits);
                 if constexpr (TOGETHER)
                     if (together) {
-                        const ptrdiff_t to_bytes = sizeof(T);
-                        kernel(Rows<T>{n, (int)company, staged_in[0] ? pitch * to_bytes : in[0].row,
-                                       staged_out[0] ? pitch * to_bytes : out[0].row, kept, route, in[0].row},
+                        const ptrdiff_t staged = pitch * (ptrdiff_t)sizeof(T);
+                        constexpr int LAST = INPUTS - 1;
+                        kernel(Rows<T>{n,
+                                       (int)company,
+                                       {staged_in[0] ? staged : in[0].row, staged_in[LAST] ? staged : in[LAST].row},
+                                       staged_out[0] ? staged : out[0].row,
+                                       kept,
+                                       route,
+                                       in[0].row,
+                                       in[LAST].row},
                                i + lane, ins, outs);
                         continue;
                     }

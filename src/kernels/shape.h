@@ -255,27 +255,28 @@ struct Row {
     }
 };
 
-// Up to WIDTH rows of a few vectors, one operand in and one result, which go through each step of a kernel together. Alone,
-// such a row is over before the chain from its last exponential through the sum to the first quotient is, and the next one
-// has to wait for it; here one chain serves all.
+// Up to WIDTH rows of a few vectors, one operand or two in and one result, which go through each step of a kernel together.
+// Alone, such a row is over before the chain from its last exponential through the sum to the first quotient is, and the next
+// one has to wait for it; here one chain serves all.
 template <class T>
 struct Rows {
     ptrdiff_t n;
     int lanes;
-    ptrdiff_t in_step, out_step;  // bytes from a row to the next
+    ptrdiff_t in_step[2], out_step;  // bytes from a row to the next
     T* memory;                    // for exponentials: whole vectors of each row
     Route<T> route;               // of each row alone; what is fetched is that of the first
-    ptrdiff_t next_step;
+    ptrdiff_t next_step, next_too_step;
 
     // Longer rows are their own company, and the memory of all stays in the first-level cache.
     static constexpr ptrdiff_t LONGEST = 256;
 
-    const T* in(const T* x, int lane) const { return (const T*)((const char*)x + lane * in_step); }
+    const T* in(const T* x, int lane, int k = 0) const { return (const T*)((const char*)x + lane * in_step[k]); }
     T* out(T* y, int lane) const { return (T*)((char*)y + lane * out_step); }
     T* exponentials(int lane) const { return memory + lane * ((n + WIDTH<T> - 1) / WIDTH<T> * WIDTH<T>); }
     Row<T> row(int lane) const {
         Route<T> own = route;
         if (own.next) own.next += lane * next_step;
+        if (own.next_too) own.next_too += lane * next_too_step;
         return Row<T>(n, own);
     }
 
