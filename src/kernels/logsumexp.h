@@ -141,12 +141,37 @@ struct LogSoftmax {
                 if (sum.applies) return subtract<IS_TEMPERED, HAS_GAPS>(shape, x, y, t, sum.log());
             }
         }
-        return shifted<IS_TEMPERED>(shape, x, y, t);
+        return large<IS_TEMPERED>(shape, x, y, t);
     }
 
+    // The same of rows where PlainSum does not apply.
+    template <bool IS_TEMPERED, class Shape>
+    [[gnu::flatten]] static bool large(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
+        const LogSum<T, IS_TEMPERED> sum(shape, x, t);
+        const Split<T> log = sum.log;
+        // (x − max)/T − log: neither part is positive after the sign, so nothing cancels.
+        shape.finish(y, [&](auto place) {
+            const Vec<T> v = place(x, x[0]);
+            // The difference with its rounding error (Knuth); tempered rows subtract quarters, which cannot overflow.
+            const Vec<T> a = IS_TEMPERED ? v * (T)0.25 : v, b = IS_TEMPERED ? sum.max * (T)0.25 : sum.max;
+            Vec<T> shifted = a - b, of_b = shifted - a;
+            Vec<T> error = (a - (shifted - of_b)) - (b + of_b);
+            if constexpr (IS_TEMPERED) {
+                const Vec<T> inverse = 4 * t.inverse, exact = shifted;
+                shifted = exact * inverse;
+                error = mul_add(error, inverse, fma(exact, inverse, -shifted) + exact * (4 * t.inverse_low));
+            }
+            const Vec<T> result = shifted - log.high, of_log = result - shifted;
+            error += ((shifted - (result - of_log)) - (log.high + of_log)) - log.low;
+            return result > -INF<T> ? result + error : result;  // where x is −inf the errors are NaN
+        });
+        const Vec<T> number = (sum.max - sum.max) + log.high;
+        return !any<T>(number != number);
+    }
     // Rows that keep step; which of them are done, the others being left.
     template <bool HAS_GAPS>
     [[gnu::flatten]] static Bits<T> run(const Rows<T> rows, const T* x, T* y) {
+        for (int lane = 0; lane < rows.lanes; ++lane) rows.fetch_result(y, lane);
         const PlainSums<T, HAS_GAPS> sums(rows, x);
         const Split<T> log = sums.log();
         const Bits<T> done = HAS_GAPS ? sums.applies & (log.high == log.high) : sums.applies;
@@ -175,30 +200,6 @@ struct LogSoftmax {
         });
         return !any<T>(log.high != log.high);
     }
-
-    template <bool IS_TEMPERED, class Shape>
-    [[gnu::flatten]] static bool shifted(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
-        const LogSum<T, IS_TEMPERED> sum(shape, x, t);
-        const Split<T> log = sum.log;
-        // (x − max)/T − log: neither part is positive after the sign, so nothing cancels.
-        shape.finish(y, [&](auto place) {
-            const Vec<T> v = place(x, x[0]);
-            // The difference with its rounding error (Knuth); tempered rows subtract quarters, which cannot overflow.
-            const Vec<T> a = IS_TEMPERED ? v * (T)0.25 : v, b = IS_TEMPERED ? sum.max * (T)0.25 : sum.max;
-            Vec<T> shifted = a - b, of_b = shifted - a;
-            Vec<T> error = (a - (shifted - of_b)) - (b + of_b);
-            if constexpr (IS_TEMPERED) {
-                const Vec<T> inverse = 4 * t.inverse, exact = shifted;
-                shifted = exact * inverse;
-                error = mul_add(error, inverse, fma(exact, inverse, -shifted) + exact * (4 * t.inverse_low));
-            }
-            const Vec<T> result = shifted - log.high, of_log = result - shifted;
-            error += ((shifted - (result - of_log)) - (log.high + of_log)) - log.low;
-            return result > -INF<T> ? result + error : result;  // where x is −inf the errors are NaN
-        });
-        const Vec<T> number = (sum.max - sum.max) + log.high;
-        return !any<T>(number != number);
-    }
 };
 
 template <class T>
@@ -209,6 +210,11 @@ struct LogSumExp {
             const PlainSum<T, HAS_GAPS> sum(shape, x);
             if (sum.applies) return sum.log().high;
         }
+        return large(shape, x);
+    }
+    // The same of rows where PlainSum does not apply.
+    template <class Shape>
+    static Vec<T> large(const Shape shape, const T* x) {
         const LogSum<T, false> sum(shape, x, Temperature<T>());
         return plus<T>(sum.max, sum.log).high;
     }

@@ -45,12 +45,23 @@ struct Forward {
             mend(i + lane, {(char*)(in[0] + lane), 0, W * sizeof(T)}, {(char*)(out[0] + lane), 0, W * sizeof(T)}, panel.n);
     }
 
-    void operator()(const Row<T> row, ptrdiff_t i, const T* const* in, T* const* out) const {
+    void operator()(const Row<T> row, ptrdiff_t i, const T* const* in, T* const* out) const { alone(row, i, in[0], out[0]); }
+
+    void operator()(const Rows<T> rows, ptrdiff_t i, const T* const* in, T* const* out) const {
+        const Bits<T> done = t.data ? Bits<T>{} : Map::template run<IS_MASKED>(rows, in[0], out[0]);
+        rows.each([&](int lane, const Row<T> row) {
+            if (!done[lane]) alone(row, i + lane, rows.in(in[0], lane), rows.out(out[0], lane), !t.data && !IS_MASKED);
+        });
+    }
+
+   private:
+    // is_large: the row is known not to be small.
+    void alone(const Row<T> row, ptrdiff_t i, const T* x, T* y, bool is_large = false) const {
         const double value = temperature(i);
-        const T* const x = in[0];
-        T* const y = out[0];
         bool regular = ordinary<T>(value);  // others need the row as it is, which y may replace
-        if (value == 1)
+        if (is_large)
+            regular = Map::template large<false>(row, x, y, Temperature<T>());
+        else if (value == 1)
             regular = Map::template run<false, IS_MASKED>(row, x, y, Temperature<T>());
         else if (regular)
             regular = Map::template run<true, IS_MASKED>(row, x, y, Temperature<T>::of(value));
@@ -59,16 +70,6 @@ struct Forward {
         mend(i, {(char*)x, 0, sizeof(T)}, {(char*)y, 0, sizeof(T)}, row.stop);
     }
 
-    void operator()(const Rows<T> rows, ptrdiff_t i, const T* const* in, T* const* out) const {
-        const Bits<T> done = t.data ? Bits<T>{} : Map::template run<IS_MASKED>(rows, in[0], out[0]);
-        rows.each([&](int lane, const Row<T> row) {
-            const T* const x = rows.in(in[0], lane);
-            T* const y = rows.out(out[0], lane);
-            if (!done[lane]) (*this)(row, i + lane, &x, &y);
-        });
-    }
-
-   private:
     bool read(ptrdiff_t i, ptrdiff_t j) const { return !mask.data || mask.at(i, j); }
     double temperature(ptrdiff_t i) const { return t.data ? t.at(i, 0) : 1; }
 
@@ -168,7 +169,7 @@ struct Reduce {
             if (done[lane])
                 deliver(result[lane], i + lane, {(char*)x, 0, sizeof(T)}, row.stop);
             else
-                (*this)(row, i + lane, &x, nullptr);
+                deliver(LogSumExp<T>::large(row, x)[0], i + lane, {(char*)x, 0, sizeof(T)}, row.stop);
         });
     }
 

@@ -183,6 +183,7 @@ struct Normalized {
         for (int lane = 0; lane < WIDTH<T>; ++lane) sums[lane] = maxima[lane] = 1;
         rows.each([&](int lane, const Row<T> row) {
             const T* const from = rows.in(x, lane);
+            if (begins_beyond<T>(from, exp.most())) return;
             T* const e = rows.exponentials(lane);
             Vec<T> largest = splat(-INF<T>), size = splat<T>(0);
             WideSum<T> sum;

@@ -31,6 +31,10 @@ constexpr bool is_long_enough(ptrdiff_t n) {
     return n * (ptrdiff_t)sizeof(S) >= STREAMED_ROW;
 }
 
+// Fewer rows do not repay going together, and beyond the caches neither do those of more bytes: memory has them wait anyway,
+// and it is better asked a little at a time.
+constexpr ptrdiff_t FEW = 4, ALONE = 512;
+
 // Slices along another axis than the last are taken so many bytes of neighbours at a time: whole lines of memory, and two
 // of them, since it is the visits to distant pages that cost.
 constexpr ptrdiff_t NEIGHBOURS = 128;
@@ -323,10 +327,10 @@ struct RowLoop {
         in_place |= shares && staged_out[0];
 
         const ptrdiff_t pitch = stages ? (n + W - 1) / W * W + W : 0;  // rows do not start in the same cache set
-        const bool together = TOGETHER && rows > 1 && n <= Rows<T>::LONGEST;
+        const bool large = rows * n * (ptrdiff_t)sizeof(S) >= softgrad_boundaries.stream_from;
+        const bool together = TOGETHER && rows >= FEW && n <= Rows<T>::LONGEST && !(large && n * (ptrdiff_t)sizeof(S) > ALONE);
         ptrdiff_t most = transposes ? NEIGHBOURS / (ptrdiff_t)sizeof(S) : together ? W : 1;
         while (most > 1 && most * stages * pitch * (ptrdiff_t)sizeof(T) > STAGE_UP_TO) most /= 2;
-        const bool large = rows * n * (ptrdiff_t)sizeof(S) >= softgrad_boundaries.stream_from;
         const bool fits = n * (ptrdiff_t)sizeof(T) <= softgrad_boundaries.scratch_up_to;
         const bool holds_row = fits || WORKSPACE == WHOLE_ROW;
         bool streams = large && is_long_enough<S>(n) && (fits || WORKSPACE != WHOLE_ROW);

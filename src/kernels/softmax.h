@@ -28,7 +28,13 @@ struct Softmax {
     static bool run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
         Split<T> inverse;
         if (!unshifted<IS_TEMPERED ? UNSHIFTED_TEMPERED : UNSHIFTED, HAS_GAPS>(shape, x, y, t, inverse))
-            inverse = shifted<IS_TEMPERED ? TEMPERED : FAR>(shape, x, y, t);
+            return large<IS_TEMPERED>(shape, x, y, t);
+        return !any<T>(inverse.high != inverse.high);
+    }
+    // The same of rows that are known not to be small.
+    template <bool IS_TEMPERED, class Shape>
+    static bool large(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
+        const Split<T> inverse = shifted<IS_TEMPERED ? TEMPERED : FAR>(shape, x, y, t);
         return !any<T>(inverse.high != inverse.high);
     }
 
@@ -42,6 +48,8 @@ struct Softmax {
         typename Row<T>::Written written[WIDTH<T>];
         rows.each([&](int lane, const Row<T> row) {
             const T* const from = rows.in(x, lane);
+            if (begins_beyond<T>(from, most)) return;
+            rows.fetch_result(y, lane);
             Vec<T> size = splat<T>(0);
             const auto value = [&](auto place) {
                 return exp_but_gaps<T, HAS_GAPS>(exp, place(from, from[0]),
