@@ -725,3 +725,23 @@ def test_large_results_have_the_bits_of_small_ones(f, dtype):
         last = (slice(None), slice(-40, None)) if axis == 0 else (slice(-40, None),)
         for part in (few, last):
             assert_same(out[part], f(np.ascontiguousarray(x[part]), axis=axis, workers=1))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("f", [sg.softmax, sg.log_softmax, sg.logsumexp], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("n", [33, 50, 100, 4096, 4129])
+def test_columns_have_the_bits_of_rows(f, n, dtype):
+    """Of one call, some slices are summed where they lie and others are not: long ones, with large logits or a peak."""
+    x = np.random.default_rng(n).normal(size=(n, 1100)).astype(dtype)
+    for j, column in ((0, 3), (n - 1, 70), (n // 2, 600)):
+        for offset, value in enumerate([np.nan, np.inf, -np.inf, 20, 31, 32, 33, -33, 256, 257, 1e4]):
+            x[j, column + offset] = value
+    rows = f(np.ascontiguousarray(x.T), workers=1)
+    assert_same(f(x, axis=0, workers=1).T, rows)
+    for first, last in ((0, 90), (5, 1099)):
+        assert_same(f(x[:, first:last], axis=0).T, rows[first:last])
+    large = x.copy()
+    large[:, :800] += 300  # so many that the others are not tried
+    assert_same(f(large, axis=0, workers=1).T, f(np.ascontiguousarray(large.T), workers=1))
+    if f is not sg.logsumexp:
+        assert_same(f(x, axis=0, out=x).T, rows)

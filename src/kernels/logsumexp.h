@@ -49,6 +49,17 @@ struct LogSum {
     }
 };
 
+// Where a term of the sum `total` outweighs all others: beside it they would be lost.
+template <class T, Mode MODE>
+inline Bits<T> outweighs(const Exp<T, MODE>& exp, Vec<T> largest, const Split<T>& total) {
+    return exp(largest) > (T)0.5 * total.high;
+}
+
+template <class T>
+inline Split<T> log_of(const Split<T>& total) {
+    return log_of<T>(total.high, total.low, splat<T>(0));
+}
+
 // Σ e^x and the largest x of a row of small logits where no term outweighs all others, which needs no maximum beforehand,
 // so one pass less; to be used where `applies`. (In a panel the lanes would have to agree on it.)
 template <class T, bool HAS_GAPS, Mode MODE = UNSHIFTED>
@@ -78,11 +89,11 @@ struct PlainSum {
         if (!applies) return;
         total = whole.parts();
         largest = reduce_lanes<T>(max, [](Vec<T> a, Vec<T> b) { return ::max(a, b); });
-        // Beside such a term the others would be lost; and a row of nothing but gaps has none.
-        applies = largest[0] > -INF<T> && !any<T>(exp(largest) > (T)0.5 * total.high);
+        // A row of nothing but gaps has no terms.
+        applies = largest[0] > -INF<T> && !any<T>(outweighs<T>(exp, largest, total));
     }
 
-    Split<T> log() const { return log_of<T>(total.high, total.low, splat<T>(0)); }
+    Split<T> log() const { return log_of<T>(total); }
     // Σ e^(x − largest), the largest itself left out.
     Split<T> rest() const {
         return plus<T>(splat<T>(-1), over<T>(total, Exp<T, UNSHIFTED>().parts(largest).split()));
@@ -120,14 +131,27 @@ struct PlainSums {
         __builtin_memcpy(&applies, small, sizeof applies);
         largest = load(maxima);
         total = split(sums);
-        applies &= (largest > -INF<T>) & ~(exp(largest) > (T)0.5 * total.high);
+        applies &= (largest > -INF<T>) & ~outweighs<T>(exp, largest, total);
     }
 
-    Split<T> log() const { return log_of<T>(total.high, total.low, splat<T>(0)); }
+    Split<T> log() const { return log_of<T>(total); }
+};
+
+// The log of PlainSum of each column (columns.h), and where it does not apply.
+template <class T>
+struct LogOfColumns {
+    static constexpr int CHAINS = 1;
+
+    static Bits<T> factor(const Range<T>& range, const Wide<T>* totals, Split<T>& log) {
+        const Exp<T, UNSHIFTED> exp;
+        const Split<T> total = split(totals);
+        log = log_of<T>(total);
+        return ~range.within(exp.most()) | (total.high != total.high) | outweighs<T>(exp, range.max, total);
+    }
 };
 
 template <class T>
-struct LogSoftmax {
+struct LogSoftmax : LogOfColumns<T> {
     static constexpr T MASKED = -INF<T>;
 
     template <bool IS_TEMPERED, bool HAS_GAPS, class Shape>
@@ -185,16 +209,23 @@ struct LogSoftmax {
 
     static Wide<T> value(Wide<T> shifted, Wide<T> rest) { return shifted - wide_log1p(rest); }
 
+    // An entry of a column.
+    static Vec<T> result(Vec<T> v, const Split<T>& log) { return difference<false>(v, Temperature<T>(), log); }
+
    private:
     // x/T − log, where |x/T| is small and the difference at least log 2.
+    template <bool IS_TEMPERED>
+    [[gnu::always_inline]] static Vec<T> difference(Vec<T> v, const Temperature<T>& t, const Split<T>& log) {
+        const Vec<T> a = IS_TEMPERED ? v * t.inverse : v, result = a - log.high, of_log = result - a;
+        Vec<T> error = ((a - (result - of_log)) - (log.high + of_log)) - log.low;
+        if constexpr (IS_TEMPERED) error += mul_add(v, t.inverse_low, fma(v, t.inverse, -a));
+        return result + error;
+    }
+
     template <bool IS_TEMPERED, bool HAS_GAPS>
     [[gnu::flatten]] static bool subtract(const Row<T> row, const T* x, T* y, const Temperature<T>& t, const Split<T>& log) {
         row.finish(y, [&](auto place) {
-            const Vec<T> v = place(x, x[0]), a = IS_TEMPERED ? v * t.inverse : v;
-            const Vec<T> result = a - log.high, of_log = result - a;
-            Vec<T> error = ((a - (result - of_log)) - (log.high + of_log)) - log.low;
-            if constexpr (IS_TEMPERED) error += mul_add(v, t.inverse_low, fma(v, t.inverse, -a));
-            const Vec<T> exact = result + error;
+            const Vec<T> v = place(x, x[0]), exact = difference<IS_TEMPERED>(v, t, log);
             if constexpr (HAS_GAPS) return v == -INF<T> ? v : exact;
             return exact;
         });
@@ -203,7 +234,7 @@ struct LogSoftmax {
 };
 
 template <class T>
-struct LogSumExp {
+struct LogSumExp : LogOfColumns<T> {
     template <bool HAS_GAPS, class Shape>
     static Vec<T> run(const Shape shape, const T* x) {
         if constexpr (!Shape::IS_PANEL) {

@@ -1,9 +1,9 @@
 // The loops of the gufuncs: their operands as rows, and the kernels that are run on them.
 #pragma once
 
+#include "columns.h"
 #include "derivatives.h"
 #include "logsumexp.h"
-#include "rows.h"
 #include "softmax.h"
 
 namespace {
@@ -106,10 +106,20 @@ struct Forward {
     }
 };
 
+template <class Map, class S>
+void forward_plain(const RowLoop<S, 1, 1>& loop) {
+    run_columns<Map, true, CACHED>(
+        loop, Forward<Map, S, false>{{}, {}},
+        [&](const auto& slab, ptrdiff_t i, ptrdiff_t from, ptrdiff_t to, bool streams) {
+            const Operand<S>& y = loop.out[0];
+            slab.finish({y.data + i * y.row, y.row, y.step}, from, to, streams, Map::result);
+        });
+}
+
 template <template <class> class Map, class S>
 void forward(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     const RowLoop<S, 1, 1> loop{dims[0], dims[1], {{args[0], steps[0], steps[2]}}, {{args[1], steps[1], steps[3]}}, {}};
-    loop.template run<true, CACHED, true>(Forward<Map<Computed<S>>, S, false>{{}, {}});
+    forward_plain<Map<Computed<S>>>(loop);
     softgrad_clear_flags();
 }
 
@@ -123,6 +133,8 @@ void forward_where(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, v
     const RowLoop<S, 1, 1> loop{dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {{args[3], steps[3], steps[6]}}, mask};
     if (mask.data)
         loop.template run<true, CACHED, true>(Forward<M, S, true>{mask, temperatures});
+    else if (!is_tempered)
+        forward_plain<M>(loop);
     else
         loop.template run<true, CACHED, true>(Forward<M, S, false>{mask, temperatures});
     softgrad_clear_flags();
@@ -180,9 +192,17 @@ struct Reduce {
 };
 
 template <class S>
+void logsumexp_plain(const RowLoop<S, 1, 0>& loop, const Operand<S>& y) {
+    run_columns<LogSumExp<Computed<S>>, true, NONE>(
+        loop, Reduce<S, false>{y}, [&](const auto& slab, ptrdiff_t i, ptrdiff_t from, ptrdiff_t to, bool) {
+            for (ptrdiff_t c = from; c < to; ++c) y.at(i + c, 0) = stored<S>(slab.factor(c));
+        });
+}
+
+template <class S>
 void logsumexp(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     const RowLoop<S, 1, 0> loop{dims[0], dims[1], {{args[0], steps[0], steps[2]}}, {}, {}};
-    loop.template run<true, NONE, true>(Reduce<S, false>{{args[1], steps[1], 0}});
+    logsumexp_plain(loop, {args[1], steps[1], 0});
     softgrad_clear_flags();
 }
 
@@ -193,7 +213,7 @@ void logsumexp_where(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps,
     if (mask.data)
         loop.template run<true, NONE, true>(Reduce<S, true>{{args[2], steps[2], 0}});
     else
-        loop.template run<true, NONE, true>(Reduce<S, false>{{args[2], steps[2], 0}});
+        logsumexp_plain(loop, {args[2], steps[2], 0});
     softgrad_clear_flags();
 }
 

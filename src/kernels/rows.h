@@ -263,7 +263,7 @@ struct RowLoop {
         if (n <= PANEL)
             panels<PANEL>(kernel);
         else
-            groups<IN_PLACE, WORKSPACE, TOGETHER>(kernel);
+            groups<IN_PLACE, WORKSPACE, TOGETHER>(kernel, 0, rows);
     }
 
     // The same for kernels that compute every entry alone: where slices lie side by side, nothing is transposed.
@@ -279,35 +279,17 @@ struct RowLoop {
         }
     }
 
-   private:
-    static constexpr Operand<Mask> NO_MASK{};
-
-    const Operand<Mask>& mask_of_input(int k) const { return k == 0 ? mask : NO_MASK; }
-
-    template <ptrdiff_t MOST, class Kernel>
-    void panels(const Kernel& kernel) const {
-        alignas(BYTES) T read[INPUTS][MOST * W], written[OUTS][MOST * W];
-        const T* ins[INPUTS];
-        T* outs[OUTS];
-        for (int k = 0; k < INPUTS; ++k) ins[k] = read[k];
-        for (int k = 0; k < OUTS; ++k) outs[k] = written[k];
-        for (ptrdiff_t i = 0; i < rows; i += W) {
-            const int lanes = rows - i < W ? (int)(rows - i) : W;
-            for (int k = 0; k < INPUTS; ++k) load_panel(read[k], in[k], mask_of_input(k), i, lanes, n);
-            kernel(Panel<T>(n, lanes), i, ins, outs);
-            for (int k = 0; k < OUTPUTS; ++k) store_panel(written[k], out[k], i, lanes, n);
-        }
+    // Whether results go past the caches: there are many, and where slices lie side by side, whole lines of them.
+    bool is_large() const { return rows * n * (ptrdiff_t)sizeof(S) >= softgrad_boundaries.stream_from; }
+    bool streams_slices() const {
+        return is_large() && out[0].neighbouring() && (uintptr_t)out[0].data % sizeof(S) == 0 && out[0].step % 64 == 0;
     }
+    // How many slices before slice i a line begins, if lines matter.
+    ptrdiff_t past_line(ptrdiff_t i) const { return streams_slices() ? (uintptr_t)&out[0].at(i, 0) % 64 / sizeof(S) : 0; }
 
-    bool overlaps(const Operand<const S>& input) const {
-        // NumPy copies operands that overlap, unless input and output are one array.
-        for (int k = 0; k < OUTPUTS; ++k)
-            if (input.data == out[k].data) return true;
-        return false;
-    }
-
+    // Of n > PANEL entries, from row `begin` to row `end`.
     template <bool IN_PLACE, Workspace WORKSPACE, bool TOGETHER, class Kernel>
-    void groups(const Kernel& kernel) const {
+    void groups(const Kernel& kernel, ptrdiff_t begin, ptrdiff_t end) const {
         bool staged_in[INPUTS], staged_out[OUTS] = {}, transposes = false, in_place = false;
         ptrdiff_t stages = 0;
         for (int k = 0; k < INPUTS; ++k) {
@@ -327,7 +309,7 @@ struct RowLoop {
         in_place |= shares && staged_out[0];
 
         const ptrdiff_t pitch = stages ? (n + W - 1) / W * W + W : 0;  // rows do not start in the same cache set
-        const bool large = rows * n * (ptrdiff_t)sizeof(S) >= softgrad_boundaries.stream_from;
+        const bool large = is_large();
         const bool together = TOGETHER && rows >= FEW && n <= Rows<T>::LONGEST && !(large && n * (ptrdiff_t)sizeof(S) > ALONE);
         ptrdiff_t most = transposes ? NEIGHBOURS / (ptrdiff_t)sizeof(S) : together ? W : 1;
         while (most > 1 && most * stages * pitch * (ptrdiff_t)sizeof(T) > STAGE_UP_TO) most /= 2;
@@ -355,13 +337,9 @@ struct RowLoop {
         route.scratch = workspace ? free : nullptr;
         route.holds_row = holds_row || !workspace;
         route.streams = streams;
-        // Whole lines are streamed: after a shorter group the others begin where lines do.
-        const uintptr_t start = (uintptr_t)out[0].data % 64;
-        const bool streams_slices = large && out[0].neighbouring() && start % sizeof(S) == 0 && out[0].step % 64 == 0;
-        const ptrdiff_t past = streams_slices ? start / sizeof(S) : 0;
-        for (ptrdiff_t i = 0, count; i < rows; i += count) {
-            const ptrdiff_t group = i == 0 && past < most ? most - past : most;
-            count = rows - i < group ? rows - i : group;
+        for (ptrdiff_t i = begin, count; i < end; i += count) {
+            const ptrdiff_t past = past_line(i), group = past < most ? most - past : most;
+            count = end - i < group ? end - i : group;
             for (int k = 0; k < INPUTS; ++k)
                 if (staged_in[k]) stage_rows(stage_in[k], pitch, k, i, count);
             for (ptrdiff_t lane = 0, company; lane < count; lane += company) {
@@ -393,13 +371,40 @@ struct RowLoop {
             for (int k = 0; k < OUTPUTS; ++k) {
                 if (!staged_out[k]) continue;
                 if (out[k].neighbouring())
-                    scatter_slices(out[k], stage_out[k], pitch, i, count, n, streams_slices && group == most);
+                    scatter_slices(out[k], stage_out[k], pitch, i, count, n, streams_slices() && past == 0);
                 else
                     for (ptrdiff_t lane = 0; lane < count; ++lane)
                         deliver_row(out[k], stage_out[k] + lane * pitch, i + lane, n);
             }
         }
-        if (streams || streams_slices) end_streams();
+        if (streams || streams_slices()) end_streams();
+    }
+
+   private:
+    static constexpr Operand<Mask> NO_MASK{};
+
+    const Operand<Mask>& mask_of_input(int k) const { return k == 0 ? mask : NO_MASK; }
+
+    template <ptrdiff_t MOST, class Kernel>
+    void panels(const Kernel& kernel) const {
+        alignas(BYTES) T read[INPUTS][MOST * W], written[OUTS][MOST * W];
+        const T* ins[INPUTS];
+        T* outs[OUTS];
+        for (int k = 0; k < INPUTS; ++k) ins[k] = read[k];
+        for (int k = 0; k < OUTS; ++k) outs[k] = written[k];
+        for (ptrdiff_t i = 0; i < rows; i += W) {
+            const int lanes = rows - i < W ? (int)(rows - i) : W;
+            for (int k = 0; k < INPUTS; ++k) load_panel(read[k], in[k], mask_of_input(k), i, lanes, n);
+            kernel(Panel<T>(n, lanes), i, ins, outs);
+            for (int k = 0; k < OUTPUTS; ++k) store_panel(written[k], out[k], i, lanes, n);
+        }
+    }
+
+    bool overlaps(const Operand<const S>& input) const {
+        // NumPy copies operands that overlap, unless input and output are one array.
+        for (int k = 0; k < OUTPUTS; ++k)
+            if (input.data == out[k].data) return true;
+        return false;
     }
 
     void stage_rows(T* stage, ptrdiff_t pitch, int k, ptrdiff_t i, ptrdiff_t count) const {

@@ -25,6 +25,8 @@ struct Range {
         max = ::max(other.max, max);
         min = ::min(other.min, min);
     }
+    // Where every entry lies within ±most.
+    Bits<T> within(Vec<T> most) const { return (max <= most) & (min >= -most); }
     // Whether rows at T = 1 may be taken in the mode NEAR.
     bool near() const {
         const Vec<T> limit = splat(Constants<T>::LIMIT), floor = max - Constants<T>::DEPTH;

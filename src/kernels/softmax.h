@@ -82,6 +82,16 @@ struct Softmax {
     // The value at an entry (x − m)/T = shifted, where `rest` sums e^shifted over all others.
     static Wide<T> value(Wide<T> shifted, Wide<T> rest) { return wide_exp(shifted) / (1 + rest); }
 
+    // 1/total of each column (columns.h), and where it is not to be used; an entry.
+    static constexpr int CHAINS = 2;
+    static Bits<T> factor(const Range<T>& range, const Wide<T>* totals, Split<T>& inverse) {
+        Wide<T> inverses[WIDTH<T>];
+        for (int lane = 0; lane < WIDTH<T>; ++lane) inverses[lane] = 1 / totals[lane];
+        inverse = split(inverses);
+        return ~range.within(Exp<T, UNSHIFTED>().most()) | (inverse.high != inverse.high);
+    }
+    static Vec<T> result(Vec<T> v, const Split<T>& inverse) { return times(Exp<T, UNSHIFTED>()(v), inverse); }
+
    private:
     // Rows of small logits, which are nearly all: no maximum, so one pass less. Whether the row is one shows on the way.
     template <Mode MODE, bool HAS_GAPS, class Shape>
