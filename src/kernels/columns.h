@@ -15,7 +15,7 @@ namespace {
 constexpr ptrdiff_t SLAB = 1024;
 
 // Entries of a column that are added to one sum while it is in registers.
-constexpr ptrdiff_t ENTRIES_AT_ONCE = 4;
+constexpr ptrdiff_t ENTRIES_AT_ONCE = 8;
 
 // A slab of neighbouring columns. CHAINS is how many vectors of a row are summed side by side.
 template <class S, int CHAINS>
