@@ -206,9 +206,10 @@ struct Row {
         Wide<T> sum = 0;
         Split<T> reciprocal(T scale = 1) const { return Split<T>((Wide<T>)scale / sum); }
     };
-    // What is known of the sum of numbers that were written: as float64 they are better read again than taken apart.
+    // What is known of the sum of numbers that were written. Only float64 is added up on the way, with its errors, and only
+    // where there are registers for that and the exponential; float32 would be taken apart, and is better read again.
     struct Unknown {};
-    typedef typename std::conditional<sizeof(T) == 4, Unknown, WideSum<T>>::type Written;
+    typedef typename std::conditional<sizeof(T) == 8 && BYTES == 64, WideSum<T>, Unknown>::type Written;
 
     // e = f(place). IS_PADDED: e has room for whole vectors.
     template <bool IS_PADDED = false, class F>
