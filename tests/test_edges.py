@@ -173,7 +173,7 @@ def test_slices_masked_entirely(f, dtype):
 @every_float
 def test_an_entry_that_is_not_masked_still_poisons(f, dtype):
     x, read = logits((33,), dtype), _some_read(33)
-    x[np.flatnonzero(read)[0]] = nan
+    x[np.flatnonzero(read)[:2]] = nan, -inf
     got = f(x, where=read)
     assert np.isnan(
         got[read] if f.result == "slice" else got[np.ix_(read, read)] if f.result == "matrix" else got

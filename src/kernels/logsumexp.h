@@ -226,7 +226,7 @@ struct LogSoftmax : LogOfColumns<T> {
     [[gnu::flatten]] static bool subtract(const Row<T> row, const T* x, T* y, const Temperature<T>& t, const Split<T>& log) {
         row.finish(y, [&](auto place) {
             const Vec<T> v = place(x, x[0]), exact = difference<IS_TEMPERED>(v, t, log);
-            if constexpr (HAS_GAPS) return v == -INF<T> ? v : exact;
+            if constexpr (HAS_GAPS) return v == -INF<T> ? v - log.high : exact;  // NaN beside NaN
             return exact;
         });
         return !any<T>(log.high != log.high);

@@ -47,10 +47,11 @@ struct Forward {
 
     void operator()(const Row<T> row, ptrdiff_t i, const T* const* in, T* const* out) const { alone(row, i, in[0], out[0]); }
 
+    // At T = 1 only.
     void operator()(const Rows<T> rows, ptrdiff_t i, const T* const* in, T* const* out) const {
-        const Bits<T> done = t.data ? Bits<T>{} : Map::template run<IS_MASKED>(rows, in[0], out[0]);
+        const Bits<T> done = Map::template run<IS_MASKED>(rows, in[0], out[0]);
         rows.each([&](int lane, const Row<T> row) {
-            if (!done[lane]) alone(row, i + lane, rows.in(in[0], lane), rows.out(out[0], lane), !t.data && !IS_MASKED);
+            if (!done[lane]) alone(row, i + lane, rows.in(in[0], lane), rows.out(out[0], lane), !IS_MASKED);
         });
     }
 
@@ -130,7 +131,8 @@ void forward_where(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, v
     const Operand<const double> t{args[2], steps[2], 0};
     const bool is_tempered = dims[0] && (t.row != 0 || t.at(0, 0) != 1);
     const Operand<const double> temperatures{is_tempered ? t.data : nullptr, t.row, 0};
-    const RowLoop<S, 1, 1> loop{dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {{args[3], steps[3], steps[6]}}, mask};
+    const RowLoop<S, 1, 1> loop{
+        dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {{args[3], steps[3], steps[6]}}, mask, !is_tempered};
     if (mask.data)
         loop.template run<true, CACHED, true>(Forward<M, S, true>{mask, temperatures});
     else if (!is_tempered)
