@@ -173,8 +173,6 @@ inline Vec<T> complement_of_exp(Vec<T> y, Vec<T> p) {
 // p ∘ (v − Σ p v); where p is 0, v is not read.
 template <class T>
 struct SoftmaxVjp {
-    static constexpr bool KEEPS_STEP = true;
-
     template <class Shape>
     [[gnu::flatten]] static void run(const Shape shape, const T* p, const T* v, T* out) {
         const Vec<T> at_peak = Peak<Shape>(shape, p).of(shape, v);
@@ -194,8 +192,16 @@ struct SoftmaxVjp {
         });
     }
 
-   private:
+    // A mean that was taken without regard to gaps and is finite tells that 0 · v was, wherever p is 0.
+    static Bits<T> has_gaps(Vec<T> mean) { return mean - mean != 0; }
+
     // HAS_GAPS: where p is 0, v may be anything.
+    template <bool HAS_GAPS>
+    static Vec<T> entry(Vec<T> p, Vec<T> v, Vec<T> at_peak, Vec<T> mean) {
+        return mul_add(p, but_gaps<HAS_GAPS>(p, (v - at_peak) - mean), splat<T>(0));  // −0 + 0 is 0
+    }
+
+   private:
     template <bool HAS_GAPS>
     static Vec<T> but_gaps(Vec<T> p, Vec<T> centred) {
         return HAS_GAPS ? (p == 0 ? splat<T>(0) : centred) : centred;
@@ -208,29 +214,22 @@ struct SoftmaxVjp {
                    return std::pair<Vec<T>, Vec<T>>(probability, but_gaps<HAS_GAPS>(probability, centred));
                }).high;
     }
-    // A mean that is finite without regard to gaps tells that 0 · v was, wherever p is 0.
     template <class Shape>
     static void write(const Shape shape, const T* p, const T* v, T* out, Vec<T> at_peak, Vec<T> mean) {
-        if (any<T>(mean - mean != 0))
+        if (any<T>(has_gaps(mean)))
             write_entries<true>(shape, p, v, out, at_peak, mean_of<true>(shape, p, v, at_peak));
         else
             write_entries<false>(shape, p, v, out, at_peak, mean);
     }
     template <bool HAS_GAPS, class Shape>
     static void write_entries(const Shape shape, const T* p, const T* v, T* out, Vec<T> at_peak, Vec<T> mean) {
-        const Vec<T> zero = splat<T>(0);
-        shape.finish(out, [&](auto place) {
-            const Vec<T> probability = place(p, 0), centred = (place(v, 0) - at_peak) - mean;
-            return mul_add(probability, but_gaps<HAS_GAPS>(probability, centred), zero);  // −0 + 0 is 0
-        });
+        shape.finish(out, [&](auto place) { return entry<HAS_GAPS>(place(p, 0), place(v, 0), at_peak, mean); });
     }
 };
 
 // v − Σ e^y v; where y is −inf, v is not read and the derivative is 0.
 template <class T>
 struct LogSoftmaxJvp {
-    static constexpr bool KEEPS_STEP = false;
-
     template <class Shape>
     [[gnu::flatten]] static void run(const Shape shape, const T* y, const T* v, T* out) {
         const Probability<T> probability;
@@ -249,8 +248,6 @@ struct LogSoftmaxJvp {
 // g − e^y Σ g; where y is −inf, g is not read and the derivative is 0.
 template <class T>
 struct LogSoftmaxVjp {
-    static constexpr bool KEEPS_STEP = false;
-
     template <class Shape>
     [[gnu::flatten]] static void run(const Shape shape, const T* y, const T* g, T* out) {
         const Probability<T> probability;

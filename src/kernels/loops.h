@@ -2,7 +2,6 @@
 #pragma once
 
 #include "columns.h"
-#include "derivatives.h"
 #include "logsumexp.h"
 #include "softmax.h"
 
@@ -109,12 +108,8 @@ struct Forward {
 
 template <class Map, class S>
 void forward_plain(const RowLoop<S, 1, 1>& loop) {
-    run_columns<Map, true, CACHED>(
-        loop, Forward<Map, S, false>{{}, {}},
-        [&](const auto& slab, ptrdiff_t i, ptrdiff_t from, ptrdiff_t to, bool streams) {
-            const Operand<S>& y = loop.out[0];
-            slab.finish({y.data + i * y.row, y.row, y.step}, from, to, streams, Map::result);
-        });
+    const Forward<Map, S, false> kernel{{}, {}};
+    run_columns<ExponentialColumns<Map, S>, true, CACHED>(loop, kernel, finish_columns(loop));
 }
 
 template <template <class> class Map, class S>
@@ -195,7 +190,7 @@ struct Reduce {
 
 template <class S>
 void logsumexp_plain(const RowLoop<S, 1, 0>& loop, const Operand<S>& y) {
-    run_columns<LogSumExp<Computed<S>>, true, NONE>(
+    run_columns<ExponentialColumns<LogSumExp<Computed<S>>, S>, true, NONE>(
         loop, Reduce<S, false>{y}, [&](const auto& slab, ptrdiff_t i, ptrdiff_t from, ptrdiff_t to, bool) {
             for (ptrdiff_t c = from; c < to; ++c) y.at(i + c, 0) = stored<S>(slab.factor(c));
         });
@@ -228,9 +223,13 @@ void backward(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
                                 {{args[0], steps[0], steps[3]}, {args[1], steps[1], steps[4]}},
                                 {{args[2], steps[2], steps[5]}},
                                 {}};
-    loop.template run<true, NONE, Map<T>::KEEPS_STEP>([](auto shape, ptrdiff_t, const T* const* in, T* const* out) {
+    const auto kernel = [](auto shape, ptrdiff_t, const T* const* in, T* const* out) {
         Map<T>::run(shape, in[0], in[1], out[0]);
-    });
+    };
+    if constexpr (std::is_same<Map<T>, SoftmaxVjp<T>>::value)
+        run_columns<VjpColumns<S>, true, NONE>(loop, kernel, finish_columns(loop));
+    else
+        loop.template run<true, NONE>(kernel);
     softgrad_clear_flags();
 }
 
