@@ -352,7 +352,7 @@ struct RowLoop {
                     ins[k] = staged_in[k] ? stage_in[k] + lane * pitch : (const T*)&in[k].at(i + lane, 0);
                 for (int k = 0; k < OUTPUTS; ++k)
                     outs[k] = staged_out[k] ? stage_out[k] + lane * pitch : (T*)&out[k].at(i + lane, 0);
-                if (large && !transposes) fetch(route, i + company - 1, ins[0], fits);
+                if (large && !transposes) fetch(route, i + company - 1, ins[0]);
                 if constexpr (TOGETHER)
                     if (together) {
                         const ptrdiff_t staged = pitch * (ptrdiff_t)sizeof(T);
@@ -422,13 +422,16 @@ struct RowLoop {
         }
     }
 
-    // What to fetch while row i is computed: the rows that follow, or, within a row beyond the cache, what lies ahead.
-    void fetch(Route<T>& route, ptrdiff_t i, const T* row, bool fits) const {
+    // What to fetch while row i is computed: the rows that follow, or, within a row that fills the cache, what lies ahead. (Of
+    // two rows the last pass finds what the one before has read; a quarter of the cache is where one row gains by it.)
+    void fetch(Route<T>& route, ptrdiff_t i, const T* row) const {
+        const ptrdiff_t up_to = INPUTS == 1 ? softgrad_boundaries.scratch_up_to / 4 : softgrad_boundaries.scratch_up_to;
         route.next = route.next_too = nullptr;
         route.step = sizeof(S);
-        if (!fits)
+        if (n * (ptrdiff_t)sizeof(T) > up_to) {
             route.next = (const char*)(row + FETCH_AHEAD);
-        else if (i + 1 < rows) {
+            if (INPUTS == 1) route.next_too = route.next;
+        } else if (i + 1 < rows) {
             if (in[0].contiguous()) route.next = (const char*)&in[0].at(i + 1, 0);
             if (INPUTS > 1 && in[INPUTS - 1].contiguous()) route.next_too = (const char*)&in[INPUTS - 1].at(i + 1, 0);
         }
