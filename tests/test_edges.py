@@ -331,6 +331,16 @@ def test_any_layout_gives_the_same_bits(f, dtype, layout):
             assert_same(f(x, g), f(*plain))
 
 
+@pytest.mark.usefixtures("level")
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "softmax_vjp", "log_softmax_vjp", "log_softmax_jvp"])
+def test_a_result_lies_in_memory_as_the_operand_does(name, order, axis):
+    x = np.asarray(logits((40, 50), np.dtype(float)), order=order)
+    given = (x,) if name.endswith("max") else (x, np.ones_like(x))
+    assert getattr(sg, name)(*given, axis=axis).strides == x.strides
+
+
 @maps_with("where")
 @pytest.mark.parametrize("layout", ["strided", "negative strides", "Fortran", "rows broadcast", "read-only"])
 def test_any_layout_of_a_mask(f, layout):

@@ -521,7 +521,8 @@ def _backward(name: str, operands: dict[str, Any], axis: Axis, out: Array | None
     if any(isinstance(a, np.ma.MaskedArray) for a in operands.values()):
         operands, masked = _unmasked_operands(operands, nothing=-np.inf if name.startswith("log") else 0.0)
     operands = {key: arguments.as_real(a, key) for key, a in operands.items()}
-    xp = namespace(next(iter(operands.values())))
+    first = next(iter(operands.values()))
+    xp = namespace(first)
     shape = arguments.broadcast_shapes(**operands)
     rows = Rows.of(shape, axis)
     dtype = functools.reduce(functools.partial(arguments.promoted, xp), (a.dtype for a in operands.values()))
@@ -531,9 +532,10 @@ def _backward(name: str, operands: dict[str, Any], axis: Axis, out: Array | None
         return rows.scatter(getattr(generic, name)(*gathered), xp)
     if out is not None:
         arguments.check_out(out, shape, dtype)
-    view = rows.gather(out) if out is not None and len(rows.axes) == 1 else None
+    target = out if out is not None else np.empty_like(np.broadcast_to(first, shape), dtype=dtype, subok=False)
+    view = rows.gather(target) if len(rows.axes) == 1 else None
     product = getattr(native, name)(*gathered, out=view, workers=threads.count(None, rows.size))
-    result = out if view is not None else _deliver(rows.scatter(product), dtype, out)
+    result = target if view is not None else _deliver(rows.scatter(product), dtype, out)
     return result if masked is None else np.ma.MaskedArray(result, masked)
 
 
