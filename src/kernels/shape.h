@@ -266,8 +266,8 @@ struct Rows {
     ptrdiff_t n;
     int lanes;
     ptrdiff_t in_step[2], out_step;  // bytes from a row to the next
-    T* memory;                    // for exponentials: whole vectors of each row
-    Route<T> route;               // of each row alone; what is fetched is that of the first
+    T* memory;                       // for exponentials: whole vectors of each row
+    Route<T> route;                  // of each row alone; what is fetched is that of the first
     ptrdiff_t next_step, next_too_step;
 
     // Longer rows are their own company, and the memory of all stays in the first-level cache.
