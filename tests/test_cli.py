@@ -1,6 +1,7 @@
 """The command as people meet it: what it prints, its line for every mistake, and what an interruption leaves."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -390,7 +391,7 @@ class TestRunningProcess:
         os.close(terminal)
         out, _ = process.communicate(timeout=60)
         assert (process.returncode, out) == (0, b"")
-        assert b"B/s" in drawn
+        assert re.search(rb"\d [MG]B/s", drawn)
         assert b"left" in drawn
         assert b"\x1b[?25h" in drawn  # the cursor is shown again
         assert drawn.endswith(b"s\r\n")

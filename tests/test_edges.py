@@ -737,6 +737,7 @@ def test_large_results_have_the_bits_of_small_ones(f, dtype):
             assert_same(out[part], f(np.ascontiguousarray(x[part]), axis=axis, workers=1))
 
 
+@pytest.mark.usefixtures("level")
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("f", [sg.softmax, sg.log_softmax, sg.logsumexp], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("n", [33, 50, 100, 4096, 4129])
@@ -755,3 +756,28 @@ def test_columns_have_the_bits_of_rows(f, n, dtype):
     assert_same(f(large, axis=0, workers=1).T, f(np.ascontiguousarray(large.T), workers=1))
     if f is not sg.logsumexp:
         assert_same(f(x, axis=0, out=x).T, rows)
+
+
+@pytest.mark.usefixtures("level")
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("n", [33, 50, 100, 4096, 4129])
+def test_derivatives_of_columns_have_the_bits_of_rows(n, dtype):
+    """Saturated columns, columns that tie, and columns with gaps, where p is 0 and v anything, beside ordinary ones."""
+    random = np.random.default_rng(n)
+    x, v = random.normal(size=(2, n, 1100)).astype(dtype)
+    x[n // 3, ::7] += 30
+    x[:, 40] = x[0, 40]
+    x[random.random(x.shape) < 0.01] = -np.inf
+    p = sg.softmax(x, axis=0)
+    gaps = np.zeros(x.shape, bool)
+    gaps[:, 200:230] = gaps[:, 900] = True
+    v[gaps & (p == 0)] = np.nan
+    v[n // 2, 500] = np.inf
+    rows = sg.softmax_vjp(np.ascontiguousarray(p.T), np.ascontiguousarray(v.T))
+    assert np.isfinite(rows[200:230]).all()
+    assert_same(sg.softmax_vjp(p, v, axis=0).T, rows)
+    for first, last in ((0, 90), (5, 1099)):
+        assert_same(sg.softmax_vjp(p[:, first:last], v[:, first:last], axis=0).T, rows[first:last])
+    for operand in (0, 1):
+        given = [p.copy(), v.copy()]
+        assert_same(sg.softmax_vjp(*given, axis=0, out=given[operand]).T, rows)

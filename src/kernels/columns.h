@@ -156,7 +156,7 @@ struct ExponentialColumns : Slab<S, 1, Map::CHAINS> {
         ptrdiff_t done = 0;
         do {
             const ptrdiff_t entries = count - done < ENTRIES_AT_ONCE ? count - done : ENTRIES_AT_ONCE;
-                        const bool fresh = IS_FIRST && done == 0;
+            const bool fresh = IS_FIRST && done == 0;
             at_each(0, columns, [&](ptrdiff_t v, auto read) {
                 WideSum<T> sum = fresh ? WideSum<T>() : sums[v];
                 Range<T> range = memory.ranges[v];

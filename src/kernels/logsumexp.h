@@ -100,41 +100,17 @@ struct PlainSum {
     }
 };
 
-// The same of rows that keep step, lane by lane.
+// The log of PlainSum of rows that keep step, lane by lane, and where it applies.
 template <class T, bool HAS_GAPS>
-struct PlainSums {
+struct PlainLogs {
     Bits<T> applies;
-    Vec<T> largest;
-    Split<T> total;
+    Split<T> log;
 
-    [[gnu::flatten]] PlainSums(const Rows<T> rows, const T* x) {
-        const Exp<T, UNSHIFTED> exp;
-        typename Types<T>::Integer small[WIDTH<T>] = {};
-        Wide<T> sums[WIDTH<T>];
-        T maxima[WIDTH<T>];
-        for (int lane = 0; lane < WIDTH<T>; ++lane) sums[lane] = maxima[lane] = 1;
-        rows.each([&](int lane, const Row<T> row) {
-            const T* const from = rows.in(x, lane);
-            Vec<T> size = splat<T>(0), max = splat(-INF<T>);
-            WideSum<T> sum;
-            row.at_each_fetching([&](auto place) {
-                const Vec<T> v = place(from, from[0]);
-                max = ::max(v, max);
-                sum.add(place.keep(exp_but_gaps<T, HAS_GAPS>(
-                    exp, v, [&](Vec<T> finite) { size = max_absolute<T>(finite, size); })));
-            });
-            if (any<T>(size > exp.most())) return;
-            small[lane] = -1;
-            sums[lane] = sum.total();
-            maxima[lane] = row.largest(max)[0];
-        });
-        __builtin_memcpy(&applies, small, sizeof applies);
-        largest = load(maxima);
-        total = split(sums);
-        applies &= (largest > -INF<T>) & ~outweighs<T>(exp, largest, total);
+    PlainLogs(const Rows<T> rows, const T* x) {
+        const SmallSums<T, HAS_GAPS> sums(rows, x, false);
+        applies = sums.small & (sums.largest > -INF<T>) & ~outweighs<T>(Exp<T, UNSHIFTED>(), sums.largest, sums.total);
+        log = log_of<T>(sums.total);
     }
-
-    Split<T> log() const { return log_of<T>(total); }
 };
 
 // The log of PlainSum of each column (columns.h), and where it does not apply.
@@ -192,14 +168,14 @@ struct LogSoftmax : LogOfColumns<T> {
         const Vec<T> number = (sum.max - sum.max) + log.high;
         return !any<T>(number != number);
     }
+
     // Rows that keep step; which of them are done, the others being left.
     template <bool HAS_GAPS>
     [[gnu::flatten]] static Bits<T> run(const Rows<T> rows, const T* x, T* y) {
         for (int lane = 0; lane < rows.lanes; ++lane) rows.fetch_result(y, lane);
-        const PlainSums<T, HAS_GAPS> sums(rows, x);
-        const Split<T> log = sums.log();
-        const Bits<T> done = HAS_GAPS ? sums.applies & (log.high == log.high) : sums.applies;
-        const SplitLanes<T> logs(log);
+        const PlainLogs<T, HAS_GAPS> plain(rows, x);
+        const Bits<T> done = HAS_GAPS ? plain.applies & (plain.log.high == plain.log.high) : plain.applies;
+        const SplitLanes<T> logs(plain.log);
         rows.each([&](int lane, const Row<T> row) {
             if (done[lane])
                 subtract<false, HAS_GAPS>(row, rows.in(x, lane), rows.out(y, lane), Temperature<T>(), logs[lane]);
@@ -253,9 +229,9 @@ struct LogSumExp : LogOfColumns<T> {
     // Rows that keep step; those of them that are not `done` are left.
     template <bool HAS_GAPS>
     [[gnu::flatten]] static Vec<T> run(const Rows<T> rows, const T* x, Bits<T>& done) {
-        const PlainSums<T, HAS_GAPS> sums(rows, x);
-        done = sums.applies;
-        return sums.log().high;
+        const PlainLogs<T, HAS_GAPS> plain(rows, x);
+        done = plain.applies;
+        return plain.log.high;
     }
 };
 

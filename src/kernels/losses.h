@@ -175,38 +175,14 @@ struct Normalized {
     }
 
     // The same for rows that keep step; which of them were done.
-    [[gnu::flatten]] Bits<T> add_up_rounded(const Rows<T> rows, const T* x, bool keeps) {
+    Bits<T> add_up_rounded(const Rows<T> rows, const T* x, bool keeps) {
+        const SmallSums<T, false> sums(rows, x, keeps);
         const Exp<T, UNSHIFTED> exp;
-        typename Types<T>::Integer small[WIDTH<T>] = {};
-        Wide<T> sums[WIDTH<T>];
-        T maxima[WIDTH<T>];
-        for (int lane = 0; lane < WIDTH<T>; ++lane) sums[lane] = maxima[lane] = 1;
-        rows.each([&](int lane, const Row<T> row) {
-            const T* const from = rows.in(x, lane);
-            if (begins_beyond<T>(from, exp.most())) return;
-            T* const e = rows.exponentials(lane);
-            Vec<T> largest = splat(-INF<T>), size = splat<T>(0);
-            WideSum<T> sum;
-            row.at_each_fetching([&](auto place) {
-                const Vec<T> v = place(from, from[0]), value = place.keep(exp(v));
-                largest = ::max(v, largest);
-                size = max_absolute<T>(v, size);
-                if (keeps) place.store_padded(e, value);
-                sum.add(value);
-            });
-            if (any<T>(size > exp.most())) return;
-            small[lane] = -1;
-            sums[lane] = sum.total();
-            maxima[lane] = row.largest(largest)[0];
-        });
-        max = load(maxima);
-        const Split<T> total = split(sums);
-        rest = plus<T>(-exp(max), total);
-        peak = exp.parts(max).split();
+        max = sums.largest;
         ties = splat<T>(1);
-        Bits<T> applies;
-        __builtin_memcpy(&applies, small, sizeof applies);
-        return applies & (rest.high > least<Row<T>>() * total.high);
+        peak = exp.parts(max).split();
+        rest = plus<T>(-exp(max), sums.total);
+        return sums.small & (rest.high > least<Row<T>>() * sums.total.high);
     }
 
     [[gnu::always_inline]] void total() {

@@ -325,6 +325,44 @@ class SplitLanes {
     Lanes<T> high_, low_;
 };
 
+// Σ e^x and the largest x of rows that keep step, where they are of small logits. The exponentials are kept if asked for.
+template <class T, bool HAS_GAPS>
+struct SmallSums {
+    Bits<T> small;
+    Vec<T> largest;
+    Split<T> total;
+
+    [[gnu::flatten]] SmallSums(const Rows<T> rows, const T* x, bool keeps) {
+        const Exp<T, UNSHIFTED> exp;
+        typename Types<T>::Integer is_small[WIDTH<T>] = {};
+        Wide<T> sums[WIDTH<T>];
+        T maxima[WIDTH<T>];
+        for (int lane = 0; lane < WIDTH<T>; ++lane) sums[lane] = maxima[lane] = 1;
+        rows.each([&](int lane, const Row<T> row) {
+            const T* const from = rows.in(x, lane);
+            if (begins_beyond<T>(from, exp.most())) return;
+            T* const e = rows.exponentials(lane);
+            Vec<T> size = splat<T>(0), max = splat(-INF<T>);
+            WideSum<T> sum;
+            row.at_each_fetching([&](auto place) {
+                const Vec<T> v = place(from, from[0]);
+                const Vec<T> value = place.keep(exp_but_gaps<T, HAS_GAPS>(
+                    exp, v, [&](Vec<T> finite) { size = max_absolute<T>(finite, size); }));
+                max = ::max(v, max);
+                if (keeps) place.store_padded(e, value);
+                sum.add(value);
+            });
+            if (any<T>(size > exp.most())) return;
+            is_small[lane] = -1;
+            sums[lane] = sum.total();
+            maxima[lane] = row.largest(max)[0];
+        });
+        __builtin_memcpy(&small, is_small, sizeof small);
+        largest = load(maxima);
+        total = split(sums);
+    }
+};
+
 template <class T>
 struct Panel {
     ptrdiff_t n;
