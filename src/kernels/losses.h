@@ -175,7 +175,7 @@ struct Normalized {
     }
 
     // The same for rows that keep step; which of them were done.
-    Bits<T> add_up_rounded(const Rows<T> rows, const T* x, bool keeps) {
+    [[gnu::flatten]] Bits<T> add_up_rounded(const Rows<T> rows, const T* x, bool keeps) {
         const SmallSums<T, false> sums(rows, x, keeps);
         const Exp<T, UNSHIFTED> exp;
         max = sums.largest;
