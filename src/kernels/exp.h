@@ -80,8 +80,7 @@ struct Table<double> {
         -0x1.3b3efbf5e2228p-54,   -0x1.b32dcb94da51dp-56, 0x1.db72fc1f0eab4p-55,  0x1.1affc2b91ce27p-56,
         0x1.c1a7792cb3387p-55,    0x1.36eae30af0cb3p-56,  0x1.4a385a63d07a7p-56,  -0x1.ff7128fd391f0p-55};
 };
-#else
-#if defined(__AVX2__)
+#elif defined(__AVX2__)
 template <>
 struct Table<float> {
     static constexpr int BITS = 3;
@@ -91,6 +90,16 @@ struct Table<float> {
     static constexpr float ERROR[] = {0x0.0p+0f,       -0x1.9c0c22p-27f, 0x1.125002p-25f,  -0x1.0a3550p-25f,
                                       0x1.26055cp-26f, 0x1.67a1cap-28f,  -0x1.f9c304p-27f, -0x1.a5217cp-28f};
 };
+template <>
+struct Table<double> {
+    static constexpr int BITS = 2;
+    static constexpr double POLYNOMIAL[] = {0x1.0000000000006p-1,  0x1.5555555557e89p-3,  0x1.5555555541709p-5,
+                                            0x1.111110a1558f4p-7,  0x1.6c16c38bacf03p-10, 0x1.a030cc326609cp-13,
+                                            0x1.a00003994313ap-16};
+    static constexpr int64_t POWER[] = {0x3ff0000000000000, 0x3fef06fe0a31b715, 0x3feea09e667f3bcd,
+                                        0x3feee89f995ad3ad};
+    static constexpr double ERROR[] = {0x0.0p+0, 0x1.34d754db0abb6p-55, -0x1.3b3efbf5e2228p-54, 0x1.c1a7792cb3387p-55};
+};
 #else
 template <>
 struct Table<float> {
@@ -98,7 +107,6 @@ struct Table<float> {
     static constexpr float POLYNOMIAL[] = {0x1.fffffcp-2f, 0x1.555490p-3f, 0x1.5558fap-5f, 0x1.123b6ap-7f,
                                            0x1.6a21acp-10f};
 };
-#endif
 template <>
 struct Table<double> {
     static constexpr int BITS = 0;

@@ -95,23 +95,39 @@ inline void end_streams() {
 #endif
 }
 
+// Less than a vector's `bytes`, in pieces of powers of two: a copy of unknown length would be a call.
+template <class T, int PIECE = BYTES / 2>
+inline void copy_head(void* to, const void* from, ptrdiff_t bytes) {
+    const ptrdiff_t piece = bytes & PIECE;
+    if (piece) __builtin_memcpy(to, from, PIECE);
+    if constexpr (PIECE > sizeof(T)) copy_head<T, PIECE / 2>((char*)to + piece, (const char*)from + piece, bytes);
+}
+
+// All bits of the first `count` lanes.
+template <class T>
+inline Bits<T> head_lanes(ptrdiff_t count) {
+    static const Bits<T> set_and_clear[2] = {~Bits<T>{}, Bits<T>{}};
+    return (Bits<T>)load((const T*)set_and_clear + WIDTH<T> - count);
+}
+
 // The first `count` < WIDTH entries; the other lanes hold `fill`.
 template <class T>
 inline Vec<T> load_head(const T* p, ptrdiff_t count, T fill) {
     Vec<T> v = splat(fill);
-    __builtin_memcpy(&v, p, count * sizeof(T));
+    copy_head<T>(&v, p, count * sizeof(T));
     return v;
 }
 
+// (AVX2's masked store takes AMD's CPUs as long as a dozen others.)
 template <class T>
 inline void store_head(T* p, Vec<T> v, ptrdiff_t count) {
-    __builtin_memcpy(p, &v, count * sizeof(T));
+    copy_head<T>(p, &v, count * sizeof(T));
 }
 
 // The first `count` lanes of v, and 0 beyond them.
 template <class T>
 inline Vec<T> keep_head(Vec<T> v, ptrdiff_t count) {
-    return load_head((const T*)&v, count, (T)0);
+    return (Vec<T>)((Bits<T>)v & head_lanes<T>(count));
 }
 
 #if defined(__AVX512F__)
@@ -140,6 +156,19 @@ inline void store_head(float* p, Vec<float> v, ptrdiff_t count) {
 template <>
 inline void store_head(double* p, Vec<double> v, ptrdiff_t count) {
     _mm512_mask_storeu_pd(p, head_mask8(count), v);
+}
+#elif defined(__AVX2__)
+template <>
+inline Vec<float> load_head(const float* p, ptrdiff_t count, float fill) {
+    const Bits<float> head = head_lanes<float>(count);
+    const Vec<float> read = _mm256_maskload_ps(p, (__m256i)head);
+    return head ? read : splat(fill);
+}
+template <>
+inline Vec<double> load_head(const double* p, ptrdiff_t count, double fill) {
+    const Bits<double> head = head_lanes<double>(count);
+    const Vec<double> read = _mm256_maskload_pd(p, (__m256i)head);
+    return head ? read : splat(fill);
 }
 #endif
 
@@ -262,6 +291,13 @@ inline Vec<double> lookup(const Entry (&table)[16], Vec<double> index) {
 template <class Entry>
 inline Vec<float> lookup(const Entry (&table)[8], Vec<float> index) {
     return _mm256_permutevar8x32_ps(_mm256_loadu_ps((const float*)table), (__m256i)index);
+}
+// The instruction takes entries of 32 bits: those of entry i are 2i and 2i + 1.
+template <class Entry>
+inline Vec<double> lookup(const Entry (&table)[4], Vec<double> index) {
+    const __m256i twice = _mm256_shuffle_epi32(_mm256_add_epi32((__m256i)index, (__m256i)index), _MM_SHUFFLE(2, 2, 0, 0));
+    const __m256i halves = _mm256_add_epi32(twice, _mm256_set1_epi64x(1LL << 32));
+    return (Vec<double>)_mm256_permutevar8x32_ps(_mm256_loadu_ps((const float*)table), halves);
 }
 #endif
 
