@@ -12,8 +12,11 @@
 namespace {
 
 // So many bytes of neighbours are taken at a time: runs long enough for the hardware to read ahead, of columns few enough
-// that their sums and, if they are not too long, their entries stay in the caches.
-constexpr ptrdiff_t SLAB = 1024;
+// that their sums and, if they are not too long, their entries stay in the caches. Measured at 4096x4096: with AVX-512 on
+// Zen 4, whose second-level cache holds 1 MiB, 1024 did best; with AVX2 on Zen 3, which has half of it, a page and the last
+// pass fetching what lies some entries ahead, 1.5 to 2 times as fast.
+constexpr ptrdiff_t SLAB = BYTES == 64 ? 1024 : 4096;
+constexpr ptrdiff_t ENTRIES_AHEAD = BYTES == 64 ? 0 : 8;
 
 // Entries of a column that are added to one sum while it is in registers.
 constexpr ptrdiff_t ENTRIES_AT_ONCE = 8;
@@ -66,6 +69,7 @@ struct Slab {
         for (ptrdiff_t j = 0; j < n; ++j) {
             S* const out = &y.at(0, j);
             ptrdiff_t i = from;
+            if (ENTRIES_AHEAD && j + ENTRIES_AHEAD < n) fetch(from, to, j + ENTRIES_AHEAD);
             for (; i + W <= to; i += W) {
                 const Vec<T> value = f(j, i / W, [](const S* p) { return read(p); });
                 if constexpr (!IS_NARROW<S>)
@@ -77,6 +81,12 @@ struct Slab {
             }
             if (i < to) write_head(out + i, f(j, i / W, [&](const S* p) { return read_head(p, to - i, (T)0); }), to - i);
         }
+    }
+
+    // Entry j of the columns from `from` to `to`, of every operand.
+    void fetch(ptrdiff_t from, ptrdiff_t to, ptrdiff_t j) const {
+        for (int k = 0; k < INPUTS; ++k)
+            for (ptrdiff_t i = from; i < to; i += 64 / (ptrdiff_t)sizeof(S)) __builtin_prefetch(&in[k].at(i, j), 0, 2);
     }
 
     // Where entry j of vector i begins.

@@ -65,7 +65,7 @@ struct Loops {
 // Where loops change their way with memory.
 struct Boundaries {
     // Rows up to this many bytes keep their exponentials in scratch memory, which stays in the second-level cache beside
-    // them; for longer ones it is cheaper to compute them twice.
+    // them; rows.h tells which of the longer ones do, too.
     ptrdiff_t scratch_up_to;
     // Results of this many bytes and more are streamed past the caches: below, a reader finds them there; above, every
     // line written would first be read.
