@@ -11,11 +11,12 @@
 
 namespace {
 
-// So many bytes of neighbours are taken at a time: runs long enough for the hardware to read ahead, of columns few enough
-// that their sums and, if they are not too long, their entries stay in the caches. Measured at 4096x4096: with AVX-512 on
-// Zen 4, whose second-level cache holds 1 MiB, 1024 did best; with AVX2 on Zen 3, which has half of it, a page and the last
-// pass fetching what lies some entries ahead, 1.5 to 2 times as fast.
-constexpr ptrdiff_t SLAB = BYTES == 64 ? 1024 : 4096;
+// So many neighbours are taken at a time: runs long enough for the hardware to read ahead, of columns few enough that their
+// sums and, if they are not too long, their entries stay in the caches. Measured at 4096x4096: with AVX-512 on Zen 4, whose
+// second-level cache holds 1 MiB, a kilobyte did best; with AVX2 on Zen 3, which has half of it, whole pages, and a last pass
+// that fetches what lies some entries ahead: 1.5 to 2 times as fast.
+template <class S>
+constexpr ptrdiff_t NEIGHBOURS_AT_ONCE = BYTES == 64 ? 1024 / (ptrdiff_t)sizeof(S) : 1024;
 constexpr ptrdiff_t ENTRIES_AHEAD = BYTES == 64 ? 0 : 8;
 
 // Entries of a column that are added to one sum while it is in registers.
@@ -26,7 +27,7 @@ template <class S, int INPUTS, int CHAINS>
 struct Slab {
     typedef Computed<S> T;
     static constexpr int W = WIDTH<T>, SUMS = CHAINS * W;
-    static constexpr ptrdiff_t COLUMNS = SLAB / sizeof(S), VECTORS = COLUMNS / W;
+    static constexpr ptrdiff_t COLUMNS = NEIGHBOURS_AT_ONCE<S>, VECTORS = COLUMNS / W;
 
     // What is known of the columns, in vectors of them.
     struct Memory {
@@ -189,7 +190,8 @@ template <class S>
 struct VjpColumns : Slab<S, 2, 1> {
     typedef Slab<S, 2, 1> Base;
     typedef typename Base::T T;
-    using Base::at_each, Base::columns, Base::memory, Base::n, Base::W;
+    typedef typename Types<T>::Integer Integer;
+    using Base::at_each, Base::columns, Base::in, Base::memory, Base::n, Base::W;
     using Base::Base, Base::COLUMNS;
 
     // The direction at the largest p of each column, and Σ p (v − it).
@@ -218,24 +220,34 @@ struct VjpColumns : Slab<S, 2, 1> {
     }
 
    private:
+    // Of v only the entries at the peaks are read.
     void find_peaks() const {
-        at_each(0, columns, [&](ptrdiff_t i, auto read) {
+        at_each(0, columns, [&](ptrdiff_t i, auto) {
             memory.ranges[i] = Range<T>();
-            memory.factors[i].high = read(this->at(1, 0, i));
+            memory.factors[i].high = splat<T>(0);
         });
         for (ptrdiff_t first = 0; first < n; first += ENTRIES_AT_ONCE) {
             const ptrdiff_t end = n - first < ENTRIES_AT_ONCE ? n : first + ENTRIES_AT_ONCE;
             at_each(0, columns, [&](ptrdiff_t i, auto read) {
-                Vec<T> top = memory.ranges[i].max, at_peak = memory.factors[i].high;
+                Vec<T> top = memory.ranges[i].max;
+                Bits<T> peak = (Bits<T>)memory.factors[i].high;
                 for (ptrdiff_t j = first; j < end; ++j) {
-                    const Vec<T> p = read(this->at(0, j, i)), v = read(this->at(1, j, i));
-                    at_peak = p > top ? v : at_peak;
+                    const Vec<T> p = read(this->at(0, j, i));
+                    peak = p > top ? Bits<T>{} + (Integer)j : peak;
                     top = max(p, top);
                 }
                 memory.ranges[i].max = top;
-                memory.factors[i].high = at_peak;
+                memory.factors[i].high = (Vec<T>)peak;
             });
         }
+        at_each(0, columns, [&](ptrdiff_t i, auto) {
+            Integer peaks[W];
+            T at_peak[W] = {};
+            store((T*)peaks, memory.factors[i].high);
+            for (ptrdiff_t lane = 0; lane < W && i * W + lane < columns; ++lane)
+                at_peak[lane] = value_of(in[1].at(i * W + lane, peaks[lane]));
+            memory.factors[i].high = load(at_peak);
+        });
     }
 
     // Lane k of a row's sum: products in pairs of vectors up to `whole`, then one by one up to `stop`.
