@@ -285,16 +285,29 @@ struct SaturatedRow {
     }
 
     void jacobian_line(const Route<T>& route, ptrdiff_t i, double temperature, T* out) const {
-        const T scaled = temperature == 1 ? p[i] : (T)((Wide<T>)p[i] / (Wide<T>)temperature);
-        const Vec<T> minus = splat(-scaled), zero = splat<T>(0);
-        const auto entry = [&](auto place) { return mul_add(minus, place(p, 0), zero); };  // −0 + 0 is 0
+        const T scaled = scaled_by(temperature, i);
+        const auto entry = [&](auto place) { return entries(scaled, place(p, 0)); };
         if (route.streams)
             Row<T>(n, route).finish(out, entry);
         else  // writing is all there is to do here, and lines of memory are written whole or twice
             Row<T>(n, route).at_each_aligned(out, [&](auto place) { place.store(out, entry(place)); });
         if (route.streams) end_streams();
-        out[i] = scaled * (i == peak ? others : 1 - p[i]);
+        out[i] = at_diagonal(scaled, i);
     }
+    // The same in whole vectors, of which the last may reach beyond the line, for what comes there is written later. p holds
+    // whole vectors, too.
+    void spilling_line(ptrdiff_t i, double temperature, T* out) const {
+        const T scaled = scaled_by(temperature, i);
+        for (ptrdiff_t j = 0; j < n; j += WIDTH<T>) store(out + j, entries(scaled, load(p + j)));
+        out[i] = at_diagonal(scaled, i);
+    }
+
+   private:
+    T scaled_by(double temperature, ptrdiff_t i) const {
+        return temperature == 1 ? p[i] : (T)((Wide<T>)p[i] / (Wide<T>)temperature);
+    }
+    static Vec<T> entries(T scaled, Vec<T> p) { return mul_add(splat(-scaled), p, splat<T>(0)); }  // −0 + 0 is 0
+    T at_diagonal(T scaled, ptrdiff_t i) const { return scaled * (i == peak ? others : 1 - p[i]); }
 };
 
 }  // namespace

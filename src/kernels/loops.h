@@ -241,10 +241,15 @@ void jacobian(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
     const Operand<const S> p{args[0], steps[0], steps[3]};
     const Operand<const double> t{args[1], steps[1], 0};
     const ptrdiff_t matrix = steps[2], line = steps[4];
-    const bool copy_in = IS_NARROW<S> || !p.contiguous(), copy_out = IS_NARROW<S> || steps[5] != (ptrdiff_t)sizeof(S);
-    const Scratch<T> scratch(copy_in || copy_out ? 2 * n : 0);
+    constexpr ptrdiff_t W = WIDTH<T>, SHORT = 256 / (ptrdiff_t)sizeof(T);  // lines that cost more to end than to write
+    const bool copy_out = IS_NARROW<S> || steps[5] != (ptrdiff_t)sizeof(S);
+    const bool spills = n < SHORT && !copy_out && line == n * (ptrdiff_t)sizeof(S) && matrix == n * line;
+    const bool copy_in = IS_NARROW<S> || !p.contiguous() || spills;
+    const ptrdiff_t padded = (n + W - 1) / W * W;
+    const Scratch<T> scratch(copy_in || copy_out ? 2 * padded : 0);
     if (n == 0 || ((copy_in || copy_out) && !scratch)) return;
     T* const copy = scratch.aligned();
+    if (copy_in) store(copy + padded - W, splat<T>(0));
     Route<T> route;
     route.streams = !copy_out && is_long_enough<S>(n) && rows * n * n * (ptrdiff_t)sizeof(T) >= softgrad_boundaries.stream_from;
     for (ptrdiff_t i = 0; i < rows; ++i) {
@@ -252,8 +257,12 @@ void jacobian(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
         const SaturatedRow<T> row(copy_in ? copy : (const T*)&p.at(i, 0), n);
         for (ptrdiff_t k = 0; k < n; ++k) {
             const Operand<S> out{args[2] + i * matrix + k * line, 0, steps[5]};
-            row.jacobian_line(route, k, t.at(i, 0), copy_out ? copy + n : (T*)&out.at(0, 0));
-            if (copy_out) deliver_row(out, copy + n, 0, n);
+            if (spills && ((rows - i) * n - k) * n >= padded) {
+                row.spilling_line(k, t.at(i, 0), (T*)&out.at(0, 0));
+                continue;
+            }
+            row.jacobian_line(route, k, t.at(i, 0), copy_out ? copy + padded : (T*)&out.at(0, 0));
+            if (copy_out) deliver_row(out, copy + padded, 0, n);
         }
     }
     softgrad_clear_flags();
