@@ -1,5 +1,6 @@
 // e^((x − m)/T) for the entries of a row whose maximum is m, without ever rounding x − m: to 0.59 ulp in float32 where
-// there is a table (see below), to 0.72 elsewhere, to 0.65 and 0.77 in float64. tests/test_exp.py measures it.
+// there is a table (see below), to 0.72 elsewhere; in float64 to 0.65 and 0.69 with tables of 16 and of 4, to 0.77
+// elsewhere. tests/test_exp.py measures it.
 //
 // x/T = k (ln 2)/N + r/T is split from x itself, with k = round(N x / (T ln 2)), r = x − k (T ln 2)/N, and T ln 2 in two
 // parts. The first fused step is exact: its result has no bits below the lowest of x or of the product, and fewer than
@@ -241,7 +242,10 @@ struct Exp {
         const Bits<T> exponent = (Bits<T>)rounded << (C::MANTISSA_BITS - Table<T>::BITS);
         if constexpr (HAS_TABLE) {
             e.power = (Vec<T>)((Bits<T>)lookup(Table<T>::POWER, rounded) + exponent);
-            e.tail = mul_add(reduced * reduced, q, reduced + lookup(Table<T>::ERROR, rounded));
+            // Of a short table r is large enough for its rounding to matter, and is rounded last.
+            const Vec<T> error = lookup(Table<T>::ERROR, rounded);
+            e.tail = Table<T>::BITS > 2 ? mul_add(reduced * reduced, q, reduced + error)
+                                        : reduced + mul_add(reduced * reduced, q, error);
         } else {
             // 1 + r rounds; what it drops joins the small terms, so that the sum of both is rounded only once.
             e.power = (Vec<T>)((Bits<T>)splat<T>(1) + exponent);
