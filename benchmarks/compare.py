@@ -39,14 +39,15 @@ HEADINGS = {
     "scikit-learn out=": "sk learn out=",
     "ONNX Runtime": "ONNX RT",
 }
+GOALS = ["case", "target", "measured", "floors: goal", "floors: own", ""]
 HOW_TO_READ = (
     "Medians of interleaved repeats, single-threaded unless marked (2 thr). *floor* and *own* are times; the other "
     "columns tell how many times as long as softgrad that library takes, used in the same way: `out=`, ONNX Runtime "
     "and numba, which write into a given array, against own `out=`; the others, which return a new array, against own "
     "fresh; 2 threads against 2 threads. The floor is NumPy moving the same bytes: a copy; for logsumexp reading alone "
     "(an integer maximum); for the VJP two reads and a write (an integer sum); for the Jacobian filling a new array; "
-    "for losses a copy for each derivative. Losses: the frameworks run forward and backward; scikit-learn's gradient "
-    "and Hessian come without the loss."
+    "for losses a copy for each derivative. Losses: the frameworks run forward and backward; scikit-learn's gradient and "
+    "Hessian come without the loss. What a goal allows is told in floors, too: near 1 it is what memory itself takes."
 )
 
 
@@ -62,7 +63,7 @@ def main() -> None:
     tables = [table for family in FAMILIES for table in tabulate(family, families[family], results, entries)]
     goals = targets.rows(results)
     if goals:
-        tables.append(report.Table("what the project set out to reach", ["case", "target", "measured", ""], goals))
+        tables.append(report.Table("what the project set out to reach", GOALS, goals))
     for table in tables:
         report.show(table)
     pictured = any(map(picture.shows, results))

@@ -58,26 +58,29 @@ TARGETS = (
 
 
 def rows(results: dict[Case, dict[str, Time]]) -> list[list[str]]:
-    """For each target that `results` can tell: the case, the target, what was measured, and whether it is met."""
+    """For each target that `results` can tell: the case, the target, what was measured, the same two as times over the
+    floor, and whether it is met."""
     found = []
     for target in TARGETS:
         for dtype, wanted in zip(("float32", "float64"), target.ratios, strict=True):
-            measured = _measured(target, dtype, results)
+            measured = _measured(target, dtype, results) if wanted is not None else None
             if wanted is None or measured is None:
                 continue
-            met = measured <= wanted if target.relation == "≤" else measured >= wanted
+            own, other, floor = measured
+            ratio, allowed = (own / other, wanted * other) if target.relation == "≤" else (other / own, other / wanted)
+            met = own <= allowed
             case = Case(target.function, target.shape, dtype, target.axis)
-            other = target.other if target.other_axis is None else "the last axis"
-            goal = f"{target.relation} {wanted:g} × {other}"
-            found.append([f"{case}, {target.own}", goal, f"{measured:.3g}", "met" if met else "missed"])
+            goal = f"{target.relation} {wanted:g} × {target.other if target.other_axis is None else 'the last axis'}"
+            floors = [f"{time / floor:.3g}" for time in (allowed, own)]
+            found.append([f"{case}, {target.own}", goal, f"{ratio:.3g}", *floors, "met" if met else "missed"])
     return found
 
 
-def _measured(target: Target, dtype: str, results: dict[Case, dict[str, Time]]) -> float | None:
+def _measured(target: Target, dtype: str, results: dict[Case, dict[str, Time]]) -> tuple[float, float, float] | None:
+    """The times of softgrad, of what it is compared with, and of the floor."""
     own_case = Case(target.function, target.shape, dtype, target.axis)
     other_axis = target.axis if target.other_axis is None else target.other_axis
-    other_case = Case(target.function, target.shape, dtype, other_axis)
-    own, other = results.get(own_case, {}).get(target.own), results.get(other_case, {}).get(target.other)
-    if own is None or other is None:
+    own, other = results.get(own_case, {}), results.get(Case(target.function, target.shape, dtype, other_axis), {})
+    if target.own not in own or target.other not in other or FLOOR not in own:
         return None
-    return own.median / other.median if target.relation == "≤" else other.median / own.median
+    return own[target.own].median, other[target.other].median, own[FLOOR].median

@@ -83,7 +83,7 @@ template <class S>
 inline Vec<Computed<S>> read_head(const S* p, ptrdiff_t count, Computed<S> fill) {
     if constexpr (IS_NARROW<S>) {
         Words w{};
-        __builtin_memcpy(&w, p, count * sizeof(S));
+        copy_head<S, BYTES / 4>(&w, p, count * sizeof(S));
         const Vec<float> v = decoded(w, S());
         return load_head((const float*)&v, count, fill);
     } else {
@@ -103,7 +103,7 @@ template <class S>
 inline void write_head(S* p, Vec<Computed<S>> v, ptrdiff_t count) {
     if constexpr (IS_NARROW<S>) {
         const Words w = encoded(v, S());
-        __builtin_memcpy(p, &w, count * sizeof(S));
+        copy_head<S, BYTES / 4>(p, &w, count * sizeof(S));
     } else {
         store_head(p, v, count);
     }

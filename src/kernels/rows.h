@@ -129,7 +129,7 @@ inline Vec<T> unmasked(Vec<T> v, Mask* mask) {
 template <class T>
 inline Vec<T> unmasked_head(Vec<T> v, Mask* mask, ptrdiff_t count) {
     unsigned char set[WIDTH<T>] = {};
-    __builtin_memcpy(set, mask, count);
+    copy_head<unsigned char, WIDTH<T> / 2>(set, mask, count);
     return unmasked<T>(v, set);
 }
 
@@ -161,8 +161,11 @@ template <class S, class T = Computed<S>>
 inline void deliver_row(const Operand<S>& y, const T* from, ptrdiff_t i, ptrdiff_t n) {
     constexpr int W = WIDTH<T>;
     ptrdiff_t j = 0;
-    if (y.contiguous())
+    if (y.contiguous()) {
         for (; j + W <= n; j += W) write(&y.at(i, j), load(from + j));
+        if (j < n) write_head(&y.at(i, j), load_head(from + j, n - j, (T)0), n - j);
+        return;
+    }
     for (; j < n; ++j) y.at(i, j) = stored<S>(from[j]);
 }
 

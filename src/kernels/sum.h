@@ -16,12 +16,7 @@ struct Halves {
     explicit Halves(Vec<float> v) : Halves((const float*)&v) {}
     Halves(Vec<double> lower, Vec<double> upper) : lower(lower), upper(upper) {}
 
-    Vec<float> rounded() const {
-        float both[WIDTH<float>];
-        narrow(both, lower);
-        narrow(both + WIDTH<double>, upper);
-        return load(both);
-    }
+    Vec<float> rounded() const { return narrow(lower, upper); }
 };
 
 inline double sum_of_lanes(Vec<double> v) {

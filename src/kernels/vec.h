@@ -301,18 +301,27 @@ inline Vec<double> lookup(const Entry (&table)[4], Vec<double> index) {
 }
 #endif
 
-// Half a vector of float32 as float64, and back with rounding. (GCC 12 takes a detour for __builtin_convertvector here.)
+// Half a vector of float32 as float64, and two halves back with rounding. (GCC 12 takes a detour for __builtin_convertvector
+// here, and by way of memory a load would wait for two stores.)
 #if defined(__AVX512F__)
 inline Vec<double> widen(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
-inline void narrow(float* p, Vec<double> v) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(v)); }
+inline Vec<float> narrow(Vec<double> lower, Vec<double> upper) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(lower)), _mm512_cvtpd_ps(upper), 1);
+}
 #elif defined(__AVX2__)
 inline Vec<double> widen(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
-inline void narrow(float* p, Vec<double> v) { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
+inline Vec<float> narrow(Vec<double> lower, Vec<double> upper) {
+    return _mm256_set_m128(_mm256_cvtpd_ps(upper), _mm256_cvtpd_ps(lower));
+}
+#elif defined(__x86_64__)
+inline Vec<double> widen(const float* p) { return Vec<double>{p[0], p[1]}; }
+inline Vec<float> narrow(Vec<double> lower, Vec<double> upper) {
+    return _mm_movelh_ps(_mm_cvtpd_ps(lower), _mm_cvtpd_ps(upper));
+}
 #else
 inline Vec<double> widen(const float* p) { return Vec<double>{p[0], p[1]}; }
-inline void narrow(float* p, Vec<double> v) {
-    p[0] = (float)v[0];
-    p[1] = (float)v[1];
+inline Vec<float> narrow(Vec<double> lower, Vec<double> upper) {
+    return Vec<float>{(float)lower[0], (float)lower[1], (float)upper[0], (float)upper[1]};
 }
 #endif
 

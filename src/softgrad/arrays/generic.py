@@ -126,7 +126,10 @@ def _logsumexp(xp: Any, x: Array, where: Array | None, b: Array | None) -> Array
         log, sign = _signed_logsumexp(xp, x, where, b)
         return xp.where(sign < 0, log * xp.nan, log)
     m, _, _, e = _exponentials(xp, x, where, 1.0)
-    result = m + xp.log1p(_rest(xp, e))
+    # Below 0, m takes away up to half of the logarithm, and with it the bits that hid its rounding. A wider type, where
+    # there is one, is no matter for one number of each row.
+    wide = getattr(xp, "longdouble", m.dtype)
+    result = xp.astype(xp.astype(m, wide) + xp.log1p(xp.astype(_rest(xp, e), wide)), m.dtype)
     return xp.where(xp.isfinite(m), result, m)[..., 0]
 
 
