@@ -115,7 +115,8 @@ def _log_softmax(xp: Any, x: Array, where: Array | None, temperature: Array | fl
     _, shifted, error, e = _exponentials(xp, x, where, temperature)
     # At the maximum k the value is −log1p(Σ_{j≠k} e_j): the sum without e_k = 1 keeps what 1 + tiny would lose.
     # No other entry cancels either: shifted ≤ 0 and the logarithm ≥ 0 only add up.
-    y = shifted - xp.log1p(_rest(xp, e)) + error
+    log, low = log1p_in_parts(xp, *_rest(xp, e))
+    y = shifted - log + (error - low)
     return y if where is None else xp.where(where, y, -_inf(xp, y))
 
 
@@ -126,10 +127,10 @@ def _logsumexp(xp: Any, x: Array, where: Array | None, b: Array | None) -> Array
         log, sign = _signed_logsumexp(xp, x, where, b)
         return xp.where(sign < 0, log * xp.nan, log)
     m, _, _, e = _exponentials(xp, x, where, 1.0)
-    # Below 0, m takes away up to half of the logarithm, and with it the bits that hid its rounding. A wider type, where
-    # there is one, is no matter for one number of each row.
-    wide = getattr(xp, "longdouble", m.dtype)
-    result = xp.astype(xp.astype(m, wide) + xp.log1p(xp.astype(_rest(xp, e), wide)), m.dtype)
+    # Below 0, m takes away up to half of the logarithm, and with it the bits that hid its rounding.
+    log, low = log1p_in_parts(xp, *_rest(xp, e))
+    total, error = _two_sum(m, log)
+    result = total + (error + low)
     return xp.where(xp.isfinite(m), result, m)[..., 0]
 
 
@@ -274,11 +275,25 @@ def centred(xp: Any, p: Array, g: Array, read: Array | None = None) -> Array:
     return (relative - mean) - error
 
 
-def _rest(xp: Any, e: Array) -> Array:
-    """Σ_{j≠k} e_j with k the largest entry."""
+def log1p_in_parts(xp: Any, a: Array, low: Array) -> tuple[Array, Array]:
+    """log(1 + a + low) and what its rounding left.
+
+    The second is 0 but for what `low` adds where the library has no wider type, which numbers of which there is one per
+    row can afford.
+    """
+    wide = getattr(xp, "longdouble", a.dtype)
+    if a.dtype == wide:
+        return xp.log1p(a), low / (1 + a)
+    exact = xp.log1p(xp.astype(a, wide) + xp.astype(low, wide))
+    log = xp.astype(exact, a.dtype)
+    rounded = xp.astype(exact - xp.astype(log, wide), a.dtype)
+    return log, xp.where(xp.isfinite(rounded), rounded, xp.zeros_like(rounded))
+
+
+def _rest(xp: Any, e: Array) -> tuple[Array, Array]:
+    """Σ_{j≠k} e_j, k the largest entry, and its rounding error."""
     peak = _one_hot(xp, xp.argmax(e, axis=-1, keepdims=True), e)
-    total, error = _sum(xp, xp.where(peak, e * 0, e))  # e * 0: a NaN stays
-    return total + error
+    return _sum(xp, xp.where(peak, e * 0, e))  # e * 0: a NaN stays
 
 
 def _one_hot(xp: Any, index: Array, x: Array) -> Array:

@@ -23,6 +23,7 @@ from softgrad.arrays.generic import (
     _sum,
     _two_product,
     _two_sum,
+    log1p_in_parts,
 )
 from softgrad.arrays.namespace import namespace, widest
 from softgrad.arrays.targets import Target
@@ -57,8 +58,7 @@ def cross_entropy_grad_hess(x: Array, target: Target, factor: Array | float | No
 def log_sum(x: Array) -> tuple[Array, Array, Array]:
     """log Σ e^x of every row in three parts whose sum it is, (max, high, low), of float64 or wider."""
     row = _Row.of(x)
-    m, log = row.m[..., 0], row.log[..., 0]
-    return m, log, row.xp.zeros_like(log)
+    return row.m[..., 0], row.log[..., 0], row.log_low[..., 0]
 
 
 def entropy(x: Array) -> Array:
@@ -159,7 +159,8 @@ class _Row:
     m: Array
     shifted: Array  # x − m, and its rounding error
     error: Array
-    log: Array  # log Σ e^(x − m)
+    log: Array  # log Σ e^(x − m), and what its rounding left
+    log_low: Array
     p: Array
     others: Array  # 1 − p
     peak: Array
@@ -170,12 +171,14 @@ class _Row:
         if dtype != getattr(xp, "longdouble", None):
             x = xp.astype(x, widest(xp), copy=False)
         m, shifted, error, e = _exponentials(xp, x, None, 1.0)
-        rest = _rest(xp, e)
+        rest, rest_low = _rest(xp, e)
+        log = log1p_in_parts(xp, rest, rest_low)
         total, low = _sum(xp, e)
         p = e / total
         p = p - p * (low / total)
         peak = _one_hot(xp, xp.argmax(e, axis=-1, keepdims=True), e)
-        return cls(xp, dtype, x, m, shifted, error, xp.log1p(rest), p, xp.where(peak, rest / total, 1 - p), peak)
+        others = xp.where(peak, (rest + rest_low) / total, 1 - p)
+        return cls(xp, dtype, x, m, shifted, error, *log, p, others, peak)
 
     @property
     def zeros(self) -> Array:

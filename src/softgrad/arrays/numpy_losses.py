@@ -99,8 +99,8 @@ def kl_divergence_grad(a: Array, b: Array, outs: Outs, workers: int = 1) -> None
 
 
 def _log_sum(x: Array, workers: int) -> tuple[Array, ...]:
-    if not native.has_kernel(x):
-        return generic_losses.log_sum(x)
+    if not native.has_kernel(x):  # a power multiplies what errors there are
+        return tuple(part.astype(np.longdouble) for part in generic_losses.log_sum(x))
     x = x.astype(np.float32, copy=False) if x.dtype.itemsize < 4 else x
     parts = tuple(np.empty(x.shape[:-1], x.dtype) for _ in range(3))
     native.run_kernel("log_sum", (x,), parts, workers)

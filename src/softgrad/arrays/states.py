@@ -24,7 +24,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from softgrad.arrays.generic import _exponentials, _halves, _inf, _one_hot, _sum, _two_product, _two_sum
+from softgrad.arrays.generic import (
+    _exponentials,
+    _halves,
+    _inf,
+    _one_hot,
+    _sum,
+    _two_product,
+    _two_sum,
+    log1p_in_parts,
+)
 from softgrad.arrays.namespace import namespace, widest
 
 Array = Any
@@ -57,8 +66,7 @@ class State(NamedTuple):
     @property
     def log(self) -> Pair:
         """Log Σ e^(x − m)."""
-        xp = namespace(self.max)
-        return xp.log1p(self.rest), self.rest_low / (1 + self.rest)
+        return log1p_in_parts(namespace(self.max), self.rest, self.rest_low)
 
 
 def _quiet(formula: Callable[..., Any]) -> Callable[..., Any]:
