@@ -46,8 +46,8 @@ HOW_TO_READ = (
     "and numba, which write into a given array, against own `out=`; the others, which return a new array, against own "
     "fresh; 2 threads against 2 threads. The floor is NumPy moving the same bytes: a copy; for logsumexp reading alone "
     "(an integer maximum); for the VJP two reads and a write (an integer sum); for the Jacobian filling a new array; "
-    "for losses a copy for each derivative. Losses: the frameworks run forward and backward; scikit-learn's gradient and "
-    "Hessian come without the loss. What a goal allows is told in floors, too: near 1 it is what memory itself takes."
+    "for losses a copy for each derivative. Losses: the frameworks run forward and backward; scikit-learn's gradient "
+    "and Hessian come without the loss. What a goal allows is told in floors, too: near 1 it is memory's own time."
 )
 
 

@@ -58,8 +58,10 @@ TARGETS = (
 
 
 def rows(results: dict[Case, dict[str, Time]]) -> list[list[str]]:
-    """For each target that `results` can tell: the case, the target, what was measured, the same two as times over the
-    floor, and whether it is met."""
+    """For each target that `results` can tell: the case, the target, what was measured, and whether it is met.
+
+    Between the last two, what the target allows and what softgrad takes, both as multiples of the floor.
+    """
     found = []
     for target in TARGETS:
         for dtype, wanted in zip(("float32", "float64"), target.ratios, strict=True):

@@ -49,9 +49,9 @@ constexpr ptrdiff_t ROWS_AHEAD = 32;
 // Memory that they may be staged in; longer ones are taken fewer at a time.
 constexpr ptrdiff_t STAGE_UP_TO = 16 << 20;
 
-// Rows up to so many bytes keep their exponentials; of longer ones it is cheaper to compute them twice. What AVX-512 does to
-// float32 costs less than the second-level cache is slower than the first; elsewhere half of what results may take in the
-// last-level cache is worth it (measured with AVX2 on Zen 3: rows of 1 and 4 MiB 1.2 to 1.4 times, of 8 MiB none).
+// Rows up to so many bytes keep their exponentials; of longer ones it is cheaper to compute them twice. With AVX-512 one of
+// float32 costs less than it takes to fetch it from beyond the second-level cache; elsewhere half of what results may take in
+// the last-level cache is worth it (with AVX2 on Zen 3, rows of 1 and 4 MiB gain 1.2 to 1.4 times, of 8 MiB nothing).
 template <class T>
 inline ptrdiff_t keeps_up_to() {
     const auto [in_second, in_last] = softgrad_boundaries;
