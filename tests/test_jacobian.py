@@ -8,6 +8,7 @@ import pytest
 from scipy.sparse.linalg import LinearOperator, aslinearoperator, cg
 
 import softgrad as sg
+from softgrad.arrays import numpy as native
 
 from . import contracts
 from .maps import assert_close, assert_same, logits
@@ -348,3 +349,19 @@ def test_probabilities_that_are_zero():
     assert (certain.eigvalsh() == 0).all()
     assert (certain.pinv().toarray() == 0).all()
     assert certain.logpdet() == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_short_lines_end_where_the_result_does(level, dtype):
+    """They are written in whole vectors, each over what the one before spilled: in order, and never past the last."""
+    if level == "generic":
+        pytest.skip("the formulas have no lines")
+    for rows in (1, 3):
+        for n in range(1, 70):
+            p = sg.softmax(np.random.default_rng(n).normal(size=(rows, n)).astype(dtype))
+            room = np.full(rows * n * n + 64, 7, dtype)
+            result, apart = room[: rows * n * n].reshape(rows, n, n), np.empty((rows, n, 2 * n), dtype)[..., ::2]
+            for out in (result, apart):
+                native.run_kernel("jacobian", (p, 1.0), out, workers=1)
+            np.testing.assert_array_equal(result, apart)
+            assert (room[rows * n * n :] == 7).all()

@@ -275,7 +275,8 @@ struct VjpColumns : Slab<S, 2, 1> {
 template <class Columns, bool IN_PLACE, Workspace WORKSPACE, class S, int INPUTS, int OUTPUTS, class Kernel, class Deliver>
 void run_columns(const RowLoop<S, INPUTS, OUTPUTS>& loop, const Kernel& kernel, Deliver deliver) {
     constexpr int W = WIDTH<Computed<S>>;
-    bool are_columns = loop.n > PANEL && loop.rows >= NEIGHBOURS / (ptrdiff_t)sizeof(S);
+    // (Of float32 an index is 32 bits.)
+    bool are_columns = loop.n > PANEL && loop.n <= INT32_MAX && loop.rows >= NEIGHBOURS / (ptrdiff_t)sizeof(S);
     for (int k = 0; k < INPUTS; ++k) are_columns &= loop.in[k].neighbouring();
     for (int k = 0; k < OUTPUTS; ++k) are_columns &= loop.out[k].neighbouring();
     if (!are_columns) return loop.template run<IN_PLACE, WORKSPACE, true>(kernel);
