@@ -106,6 +106,29 @@ class Scratch {
     T* memory_;
 };
 
+// WIDTH bytes, each in a lane, where masks are no registers of their own. (GCC 12 goes byte by byte for
+// __builtin_convertvector.)
+template <class T>
+inline Bits<T> bytes_in_lanes(const unsigned char* p) {
+    constexpr bool IS_SINGLE = sizeof(T) == 4;
+#if defined(__AVX2__)
+    int64_t bytes = 0;
+    __builtin_memcpy(&bytes, p, WIDTH<T>);
+    const __m128i low = _mm_cvtsi64_si128(bytes);
+    return (Bits<T>)(IS_SINGLE ? _mm256_cvtepu8_epi32(low) : _mm256_cvtepu8_epi64(low));
+#elif defined(__x86_64__)
+    int32_t bytes = 0;
+    __builtin_memcpy(&bytes, p, WIDTH<T>);
+    const __m128i low = _mm_cvtsi32_si128(bytes);
+    return (Bits<T>)(IS_SINGLE ? _mm_cvtepu8_epi32(low) : _mm_cvtepu8_epi64(low));
+#else
+    typedef unsigned char Set __attribute__((vector_size(WIDTH<T>)));
+    Set set;
+    __builtin_memcpy(&set, p, sizeof set);
+    return __builtin_convertvector(set, Bits<T>);
+#endif
+}
+
 // v where the mask, WIDTH bytes of it, is set, −inf elsewhere. A choice and no branch: a random mask would mispredict every
 // other one.
 template <class T>
@@ -120,10 +143,7 @@ inline Vec<T> unmasked(Vec<T> v, Mask* mask) {
         return _mm512_mask_blend_pd((__mmask8)_mm_test_epi8_mask(m, m), nothing, v);
     }
 #else
-    typedef unsigned char Set __attribute__((vector_size(WIDTH<T>)));
-    Set set;
-    __builtin_memcpy(&set, mask, sizeof set);
-    return __builtin_convertvector(set, Bits<T>) != 0 ? v : nothing;
+    return bytes_in_lanes<T>(mask) != 0 ? v : nothing;
 #endif
 }
 template <class T>
