@@ -33,10 +33,12 @@ clean: ## remove what these commands made
 	rm -rf $(VENV) build dist examples/output .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find examples src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Not editable: the tests are to see what a user installs.
+# Not editable: the tests are to see what a user installs. What was compiled for one extra is kept for the next; where NumPy
+# lies is found anew, since pip builds with one that it puts away afterwards.
+KEPT := -Cbuild-dir=build -Csetup-args=--clearcache
 $(VENV)/installed-%: $(SOURCES) | $(BIN)/python
 	@echo "installing softgrad[$*] into $(VENV): a minute or two the first time"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[$*]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(KEPT) '.[$*]'
 	@touch $@
 
 $(BIN)/python:
