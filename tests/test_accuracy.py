@@ -160,6 +160,23 @@ def test_a_temperature_per_slice(level, dtype, temperatures):
 
 
 @every_dtype
+@pytest.mark.parametrize("n", [10, 33, 100, 257, 1000])
+def test_one_probability_from_a_half_to_nearly_1(level, dtype, n):
+    x = np.stack([rows.row("normal", n, dtype, seed) for seed in range(24)])
+    largest = x.argmax(axis=1)
+    x[np.arange(24), largest] = np.log(n) + np.linspace(0, 22, 24) - np.random.default_rng(n).choice([0, 10])
+    y, total = sg.log_softmax(x), sg.logsumexp(x)
+    for r, k in enumerate(largest):
+        exact = exact_softmax(x[r])
+        for i in (k, (k + 1) % n):
+            value, note = exact.log_softmax(i), f"{n=} {r=} {i=}"
+            close("log_softmax", level, y[r, i], value, bound=contracts.LOG_SOFTMAX, note=note)
+        value = exact.logsumexp()
+        size = max(abs(value), abs(exact.largest()))
+        close("logsumexp", level, total[r], value, bound=contracts.LOGSUMEXP, size=size, note=f"{n=} {r=}")
+
+
+@every_dtype
 def test_saturated_rows_keep_what_is_small(level, dtype):
     """The design's own examples, where the usual implementations return 0."""
     assert sg.log_softmax(np.array([0, -40], dtype))[0] == pytest.approx(-4.248354255291589e-18)

@@ -682,6 +682,23 @@ def test_a_masked_row_has_the_same_bits_in_any_batch(f):
             assert_same(whole[row], f(x[row], g[row], where=read[row]))
 
 
+@maps_with("temperature")
+@every_float
+def test_a_tempered_row_has_the_same_bits_in_any_batch(f, dtype):
+    """T = 1 is no temperature to a row of its own, and 1e-150 is none that vectors take."""
+    temperatures = np.array([1.0, 0.7, 2.0, 1.0, 3.3, 1.0, 0.1, 1.0, 1.0, 1e-150, 5.0])
+    for n in lengths(f):
+        x = logits((11, n), dtype)
+        g = directions(x)
+        for options in ({}, {"where": np.random.default_rng(n).random((11, n)) < 0.7}):
+            whole = f(x, g, temperature=temperatures, **options)
+            for row, T in enumerate(temperatures):
+                own = {name: mask[row] for name, mask in options.items()}
+                assert_same(whole[row], f(x[row], g[row], temperature=T, **own))
+            some = {name: mask[:8] for name, mask in options.items()}
+            assert_same(whole[:8], f(x[:8], g[:8], temperature=temperatures[:8], **some))
+
+
 @pytest.mark.parametrize("dtype", FLOATS[2:4], ids=lambda d: d.name)
 @pytest.mark.parametrize("f", MAPS[:3], ids=lambda f: f.name)
 @pytest.mark.parametrize("shape", [(7, 1000), (1, 5000), (5000,), (100, 3), (2, 3, 257)], ids=str)

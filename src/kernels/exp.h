@@ -23,7 +23,9 @@ struct Constants;
 
 template <>
 struct Constants<float> {
-    static constexpr float LOG2E = 0x1.715476p+0f, LN2_HIGH = 0x1.62e430p-1f, LN2_LOW = -0x1.05c610p-29f;
+    // LN2_LOW has so few bits that its product with any exponent of T = 1 is exact: then it makes no difference whether the
+    // product is rounded, and rows at T = 1 have the same bits beside rows of other temperatures.
+    static constexpr float LOG2E = 0x1.715476p+0f, LN2_HIGH = 0x1.62e430p-1f, LN2_LOW = -0x1.06p-29f;
     static constexpr float ROUND = 0x1.8p23f;  // adding it rounds to an integer, found in the low bits of the sum
     static constexpr int MANTISSA_BITS = 23;
     static constexpr int SCALE = 70;     // results carry 2^SCALE, so that none that matters is subnormal
@@ -36,7 +38,7 @@ struct Constants<float> {
 template <>
 struct Constants<double> {
     static constexpr double LOG2E = 0x1.71547652b82fep+0, LN2_HIGH = 0x1.62e42fefa39efp-1,
-                            LN2_LOW = 0x1.abc9e3b39803fp-56;
+                            LN2_LOW = 0x1.abc9e3b39p-56;
     static constexpr double ROUND = 0x1.8p52;
     static constexpr int MANTISSA_BITS = 52;
     static constexpr int SCALE = 512;
@@ -122,7 +124,7 @@ struct Table<double> {
 template <class T>
 struct Temperature {
     Vec<T> value, inverse, inverse_low;          // T, 1/T
-    Vec<T> rate, minus_unit, minus_unit_low;     // N/(T ln 2), −(T ln 2)/N
+    Vec<T> rate, minus_unit, minus_unit_low;     // N/(T ln 2), −(T ln 2)/N and what it lacks, over T
 
     Temperature()
         : value(splat<T>(1)),
@@ -140,12 +142,20 @@ struct Temperature {
         inverse_low = (fma(-inverse, high, one) - inverse * low) * inverse;
         rate = C::LOG2E * N * inverse;
         minus_unit = high * minus_ln2;
-        minus_unit_low = fma(high, minus_ln2, -minus_unit) - high * (C::LN2_LOW / N) + low * minus_ln2;
+        minus_unit_low = (fma(high, minus_ln2, -minus_unit) - high * (C::LN2_LOW / N) + low * minus_ln2) * inverse;
     }
 
     static Temperature of(double temperature) {
         T high = (T)temperature;
         return Temperature(splat(high), splat((T)(temperature - (double)high)));
+    }
+
+    // x/T in two parts, the second 0 at T = 1.
+    template <bool IS_TEMPERED>
+    [[gnu::always_inline]] Split<T> quotient(Vec<T> x) const {
+        if constexpr (!IS_TEMPERED) return {x, splat<T>(0)};
+        const Vec<T> high = x * inverse;
+        return {high, mul_add(x, inverse_low, fma(x, inverse, -high))};
     }
 
    private:
@@ -222,18 +232,18 @@ struct Exp {
         const Vec<T> k = rounded - rounder;
         const Vec<T> exact = fma(k, temperature.minus_unit, y);
         Vec<T> r = exact, correction, reduced;
-        if constexpr (IS_TEMPERED) {
-            r = exact * temperature.inverse;
-            correction = fma(exact, temperature.inverse, -r);
-            correction = mul_add(exact, temperature.inverse_low, correction);
-            correction = mul_add(k * temperature.minus_unit_low, temperature.inverse, correction);
+        correction = k * temperature.minus_unit_low;
+        if constexpr (IS_TEMPERED) correction = mul_add(exact, temperature.inverse_low, correction);
+        if constexpr (HAS_TABLE) {
+            reduced = IS_TEMPERED ? mul_add(exact, temperature.inverse, correction)
+                                  : mul_add(k, temperature.minus_unit_low, exact);
         } else {
-            correction = k * temperature.minus_unit_low;
-        }
-        if constexpr (HAS_TABLE && !IS_TEMPERED)
-            reduced = mul_add(k, temperature.minus_unit_low, exact);
-        else
+            if constexpr (IS_TEMPERED) {
+                r = exact * temperature.inverse;
+                correction += fma(exact, temperature.inverse, -r);
+            }
             reduced = r + correction;
+        }
         Vec<T> q = splat(Table<T>::POLYNOMIAL[TERMS - 1]);
 #pragma GCC unroll 16
         for (int i = TERMS - 2; i >= 0; --i) q = mul_add(q, reduced, splat(Table<T>::POLYNOMIAL[i]));

@@ -49,80 +49,59 @@ struct LogSum {
     }
 };
 
-// Where a term of the sum `total` outweighs all others: beside it they would be lost.
+// log Σ e^(x/T) from the sum of the exponentials and the largest of small x, to be used where it `applies`. Where one term
+// outweighs all others, log_softmax is what they are beside it, and the log is taken from their sum.
 template <class T, Mode MODE>
-inline Bits<T> outweighs(const Exp<T, MODE>& exp, Vec<T> largest, const Split<T>& total) {
-    return exp(largest) > (T)0.5 * total.high;
-}
+struct PlainLog {
+    // Less would have lost its digits beside the largest x, 32 in float32 and 256 in float64, in two parts of a log.
+    static constexpr T LEAST = sizeof(T) == 4 ? (T)0x1p-14 : LEAST_PART<T, Row<T>>;
 
-template <class T>
-inline Split<T> log_of(const Split<T>& total) {
-    return log_of<T>(total.high, total.low, splat<T>(0));
-}
-
-// Σ e^x and the largest x of a row of small logits where no term outweighs all others, which needs no maximum beforehand,
-// so one pass less; to be used where `applies`. (In a panel the lanes would have to agree on it.)
-template <class T, bool HAS_GAPS, Mode MODE = UNSHIFTED>
-struct PlainSum {
-    bool applies = true;
-    Vec<T> largest = splat(-INF<T>);
-    Split<T> total;
-
-    template <class... Temperatures>
-    [[gnu::flatten]] PlainSum(const Row<T> row, const T* x, const Temperatures&... t) {
-        const Exp<T, MODE> exp(t...);
-        if constexpr (MODE != UNSHIFTED) applies = !begins_beyond<T>(x, exp.most());  // at T = 1 most rows are small
-        Vec<T> size = splat<T>(0), max = largest;
-        Whole<Row<T>> whole;
-        row.blocks([&](const Row<T> block) {
-            if (!applies) return;
-            WideSum<T> sum;
-            block.at_each_fetching([&](auto place) {
-                const Vec<T> v = place(x, x[0]);
-                max = ::max(v, max);
-                sum.add(place.keep(exp_but_gaps<T, HAS_GAPS>(
-                    exp, v, [&](Vec<T> finite) { size = max_absolute<T>(finite, size); })));
-            });
-            whole.add(sum);
-            applies = !any<T>(size > exp.most());
-        });
-        if (!applies) return;
-        total = whole.parts();
-        largest = reduce_lanes<T>(max, [](Vec<T> a, Vec<T> b) { return ::max(a, b); });
-        // A row of nothing but gaps has no terms.
-        applies = largest[0] > -INF<T> && !any<T>(outweighs<T>(exp, largest, total));
-    }
-
-    Split<T> log() const { return log_of<T>(total); }
-    // Σ e^(x − largest), the largest itself left out.
-    Split<T> rest() const {
-        return plus<T>(splat<T>(-1), over<T>(total, Exp<T, UNSHIFTED>().parts(largest).split()));
-    }
-};
-
-// The log of PlainSum of rows that keep step, lane by lane, and where it applies.
-template <class T, bool HAS_GAPS>
-struct PlainLogs {
     Bits<T> applies;
     Split<T> log;
 
-    PlainLogs(const Rows<T> rows, const T* x) {
-        const SmallSums<T, HAS_GAPS> sums(rows, x, false);
-        applies = sums.small & (sums.largest > -INF<T>) & ~outweighs<T>(Exp<T, UNSHIFTED>(), sums.largest, sums.total);
-        log = log_of<T>(sums.total);
+    PlainLog(Vec<T> largest, const Split<T>& total, const Temperature<T>& t) {
+        const Exp<T, MODE> exp(t);
+        applies = total.high > 0;  // which neither NaN is nor a row of nothing but gaps
+        log = log_of<T>(total.high, total.low, splat<T>(0));
+        const Bits<T> outweighs = exp(largest) > (T)0.5 * total.high;
+        if (!any<T>(outweighs)) return;
+        const PeakAndRest<T> sum(exp, largest, total, LEAST);
+        const Split<T> by_rest = plus<T>(t.template quotient<MODE != UNSHIFTED>(largest), log1p<T>(over<T>(sum.rest, sum.peak)));
+        applies &= ~outweighs | sum.applies;
+        log = {outweighs ? by_rest.high : log.high, outweighs ? by_rest.low : log.low};
     }
+
+    // Of one row.
+    template <bool HAS_GAPS>
+    [[gnu::flatten]] static PlainLog of(const Row<T> row, const T* x, const Temperature<T>& t) {
+        const Exp<T, MODE> exp(t);
+        if (begins_beyond<T>(x, exp.most())) return PlainLog();
+        const SmallSum<T, Row<T>, HAS_GAPS> sum(row, x, exp, Nobody{});
+        if (!any<T>(sum.small)) return PlainLog();
+        return PlainLog(sum.largest, sum.total.parts(), t);
+    }
+    // Of rows that keep step, lane by lane.
+    template <bool HAS_GAPS>
+    static PlainLog of(const Rows<T> rows, const T* x, const Temperatures<T, MODE>& t) {
+        const SmallSums<T, HAS_GAPS, MODE> sums(rows, x, false, t);
+        PlainLog all(sums.largest, sums.total, t.all);
+        all.applies &= sums.small;
+        return all;
+    }
+
+   private:
+    PlainLog() : applies(Bits<T>{}) {}
 };
 
-// The log of PlainSum of each column (columns.h), and where it does not apply.
+// The same of each column (columns.h), and where it does not apply.
 template <class T>
 struct LogOfColumns {
     static constexpr int CHAINS = 1;
 
     static Bits<T> factor(const Range<T>& range, const Wide<T>* totals, Split<T>& log) {
-        const Exp<T, UNSHIFTED> exp;
-        const Split<T> total = split(totals);
-        log = log_of<T>(total);
-        return ~range.within(exp.most()) | (total.high != total.high) | outweighs<T>(exp, range.max, total);
+        const PlainLog<T, UNSHIFTED> plain(range.max, split(totals), Temperature<T>());
+        log = plain.log;
+        return ~(range.within(Exp<T, UNSHIFTED>().most()) & plain.applies);
     }
 };
 
@@ -132,19 +111,15 @@ struct LogSoftmax : LogOfColumns<T> {
 
     template <bool IS_TEMPERED, bool HAS_GAPS, class Shape>
     static bool run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
-        if constexpr (!Shape::IS_PANEL) {
-            if constexpr (IS_TEMPERED) {
-                const PlainSum<T, HAS_GAPS, UNSHIFTED_TEMPERED> sum(shape, x, t);
-                if (sum.applies) return subtract<IS_TEMPERED, HAS_GAPS>(shape, x, y, t, sum.log());
-            } else {
-                const PlainSum<T, HAS_GAPS> sum(shape, x);
-                if (sum.applies) return subtract<IS_TEMPERED, HAS_GAPS>(shape, x, y, t, sum.log());
-            }
+        if constexpr (!Shape::IS_PANEL) {  // (in a panel the lanes would have to agree on it)
+            typedef PlainLog<T, IS_TEMPERED ? UNSHIFTED_TEMPERED : UNSHIFTED> Plain;
+            const Plain plain = Plain::template of<HAS_GAPS>(shape, x, t);
+            if (any<T>(plain.applies)) return subtract<IS_TEMPERED, HAS_GAPS>(shape, x, y, t, plain.log);
         }
         return large<IS_TEMPERED>(shape, x, y, t);
     }
 
-    // The same of rows where PlainSum does not apply.
+    // The same of rows where PlainLog does not apply.
     template <bool IS_TEMPERED, class Shape>
     [[gnu::flatten]] static bool large(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
         const LogSum<T, IS_TEMPERED> sum(shape, x, t);
@@ -170,17 +145,16 @@ struct LogSoftmax : LogOfColumns<T> {
     }
 
     // Rows that keep step; which of them are done, the others being left.
-    template <bool HAS_GAPS>
-    [[gnu::flatten]] static Bits<T> run(const Rows<T> rows, const T* x, T* y) {
+    template <bool HAS_GAPS, Mode MODE>
+    [[gnu::flatten]] static Bits<T> run(const Rows<T> rows, const T* x, T* y, const Temperatures<T, MODE>& t) {
         for (int lane = 0; lane < rows.lanes; ++lane) rows.fetch_result(y, lane);
-        const PlainLogs<T, HAS_GAPS> plain(rows, x);
-        const Bits<T> done = HAS_GAPS ? plain.applies & (plain.log.high == plain.log.high) : plain.applies;
+        const auto plain = PlainLog<T, MODE>::template of<HAS_GAPS>(rows, x, t);
         const SplitLanes<T> logs(plain.log);
         rows.each([&](int lane, const Row<T> row) {
-            if (done[lane])
-                subtract<false, HAS_GAPS>(row, rows.in(x, lane), rows.out(y, lane), Temperature<T>(), logs[lane]);
+            if (plain.applies[lane])
+                subtract<MODE == UNSHIFTED_TEMPERED, HAS_GAPS>(row, rows.in(x, lane), rows.out(y, lane), t[lane], logs[lane]);
         });
-        return done;
+        return plain.applies;
     }
 
     static Wide<T> value(Wide<T> shifted, Wide<T> rest) { return shifted - wide_log1p(rest); }
@@ -189,12 +163,13 @@ struct LogSoftmax : LogOfColumns<T> {
     static Vec<T> result(Vec<T> v, const Split<T>& log) { return difference<false>(v, Temperature<T>(), log); }
 
    private:
-    // x/T − log, where |x/T| is small and the difference at least log 2.
+    // x/T − log, where |x/T| is small.
     template <bool IS_TEMPERED>
     [[gnu::always_inline]] static Vec<T> difference(Vec<T> v, const Temperature<T>& t, const Split<T>& log) {
-        const Vec<T> a = IS_TEMPERED ? v * t.inverse : v, result = a - log.high, of_log = result - a;
+        const auto [a, low] = t.template quotient<IS_TEMPERED>(v);
+        const Vec<T> result = a - log.high, of_log = result - a;
         Vec<T> error = ((a - (result - of_log)) - (log.high + of_log)) - log.low;
-        if constexpr (IS_TEMPERED) error += mul_add(v, t.inverse_low, fma(v, t.inverse, -a));
+        if constexpr (IS_TEMPERED) error += low;
         return result + error;
     }
 
@@ -214,12 +189,12 @@ struct LogSumExp : LogOfColumns<T> {
     template <bool HAS_GAPS, class Shape>
     static Vec<T> run(const Shape shape, const T* x) {
         if constexpr (!Shape::IS_PANEL) {
-            const PlainSum<T, HAS_GAPS> sum(shape, x);
-            if (sum.applies) return sum.log().high;
+            const auto plain = PlainLog<T, UNSHIFTED>::template of<HAS_GAPS>(shape, x, Temperature<T>());
+            if (any<T>(plain.applies)) return plain.log.high;
         }
         return large(shape, x);
     }
-    // The same of rows where PlainSum does not apply.
+    // The same of rows where PlainLog does not apply.
     template <class Shape>
     static Vec<T> large(const Shape shape, const T* x) {
         const LogSum<T, false> sum(shape, x, Temperature<T>());
@@ -229,7 +204,7 @@ struct LogSumExp : LogOfColumns<T> {
     // Rows that keep step; those of them that are not `done` are left.
     template <bool HAS_GAPS>
     [[gnu::flatten]] static Vec<T> run(const Rows<T> rows, const T* x, Bits<T>& done) {
-        const PlainLogs<T, HAS_GAPS> plain(rows, x);
+        const auto plain = PlainLog<T, UNSHIFTED>::template of<HAS_GAPS>(rows, x, {});
         done = plain.applies;
         return plain.log.high;
     }

@@ -28,16 +28,9 @@ struct Forward {
         if (!t.data) {
             regular = Map::template run<false, IS_MASKED>(panel, in[0], out[0], Temperature<T>());
         } else {
-            bool all_ordinary = true;
-            T high[W], low[W];
-            for (int lane = 0; lane < W; ++lane) {
-                const double asked = temperature(i + (lane < panel.lanes ? lane : 0)), value = ordinary<T>(asked) ? asked : 1;
-                all_ordinary &= value == asked;
-                high[lane] = (T)value;
-                low[lane] = (T)(value - (double)high[lane]);
-            }
-            const Temperature<T> temperatures(load(high), load(low));
-            regular = Map::template run<true, IS_MASKED>(panel, in[0], out[0], temperatures) && all_ordinary;
+            bool all_ordinary;
+            const Temperature<T> all = temperatures(i, panel.lanes, all_ordinary);
+            regular = Map::template run<true, IS_MASKED>(panel, in[0], out[0], all) && all_ordinary;
         }
         if (regular || !(t.data || mask.data)) return;
         for (int lane = 0; lane < panel.lanes; ++lane)
@@ -46,16 +39,34 @@ struct Forward {
 
     void operator()(const Row<T> row, ptrdiff_t i, const T* const* in, T* const* out) const { alone(row, i, in[0], out[0]); }
 
-    // At T = 1 only.
     void operator()(const Rows<T> rows, ptrdiff_t i, const T* const* in, T* const* out) const {
-        const Bits<T> done = Map::template run<IS_MASKED>(rows, in[0], out[0]);
+        Bits<T> done{};
+        if (!t.data) {
+            done = Map::template run<IS_MASKED>(rows, in[0], out[0], Temperatures<T, UNSHIFTED>());
+        } else {
+            bool all_ordinary;
+            const Temperatures<T, UNSHIFTED_TEMPERED> all(temperatures(i, rows.lanes, all_ordinary));
+            if (all_ordinary) done = Map::template run<IS_MASKED>(rows, in[0], out[0], all);
+        }
         rows.each([&](int lane, const Row<T> row) {
-            if (!done[lane]) alone(row, i + lane, rows.in(in[0], lane), rows.out(out[0], lane), !IS_MASKED);
+            if (!done[lane]) alone(row, i + lane, rows.in(in[0], lane), rows.out(out[0], lane), !IS_MASKED && !t.data);
         });
     }
 
    private:
-    // is_large: the row is known not to be small.
+    // Those of so many rows from i on, lane by lane, 1 in place of those that are not ordinary.
+    Temperature<T> temperatures(ptrdiff_t i, int lanes, bool& all_ordinary) const {
+        all_ordinary = true;
+        T high[W], low[W];
+        for (int lane = 0; lane < W; ++lane) {
+            const double asked = temperature(i + (lane < lanes ? lane : 0)), value = ordinary<T>(asked) ? asked : 1;
+            all_ordinary &= value == asked;
+            high[lane] = (T)value;
+            low[lane] = (T)(value - (double)high[lane]);
+        }
+        return {load(high), load(low)};
+    }
+    // is_large: the row, at T = 1, is known not to be small.
     void alone(const Row<T> row, ptrdiff_t i, const T* x, T* y, bool is_large = false) const {
         const double value = temperature(i);
         bool regular = ordinary<T>(value);  // others need the row as it is, which y may replace
@@ -127,7 +138,7 @@ void forward_where(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, v
     const bool is_tempered = dims[0] && (t.row != 0 || t.at(0, 0) != 1);
     const Operand<const double> temperatures{is_tempered ? t.data : nullptr, t.row, 0};
     const RowLoop<S, 1, 1> loop{
-        dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {{args[3], steps[3], steps[6]}}, mask, !is_tempered};
+        dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {{args[3], steps[3], steps[6]}}, mask};
     if (mask.data)
         loop.template run<true, CACHED, true>(Forward<M, S, true>{mask, temperatures});
     else if (!is_tempered)

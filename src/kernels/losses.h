@@ -8,8 +8,6 @@
 // takes that sum. Entries that tie with the largest have p ≤ 1/2, where nothing cancels.
 #pragma once
 
-#include <float.h>
-
 #include "log.h"
 
 namespace {
@@ -80,12 +78,6 @@ struct Label<Rows<T>> {
     }
 };
 
-// No visitor.
-struct Nobody {
-    template <class... Anything>
-    void operator()(Anything...) const {}
-};
-
 // y, z = f(place), the last that is done to a row, where there are two results.
 template <class T, class F>
 inline void finish_both(const Panel<T> panel, T* y, T* z, F f) {
@@ -137,52 +129,31 @@ struct Normalized {
     // exponential is rounded before it is added. Which way a row goes depends on itself alone, in a panel, too.
     template <class Shape>
     [[gnu::flatten]] void add_up_rounded(const Shape shape, const T* x, T* e) {
-        constexpr T LEAST = least<Shape>();
         const Exp<T, UNSHIFTED> exp;
-        const Vec<T> most = exp.most();
-        if (!Shape::IS_PANEL && begins_beyond<T>(x, most)) return add_up(shape, x, e, Nobody{});
-        Vec<T> largest = splat(-INF<T>), size = splat<T>(0);
-        Whole<Shape> whole;
-        shape.blocks([&](const Shape block) {
-            if (any<T>(size > most)) return;
-            WideSum<T> sum;
-            block.at_each_fetching([&](auto place) {
-                const Vec<T> v = place(x, x[0]), value = place.keep(exp(v));
-                largest = ::max(v, largest);
-                size = max_absolute<T>(v, size);
-                if (e) place.store(e, value);
-                sum.add(value);
-            });
-            whole.add(sum);
+        if (!Shape::IS_PANEL && begins_beyond<T>(x, exp.most())) return add_up(shape, x, e, Nobody{});
+        const SmallSum<T, Shape, false> small(shape, x, exp, [&](auto place, Vec<T> value) {
+            if (e) place.store(e, value);
         });
-        largest = shape.largest(largest);
-        const Split<T> total = whole.parts(), below = plus<T>(-exp(largest), total);
-        const Bits<T> applies = ~shape.anywhere(size > most) & (below.high > LEAST * total.high);
-        const Split<T> top = exp.parts(largest).split();
+        const PeakAndRest<T> sum(exp, small.largest, small.total.parts(), LEAST_PART<T, Shape>);
+        const Bits<T> applies = small.small & sum.applies;
         if (!any<T>(~applies)) {
-            max = largest;
-            ties = splat<T>(1);  // others like it are in the rest
-            peak = top;
-            rest = below;
+            take(small.largest, sum);
             return;
         }
         add_up(shape, x, e, Nobody{});
         if (!Shape::IS_PANEL) return;
-        const Vec<T> scale = peak.high / top.high;  // a power of two
+        const Vec<T> scale = peak.high / sum.peak.high;  // a power of two
         ties = applies ? splat<T>(1) : ties;
-        rest.high = applies ? below.high * scale : rest.high;
-        rest.low = applies ? below.low * scale : rest.low;
+        rest.high = applies ? sum.rest.high * scale : rest.high;
+        rest.low = applies ? sum.rest.low * scale : rest.low;
     }
 
     // The same for rows that keep step; which of them were done.
     [[gnu::flatten]] Bits<T> add_up_rounded(const Rows<T> rows, const T* x, bool keeps) {
         const SmallSums<T, false> sums(rows, x, keeps);
-        const Exp<T, UNSHIFTED> exp;
-        max = sums.largest;
-        ties = splat<T>(1);
-        peak = exp.parts(max).split();
-        rest = plus<T>(-exp(max), sums.total);
-        return sums.small & (rest.high > least<Row<T>>() * sums.total.high);
+        const PeakAndRest<T> sum(Exp<T, UNSHIFTED>(), sums.largest, sums.total, LEAST_PART<T, Row<T>>);
+        take(sums.largest, sum);
+        return sums.small & sum.applies;
     }
 
     [[gnu::always_inline]] void total() {
@@ -199,11 +170,11 @@ struct Normalized {
     Bits<T> saturated(Vec<T> x) const { return (x == max) & (ties == 1); }
 
    private:
-    // How small a part of the sum may be for its own digits to be there.
-    template <class Shape>
-    static constexpr T least() {
-        constexpr bool IS_WIDE = sizeof(T) == 4 || Shape::IS_PANEL || LDBL_MANT_DIG > DBL_MANT_DIG;
-        return (T)(!IS_WIDE ? 0.5 : sizeof(T) == 4 ? 0x1p-20 : Shape::IS_PANEL ? 0x1p-48 : 0x1p-8);
+    void take(Vec<T> largest, const PeakAndRest<T>& sum) {
+        max = largest;
+        ties = splat<T>(1);  // others like it are in the rest
+        peak = sum.peak;
+        rest = sum.rest;
     }
 
     template <Mode MODE, class Shape, class Visit>

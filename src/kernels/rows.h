@@ -299,8 +299,7 @@ struct RowLoop {
     ptrdiff_t rows, n;
     Operand<const S> in[INPUTS];
     Operand<S> out[OUTS];
-    Operand<Mask> mask;      // of the first input; no data: nothing is left out
-    bool keeps_step = true;  // whether a kernel that takes the shape Rows is to have it
+    Operand<Mask> mask;  // of the first input; no data: nothing is left out
 
     // IN_PLACE: an entry is written when no other of its row is read any more, but for those in the route's scratch
     // memory, so that an output may lie where an input does. TOGETHER: the kernel takes the shape Rows, too.
@@ -357,7 +356,7 @@ struct RowLoop {
         const ptrdiff_t pitch = stages ? (n + W - 1) / W * W + W : 0;  // rows do not start in the same cache set
         const bool large = is_large();
         const bool is_apart = large && n * (ptrdiff_t)sizeof(S) > ALONE;
-        const bool together = TOGETHER && keeps_step && rows >= FEW && n <= Rows<T>::LONGEST && !is_apart;
+        const bool together = TOGETHER && rows >= FEW && n <= Rows<T>::LONGEST && !is_apart;
         ptrdiff_t most = transposes ? NEIGHBOURS / (ptrdiff_t)sizeof(S) : together ? W : 1;
         while (most > 1 && most * stages * pitch * (ptrdiff_t)sizeof(T) > STAGE_UP_TO) most /= 2;
         const bool fits = n * (ptrdiff_t)sizeof(T) <= keeps_up_to<T>();

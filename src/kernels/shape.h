@@ -34,28 +34,6 @@ struct Range {
     }
 };
 
-// Whether a row begins with finite entries beyond ±most: then there is no use in trying it as one of small entries. (x holds
-// WIDTH entries in either shape, for shorter rows are in panels.)
-template <class T>
-inline bool begins_beyond(const T* x, Vec<T> most) {
-    const Vec<T> size = absolute<T>(load(x));
-    return any<T>((size > most) & (size < INF<T>));
-}
-
-// e^v without a shift, and, if HAS_GAPS, 0 at −inf; `visit` sees every v, and 0 in the gaps.
-template <class T, bool HAS_GAPS, Mode MODE, class Visit>
-[[gnu::always_inline]] inline Vec<T> exp_but_gaps(const Exp<T, MODE>& exp, Vec<T> v, Visit visit) {
-    if constexpr (HAS_GAPS) {
-        const Bits<T> gap = v == -INF<T>;
-        const Vec<T> zero = splat<T>(0), finite = gap ? zero : v;
-        visit(finite);
-        return exp.parts(finite, [&](Vec<T> power) { return gap ? zero : power; }).value();
-    } else {
-        visit(v);
-        return exp(v);
-    }
-}
-
 // Where a row's results go.
 template <class T>
 struct Route {
@@ -323,44 +301,6 @@ class SplitLanes {
 
    private:
     Lanes<T> high_, low_;
-};
-
-// Σ e^x and the largest x of rows that keep step, where they are of small logits. The exponentials are kept if asked for.
-template <class T, bool HAS_GAPS>
-struct SmallSums {
-    Bits<T> small;
-    Vec<T> largest;
-    Split<T> total;
-
-    [[gnu::flatten]] SmallSums(const Rows<T> rows, const T* x, bool keeps) {
-        const Exp<T, UNSHIFTED> exp;
-        typename Types<T>::Integer is_small[WIDTH<T>] = {};
-        Wide<T> sums[WIDTH<T>];
-        T maxima[WIDTH<T>];
-        for (int lane = 0; lane < WIDTH<T>; ++lane) sums[lane] = maxima[lane] = 1;
-        rows.each([&](int lane, const Row<T> row) {
-            const T* const from = rows.in(x, lane);
-            if (begins_beyond<T>(from, exp.most())) return;
-            T* const e = rows.exponentials(lane);
-            Vec<T> size = splat<T>(0), max = splat(-INF<T>);
-            WideSum<T> sum;
-            row.at_each_fetching([&](auto place) {
-                const Vec<T> v = place(from, from[0]);
-                const Vec<T> value = place.keep(exp_but_gaps<T, HAS_GAPS>(
-                    exp, v, [&](Vec<T> finite) { size = max_absolute<T>(finite, size); }));
-                max = ::max(v, max);
-                if (keeps) place.store_padded(e, value);
-                sum.add(value);
-            });
-            if (any<T>(size > exp.most())) return;
-            is_small[lane] = -1;
-            sums[lane] = sum.total();
-            maxima[lane] = row.largest(max)[0];
-        });
-        __builtin_memcpy(&small, is_small, sizeof small);
-        largest = load(maxima);
-        total = split(sums);
-    }
 };
 
 template <class T>

@@ -1,7 +1,7 @@
 // softmax. Rows with NaN or +inf, or with nothing but −inf, come out as NaN by the arithmetic: inf − inf and 0 · inf.
 #pragma once
 
-#include "shape.h"
+#include "small.h"
 
 namespace {
 
@@ -39,14 +39,14 @@ struct Softmax {
     }
 
     // Rows of small logits that keep step; which of them these were, the others being left.
-    template <bool HAS_GAPS>
-    [[gnu::flatten]] static Bits<T> run(const Rows<T> rows, const T* x, T* y) {
-        const Exp<T, UNSHIFTED> exp;
-        const Vec<T> most = exp.most();
+    template <bool HAS_GAPS, Mode MODE>
+    [[gnu::flatten]] static Bits<T> run(const Rows<T> rows, const T* x, T* y, const Temperatures<T, MODE>& t) {
         typename Types<T>::Integer small[WIDTH<T>] = {};
         Wide<T> inverse[WIDTH<T>] = {};
         typename Row<T>::Written written[WIDTH<T>];
         rows.each([&](int lane, const Row<T> row) {
+            const Exp<T, MODE> exp(t[lane]);
+            const Vec<T> most = exp.most();
             const T* const from = rows.in(x, lane);
             if (begins_beyond<T>(from, most)) return;
             rows.fetch_result(y, lane);

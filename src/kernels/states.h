@@ -29,18 +29,11 @@ template <class S>
 void max_and_rest(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     typedef Computed<S> T;
     const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const*) {
-        const auto deliver = [&](Vec<T> max, const Split<T>& rest) {
-            const Vec<T> parts[] = {max, rest.high, rest.low};
-            deliver_state(shape, in[0], parts, args, steps, i);
-        };
-        if constexpr (!decltype(shape)::IS_PANEL) {
-            const PlainSum<T, false> sum(shape, in[0]);
-            if (sum.applies) return deliver(sum.largest, sum.rest());
-        }
         Normalized<T> row;
-        row.add_up(shape, in[0], nullptr, Nobody{});
+        row.add_up_rounded(shape, in[0], nullptr);
         row.total();
-        deliver(row.max, row.excess);
+        const Vec<T> parts[] = {row.max, row.excess.high, row.excess.low};
+        deliver_state(shape, in[0], parts, args, steps, i);
     };
     const RowLoop<S, 1, 0> loop{dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {}, {}};
     loop.template run<true, NONE>(kernel);

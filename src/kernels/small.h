@@ -1,0 +1,156 @@
+// Rows of small logits, which are nearly all: their exponentials need no shift, so no maximum beforehand, and a pass less.
+// Whether a row is one shows on the way.
+#pragma once
+
+#include <float.h>
+
+#include "shape.h"
+
+namespace {
+
+// Whether a row begins with finite entries beyond ±most: then there is no use in trying it as one of small entries. (x holds
+// WIDTH entries in either shape, for shorter rows are in panels.)
+template <class T>
+inline bool begins_beyond(const T* x, Vec<T> most) {
+    const Vec<T> size = absolute<T>(load(x));
+    return any<T>((size > most) & (size < INF<T>));
+}
+
+// e^v without a shift, and, if HAS_GAPS, 0 at −inf; `visit` sees every v, and 0 in the gaps.
+template <class T, bool HAS_GAPS, Mode MODE, class Visit>
+[[gnu::always_inline]] inline Vec<T> exp_but_gaps(const Exp<T, MODE>& exp, Vec<T> v, Visit visit) {
+    if constexpr (HAS_GAPS) {
+        const Bits<T> gap = v == -INF<T>;
+        const Vec<T> zero = splat<T>(0), finite = gap ? zero : v;
+        visit(finite);
+        return exp.parts(finite, [&](Vec<T> power) { return gap ? zero : power; }).value();
+    } else {
+        visit(v);
+        return exp(v);
+    }
+}
+
+// No visitor.
+struct Nobody {
+    template <class... Anything>
+    void operator()(Anything...) const {}
+};
+
+// Σ e^(x/T) and the largest x of a row, or of each lane, where they are small. `keep(place, e)` sees the exponentials, as far
+// as there is a use in computing them.
+template <class T, class Shape, bool HAS_GAPS>
+struct SmallSum {
+    Bits<T> small;
+    Vec<T> largest;
+    Whole<Shape> total;
+
+    template <Mode MODE, class Keep>
+    SmallSum(const Shape shape, const T* x, const Exp<T, MODE>& exp, Keep keep) {
+        const Vec<T> most = exp.most();
+        Vec<T> size = splat<T>(0), max = splat(-INF<T>);
+        shape.blocks([&](const Shape block) {
+            if (any<T>(size > most)) return;
+            WideSum<T> sum;
+            block.at_each_fetching([&](auto place) {
+                const Vec<T> v = place(x, x[0]);
+                const Vec<T> e = place.keep(exp_but_gaps<T, HAS_GAPS>(
+                    exp, v, [&](Vec<T> finite) { size = max_absolute<T>(finite, size); }));
+                max = ::max(v, max);
+                keep(place, e);
+                sum.add(e);
+            });
+            total.add(sum);
+        });
+        largest = shape.largest(max);
+        small = ~shape.anywhere(size > most);
+    }
+};
+
+// The temperatures of rows that keep step, lane by lane; [lane] has that of one row in all lanes.
+template <class T, Mode MODE>
+struct Temperatures {
+    Temperature<T> all;
+    Temperature<T> operator[](int) const { return all; }
+};
+template <class T>
+struct Temperatures<T, UNSHIFTED_TEMPERED> {
+    Temperature<T> all;
+
+    explicit Temperatures(const Temperature<T>& all)
+        : all(all),
+          value_(all.value),
+          inverse_(all.inverse),
+          inverse_low_(all.inverse_low),
+          rate_(all.rate),
+          minus_unit_(all.minus_unit),
+          minus_unit_low_(all.minus_unit_low) {}
+
+    Temperature<T> operator[](int lane) const {
+        Temperature<T> one;
+        one.value = value_[lane];
+        one.inverse = inverse_[lane];
+        one.inverse_low = inverse_low_[lane];
+        one.rate = rate_[lane];
+        one.minus_unit = minus_unit_[lane];
+        one.minus_unit_low = minus_unit_low_[lane];
+        return one;
+    }
+
+   private:
+    Lanes<T> value_, inverse_, inverse_low_, rate_, minus_unit_, minus_unit_low_;
+};
+
+// The same of rows that keep step, lane by lane; the exponentials are kept if asked for.
+template <class T, bool HAS_GAPS, Mode MODE = UNSHIFTED>
+struct SmallSums {
+    Bits<T> small;
+    Vec<T> largest;
+    Split<T> total;
+
+    [[gnu::flatten]] SmallSums(const Rows<T> rows, const T* x, bool keeps, const Temperatures<T, MODE>& t = {}) {
+        typename Types<T>::Integer is_small[WIDTH<T>] = {};
+        Wide<T> totals[WIDTH<T>];
+        T maxima[WIDTH<T>];
+        for (int lane = 0; lane < WIDTH<T>; ++lane) totals[lane] = maxima[lane] = 1;
+        rows.each([&](int lane, const Row<T> row) {
+            const Exp<T, MODE> exp(t[lane]);
+            const T* const from = rows.in(x, lane);
+            if (begins_beyond<T>(from, exp.most())) return;
+            T* const e = rows.exponentials(lane);
+            const SmallSum<T, Row<T>, HAS_GAPS> one(row, from, exp, [&](auto place, Vec<T> value) {
+                if (keeps) place.store_padded(e, value);
+            });
+            is_small[lane] = one.small[0];
+            totals[lane] = one.total.sum;
+            maxima[lane] = one.largest[0];
+        });
+        __builtin_memcpy(&small, is_small, sizeof small);
+        largest = load(maxima);
+        total = split(totals);
+    }
+};
+
+// How small a part of such a sum may be for its own digits to be there: float32 is added up in float64, float64 in a row in
+// long double and in a lane in two parts.
+template <class T, class Shape>
+constexpr T LEAST_PART = (T)(sizeof(T) == 4                  ? 0x1p-20
+                             : Shape::IS_PANEL               ? 0x1p-48
+                             : LDBL_MANT_DIG > DBL_MANT_DIG ? 0x1p-8
+                                                             : 0.5);
+
+// A sum of exponentials by its largest term and the rest, found by subtraction; to be used where it `applies`.
+template <class T>
+struct PeakAndRest {
+    Split<T> peak, rest;
+    Bits<T> applies;
+
+    template <Mode MODE>
+    PeakAndRest(const Exp<T, MODE>& exp, Vec<T> largest, const Split<T>& total, T least) {
+        const auto parts = exp.parts(largest);
+        peak = parts.split();
+        rest = plus<T>(-parts.value(), total);  // what was added is rounded
+        applies = rest.high > least * total.high;
+    }
+};
+
+}  // namespace
