@@ -260,7 +260,6 @@ void jacobian(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
     const Scratch<T> scratch(copy_in || copy_out ? 2 * padded : 0);
     if (n == 0 || ((copy_in || copy_out) && !scratch)) return;
     T* const copy = scratch.aligned();
-    if (copy_in) store(copy + padded - W, splat<T>(0));
     Route<T> route;
     route.streams = !copy_out && is_long_enough<S>(n) && rows * n * n * (ptrdiff_t)sizeof(T) >= softgrad_boundaries.stream_from;
     for (ptrdiff_t i = 0; i < rows; ++i) {

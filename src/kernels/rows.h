@@ -148,12 +148,16 @@ inline Vec<T> unmasked(Vec<T> v, Mask* mask) {
 }
 template <class T>
 inline Vec<T> unmasked_head(Vec<T> v, Mask* mask, ptrdiff_t count) {
+#if defined(__AVX512F__)
+    const __m128i set = _mm_maskz_loadu_epi8(head_mask16(count), mask);
+#else
     unsigned char set[WIDTH<T>] = {};
     copy_head<unsigned char, WIDTH<T> / 2>(set, mask, count);
-    return unmasked<T>(v, set);
+#endif
+    return unmasked<T>(v, (Mask*)&set);
 }
 
-// Row i to contiguous memory, −inf where a mask leaves entries out.
+// Row i to contiguous memory, whole vectors of it, −inf where a mask leaves entries out.
 template <class S, class T = Computed<S>>
 inline void copy_row(T* to, const Operand<const S>& x, const Operand<Mask>& mask, ptrdiff_t i, ptrdiff_t n) {
     constexpr int W = WIDTH<T>;
@@ -173,7 +177,7 @@ inline void copy_row(T* to, const Operand<const S>& x, const Operand<Mask>& mask
     }
     if (j == n) return;
     const Vec<T> v = read_head(from + j, n - j, (T)0);
-    store_head(to + j, m ? unmasked_head<T>(v, m + j, n - j) : v, n - j);
+    store(to + j, m ? unmasked_head<T>(v, m + j, n - j) : v);
 }
 
 // A contiguous row to row i of an operand.
