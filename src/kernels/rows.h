@@ -411,8 +411,7 @@ struct RowLoop {
                                        staged_out[0] ? staged : out[0].row,
                                        kept,
                                        route,
-                                       in[0].row,
-                                       in[LAST].row},
+                                       {in[0].row, in[LAST].row}},
                                i + lane, ins, outs);
                         continue;
                     }
@@ -470,19 +469,22 @@ struct RowLoop {
         }
     }
 
-    // What to fetch while row i is computed: the rows that follow, or, within a row that fills the cache, what lies ahead. (Of
-    // two rows the last pass finds what the one before has read; a quarter of the cache is where one row gains by it.)
+    // What to fetch while row i is computed: the rows that follow, or, within a row that fills the cache, what lies ahead. (A
+    // quarter of the cache is where one row gains by it; of two the last pass finds what the one before has read.)
     void fetch(Route<T>& route, ptrdiff_t i, const T* row) const {
-        const ptrdiff_t up_to = INPUTS == 1 ? softgrad_boundaries.scratch_up_to / 4 : softgrad_boundaries.scratch_up_to;
-        route.next = route.next_too = nullptr;
+        const ptrdiff_t bytes = n * (ptrdiff_t)sizeof(T);
+        const char *next[2] = {}, *ahead = nullptr;
+        if (bytes > (INPUTS == 1 ? softgrad_boundaries.scratch_up_to / 4 : softgrad_boundaries.scratch_up_to))
+            ahead = (const char*)(row + FETCH_AHEAD);
+        else if (i + 1 < rows)
+            for (int k = 0; k < INPUTS; ++k)
+                if (in[k].contiguous()) next[k] = (const char*)&in[k].at(i + 1, 0);
+        const bool has_time = INPUTS == 2 && bytes >= STREAMED_ROW;  // memory would be idle in every pass but one
+        route.to_search = has_time ? ahead ? ahead : next[0] : nullptr;
+        route.to_add = ahead ? ahead : has_time && next[1] ? next[1] : next[0];
+        route.to_finish[0] = ahead ? ahead : has_time ? next[0] : next[1];
+        route.to_finish[1] = has_time && !ahead ? next[1] : nullptr;
         route.step = sizeof(S);
-        if (n * (ptrdiff_t)sizeof(T) > up_to) {
-            route.next = (const char*)(row + FETCH_AHEAD);
-            if (INPUTS == 1) route.next_too = route.next;
-        } else if (i + 1 < rows) {
-            if (in[0].contiguous()) route.next = (const char*)&in[0].at(i + 1, 0);
-            if (INPUTS > 1 && in[INPUTS - 1].contiguous()) route.next_too = (const char*)&in[INPUTS - 1].at(i + 1, 0);
-        }
     }
 };
 
