@@ -15,6 +15,8 @@ ONE = ("softmax", "log_softmax", "logsumexp", "entropy")
 TWO = ("softmax_vjp", "log_softmax_vjp", "log_softmax_jvp", "kl_divergence")
 NAMES = ONE + TWO
 REDUCTIONS = ("logsumexp", "entropy", "kl_divergence")
+TEMPERED = ("softmax", "log_softmax")
+MASKED = (*TEMPERED, "logsumexp")
 LIMIT = 3000
 DTYPES = (np.float16, np.float32, np.float64)
 
@@ -71,6 +73,57 @@ def test_the_bits_are_the_gufuncs(kernels, name, dtype):
         out = np.full(expected.shape, 7, dtype)
         assert direct(*given, out=out) is out
         assert same(out, np.asarray(expected))
+
+
+@every_dtype
+@pytest.mark.parametrize("name", MASKED)
+def test_the_bits_with_a_mask_and_a_temperature_are_the_gufuncs(kernels, name, dtype):
+    gufunc, direct = kernels[0][f"{name}_where"], kernels[1][name]
+    for shape in ((1,), (7,), (33,), (1000,), (5, 3), (40, 10), (9, 64), (2, 3, 100), (0, 5), (3, 0)):
+        (x,) = operands(name, shape, dtype)
+        mask = np.random.default_rng(1).random(shape) < 0.7
+        for where in (None, mask, np.zeros(shape, bool)):
+            read = np.broadcast_to(True, shape) if where is None else where
+            for T in (1.0, 0.7, 0.0, 1e-300, np.inf, np.float64(3)) if name in TEMPERED else (None,):
+                options = ({} if where is None else {"where": where}) | ({} if T is None else {"temperature": T})
+                expected = gufunc(x, read) if T is None else gufunc(x, read, T)
+                assert same(direct(x, **options), expected), (shape, options)
+                out = np.full(expected.shape, 7, dtype)
+                assert direct(x, axis=-1, out=out, **options) is out
+                assert same(out, np.asarray(expected))
+                if expected.shape == shape:
+                    copy = x.copy()
+                    assert same(direct(copy, out=copy, **options), expected)
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_other_masks_are_left_to_the_general_path(direct, name):
+    (x,) = operands(name, (3, 7), np.float64)
+    mask = np.ones((3, 7), bool)
+    others = [
+        mask.tolist(),
+        True,
+        np.True_,
+        mask[0],
+        mask[:, :1],
+        mask.astype(int),
+        mask.view(np.int8),
+        mask.view(Subclass),
+    ]
+    others += [np.asfortranarray(mask), np.ones((3, 14), bool)[:, ::2], mask[np.newaxis], np.ma.MaskedArray(mask)]
+    for where in others:
+        assert direct[name](x, where=where) is NotImplemented
+    out = np.ones(direct[name](x).shape)
+    over = out.view(bool).reshape(-1)[:21].reshape(3, 7)
+    assert direct[name](x, where=over, out=out) is NotImplemented
+    assert (out == 1).all()
+
+
+@pytest.mark.parametrize("name", TEMPERED)
+def test_other_temperatures_are_left_to_the_general_path(direct, name):
+    (x,) = operands(name, (3, 7), np.float64)
+    for T in (-1.0, -1e-300, np.nan, 2, True, None, "1", np.float32(2), np.ones(()), np.ones(3), [1.0]):
+        assert direct[name](x, temperature=T) is NotImplemented
 
 
 @every_dtype
@@ -158,7 +211,10 @@ def test_other_calls_are_left_to_the_general_path(direct, name):
     shape = np.shape(function(*given))
     for bad in (0, 2, -2, True, np.int64(-1), -1.0, None, (-1,), "last", 10**30):
         assert function(*given, axis=bad) is NotImplemented
-    for options in ({"where": True}, {"temperature": 1.0}, {"workers": 1}, {"dtype": float}, {"x": 1}):
+    others = [{"where": True}, {"workers": 1}, {"dtype": float}, {"x": 1}, {"normalization": True}]
+    others += [{"temperature": 2.0}] if name not in TEMPERED else []
+    others += [{"where": np.ones((3, 7), bool)}, {"where": None}] if name not in MASKED else []
+    for options in others:
         assert function(*given, **options) is NotImplemented
         assert function(*given, axis=-1, **options) is NotImplemented
     for wrong in ((), (*given, given[0]), (None,) * len(given)):

@@ -10,10 +10,19 @@
 namespace {
 
 struct Direct {
-    Loop half, single, wide;  // float16, float32, float64
+    const Loop* plain;
+    const Loop* where;  // with a mask, too, and where the kernel takes one, a temperature for all rows; none: null
     int inputs;
+    bool takes_temperature;
     bool reduces;    // the result is one number for each row
     npy_intp below;  // more entries may be worth more than one thread
+};
+
+// What a call says beside its operands.
+struct Options {
+    PyObject* out = nullptr;         // none: a new array
+    PyArrayObject* where = nullptr;  // none: every entry takes part
+    double temperature = 1;
 };
 
 // Whether all operands are of the row's dtype, the inputs slices, and the one result a slice or a number.
@@ -45,7 +54,8 @@ bool is_disjoint(PyArrayObject* a, PyArrayObject* b) {
 }
 
 // Whether a loop may write to `out`: in place of an operand, entry by entry, or apart from all of them.
-bool takes_result(const Direct& direct, PyObject* out, PyObject* const* inputs) {
+bool takes_result(const Direct& direct, PyObject* const* inputs, const Options& options) {
+    PyObject* const out = options.out;
     PyArrayObject* const result = (PyArrayObject*)out;
     PyArrayObject* const x = (PyArrayObject*)inputs[0];
     if (!is_plain(out) || !PyArray_ISWRITEABLE(result)) return false;
@@ -55,7 +65,7 @@ bool takes_result(const Direct& direct, PyObject* out, PyObject* const* inputs) 
         const bool in_place = !direct.reduces && PyArray_BYTES(input) == PyArray_BYTES(result);
         if (!in_place && !is_disjoint(input, result)) return false;
     }
-    return true;
+    return !options.where || is_disjoint(options.where, result);
 }
 
 bool is_last_axis(PyObject* axis, int ndim) {
@@ -65,37 +75,84 @@ bool is_last_axis(PyObject* axis, int ndim) {
     return !overflow && (value == -1 || value == ndim - 1);
 }
 
-// Whether the options say nothing but the last axis and where the result goes: to `out`, none for a new array.
-bool read_options(PyObject* names, PyObject* const* values, int ndim, PyObject** out) {
+// Whether a mask has an entry of its own for each of x, laid out alike. (Others are NumPy's to broadcast.)
+bool is_mask_of(PyArrayObject* x, PyObject* object) {
+    if (!PyArray_CheckExact(object)) return false;
+    PyArrayObject* const mask = (PyArrayObject*)object;
+    return PyArray_TYPE(mask) == NPY_BOOL && PyArray_ISCARRAY_RO(mask) && PyArray_NDIM(mask) == PyArray_NDIM(x) &&
+           PyArray_CompareLists(PyArray_DIMS(x), PyArray_DIMS(mask), PyArray_NDIM(x));
+}
+
+// The options, if they say nothing but the last axis, where the result goes, a mask and a temperature.
+bool read_options(const Direct& direct, PyArrayObject* x, PyObject* names, PyObject* const* values, Options& options) {
     const Py_ssize_t count = names ? PyTuple_GET_SIZE(names) : 0;
     for (Py_ssize_t i = 0; i < count; ++i) {
-        PyObject* const name = PyTuple_GET_ITEM(names, i);
-        if (PyUnicode_CompareWithASCIIString(name, "out") == 0)
-            *out = values[i] == Py_None ? nullptr : values[i];
-        else if (PyUnicode_CompareWithASCIIString(name, "axis") != 0 || !is_last_axis(values[i], ndim))
+        PyObject* const value = values[i];
+        const auto is = [&](const char* name) {
+            return PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, i), name) == 0;
+        };
+        if (is("out") || (is("where") && direct.where)) {
+            if (value == Py_None) continue;
+            if (is("out"))
+                options.out = value;
+            else if (is_mask_of(x, value))
+                options.where = (PyArrayObject*)value;
+            else
+                return false;
+        } else if (is("temperature") && direct.takes_temperature && PyFloat_Check(value)) {
+            options.temperature = PyFloat_AS_DOUBLE(value);
+            if (!(options.temperature >= 0)) return false;
+        } else if (!is("axis") || !is_last_axis(value, PyArray_NDIM(x))) {
             return false;
+        }
     }
     return true;
 }
 
+// The operands of a loop as they are handed over: data, then the steps of their rows and those of their entries.
+class Operands {
+   public:
+    char* data[MOST_OPERANDS];
+    npy_intp steps[2 * MOST_OPERANDS];
+
+    // Of an operand with one number for each row, or for all of them, `entry` is no step.
+    void add(void* first, npy_intp row, npy_intp entry = -1) {
+        data[count_] = (char*)first;
+        steps[count_++] = row;
+        if (entry >= 0) entries_[slices_++] = entry;
+    }
+    void close() { std::memcpy(steps + count_, entries_, slices_ * sizeof *entries_); }
+
+   private:
+    int count_ = 0, slices_ = 0;
+    npy_intp entries_[MOST_OPERANDS];
+};
+
 // The loop over arrays that were checked; false with an error set where memory ran out.
-bool run_loop(const Direct& direct, PyObject* const* inputs, PyArrayObject* result) {
+bool run_loop(const Direct& direct, PyObject* const* inputs, const Options& options, PyArrayObject* result) {
     PyArrayObject* const x = (PyArrayObject*)inputs[0];
-    const int last = PyArray_NDIM(x) - 1, results = direct.inputs;
+    const int last = PyArray_NDIM(x) - 1, type = PyArray_TYPE(x);
     const npy_intp n = PyArray_DIM(x, last), rows = PyArray_MultiplyList(PyArray_DIMS(x), last);
     if (rows == 0) return true;  // as NumPy does: a loop of no rows is not run
     const npy_intp entry = PyArray_ITEMSIZE(x);
     const npy_intp dims[] = {rows, n};
-    char* data[MOST_OPERANDS];
-    npy_intp steps[2 * MOST_OPERANDS];  // of the rows of each operand, then of the entries of each
-    for (int i = 0; i <= results; ++i) {
-        data[i] = PyArray_BYTES(i < results ? (PyArrayObject*)inputs[i] : result);
-        steps[i] = i == results && direct.reduces ? entry : n * entry;
-        steps[results + 1 + i] = entry;
-    }
-    const int type = PyArray_TYPE(x);
-    const Loop loop = type == NPY_DOUBLE ? direct.wide : type == NPY_FLOAT ? direct.single : direct.half;
-    run_unlocked(loop, data, dims, steps);
+    const bool is_plain_call = !options.where && options.temperature == 1;
+    bool everything = true;
+    double temperature = options.temperature;
+    Operands operands;
+    for (int i = 0; i < direct.inputs; ++i) operands.add(PyArray_DATA((PyArrayObject*)inputs[i]), n * entry, entry);
+    if (options.where)
+        operands.add(PyArray_DATA(options.where), n, 1);
+    else if (!is_plain_call)
+        operands.add(&everything, 0, 0);
+    if (!is_plain_call && direct.takes_temperature) operands.add(&temperature, 0);
+    if (direct.reduces)
+        operands.add(PyArray_DATA(result), entry);
+    else
+        operands.add(PyArray_DATA(result), n * entry, entry);
+    operands.close();
+    const RowType row = type == NPY_DOUBLE ? FLOAT64 : type == NPY_FLOAT ? FLOAT32 : FLOAT16;
+    run_unlocked((is_plain_call ? direct.plain : direct.where)[row], operands.data, dims, operands.steps);
     return !PyErr_Occurred();
 }
 
@@ -107,15 +164,16 @@ PyObject* call_directly(PyObject* self, PyObject* const* args, Py_ssize_t count,
     if (ndim == 0 || PyArray_SIZE(x) >= direct.below) Py_RETURN_NOTIMPLEMENTED;
     for (int i = 1; i < direct.inputs; ++i)
         if (!is_plain(args[i]) || !is_alike(x, (PyArrayObject*)args[i], ndim)) Py_RETURN_NOTIMPLEMENTED;
-    PyObject* out = nullptr;
-    if (!read_options(names, args + count, ndim, &out)) Py_RETURN_NOTIMPLEMENTED;
-    if (out && !takes_result(direct, out, args)) Py_RETURN_NOTIMPLEMENTED;
+    Options options;
+    if (!read_options(direct, x, names, args + count, options)) Py_RETURN_NOTIMPLEMENTED;
+    PyObject* const out = options.out;
+    if (out && !takes_result(direct, args, options)) Py_RETURN_NOTIMPLEMENTED;
     // A writeable array may still have a warning to give: the one over the result of np.broadcast_arrays.
     if (out && PyArray_FailUnlessWriteable((PyArrayObject*)out, "out") < 0) return nullptr;
     PyObject* const result =
         out ? Py_NewRef(out) : PyArray_SimpleNew(ndim - direct.reduces, PyArray_DIMS(x), PyArray_TYPE(x));
     if (!result) return nullptr;
-    if (!run_loop(direct, args, (PyArrayObject*)result)) {
+    if (!run_loop(direct, args, options, (PyArrayObject*)result)) {
         Py_DECREF(result);
         return nullptr;
     }
@@ -124,19 +182,29 @@ PyObject* call_directly(PyObject* self, PyObject* const* args, Py_ssize_t count,
 
 #define SOFTGRAD_METHOD(name, signature, inputs, outputs, types, loop)                            \
     {#name, (PyCFunction)(void (*)())call_directly, METH_FASTCALL | METH_KEYWORDS,                \
-     "The kernel on plain arrays, with axis and out at most; NotImplemented for any other call."},
+     "The kernel on plain arrays, with axis, out, where and temperature at most; NotImplemented for any other call."},
 PyMethodDef DIRECT_METHODS[] = {SOFTGRAD_KERNELS(SOFTGRAD_METHOD)};
 #undef SOFTGRAD_METHOD
+
+// The place in the table of the kernel with this name and ending; -1 if there is none.
+int find_kernel(const char* name, const char* ending) {
+    const size_t length = std::strlen(name);
+    for (int i = 0; i < KERNEL_COUNT; ++i)
+        if (std::strncmp(KERNELS[i].name, name, length) == 0 && std::strcmp(KERNELS[i].name + length, ending) == 0) return i;
+    return -1;
+}
 
 void free_direct(PyObject* capsule) { PyMem_Free(PyCapsule_GetPointer(capsule, nullptr)); }
 
 // The function of the kernel at `index` in the table, for arrays of fewer than `below` entries.
-PyObject* make_direct(int index, const Loop loops[ROW_TYPES], npy_intp below) {
+PyObject* make_direct(int index, const Loops& loops, npy_intp below) {
     const Kernel& kernel = KERNELS[index];
+    const int where = find_kernel(kernel.name, "_where");
     Direct* const direct = (Direct*)PyMem_Malloc(sizeof(Direct));
     if (!direct) return PyErr_NoMemory();
     const bool reduces = std::strstr(kernel.signature, "->()") != nullptr;
-    *direct = {loops[FLOAT16], loops[FLOAT32], loops[FLOAT64], kernel.inputs, reduces, below};
+    const bool takes_temperature = where >= 0 && std::strchr(KERNELS[where].types, 'd');
+    *direct = {loops.of[index], where < 0 ? nullptr : loops.of[where], kernel.inputs, takes_temperature, reduces, below};
     PyObject* const owner = PyCapsule_New(direct, nullptr, free_direct);
     if (!owner) {
         PyMem_Free(direct);

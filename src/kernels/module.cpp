@@ -79,7 +79,7 @@ PyObject* direct(PyObject*, PyObject* args) {
     const Loops* const loops = loops_of(level);
     PyObject* found = loops ? PyDict_New() : nullptr;
     for (int i = 0; found && i < KERNEL_COUNT; ++i)
-        if (is_direct(KERNELS[i]) && !put(found, KERNELS[i].name, make_direct(i, loops->of[i], below))) Py_CLEAR(found);
+        if (is_direct(KERNELS[i]) && !put(found, KERNELS[i].name, make_direct(i, *loops, below))) Py_CLEAR(found);
     return found;
 }
 

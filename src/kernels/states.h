@@ -57,8 +57,8 @@ void state(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     softgrad_clear_flags();
 }
 
-// softmax of a row, or of some of its entries, from the state of all. Blocks of small logits, which are nearly all, need no
-// shift and have no subnormal results; the bits are the same.
+// softmax of a row, or of some of its entries, from the state of all. Small logits, which are nearly all, need no shift and
+// have no subnormal results; the bits are the same.
 template <class T>
 struct SoftmaxOfState {
     // What a row is divided by, from Σ_{j≠k} e^(x_j − max).
@@ -70,17 +70,13 @@ struct SoftmaxOfState {
         const Exp<T, UNSHIFTED> near;
         const Split<T> inverse = inverse_of(far, max, total), near_inverse = inverse_of(near, max, total);
         const SubnormalQuotient<T, FAR> quotient{far, {inverse.high * quotient.LIFT, inverse.low * quotient.LIFT}};
-        const bool small = !any<T>(absolute<T>(max) > Constants<T>::SMALL);
-        shape.blocks([&](const Shape block) {
-            Vec<T> size = splat<T>(0);
-            if (small) block.each_fetching(x, [&](Vec<T> v) { size = max_absolute<T>(v, size); });
-            if (small && !any<T>(size > Constants<T>::SMALL))
-                return block.finish(y, [&](auto place) { return times(near(place(x, 0)), near_inverse); });
-            block.finish(y, [&](auto place) {
-                const Vec<T> v = place(x, 0), e = far(v), p = times(e, inverse);
-                const Bits<T> subnormal = (e > 0) & (p < Constants<T>::SMALLEST);
-                return any<T>(subnormal) ? (subnormal ? quotient(v) : p) : p;
-            });
+        const bool is_small = !any<T>(absolute<T>(max) > Constants<T>::SMALL);
+        shape.finish(y, [&](auto place) {
+            const Vec<T> v = place(x, 0);
+            if (is_small && !any<T>(absolute<T>(v) > Constants<T>::SMALL)) return times(near(v), near_inverse);
+            const Vec<T> e = far(v), p = times(e, inverse);
+            const Bits<T> subnormal = (e > 0) & (p < Constants<T>::SMALLEST);
+            return any<T>(subnormal) ? (subnormal ? quotient(v) : p) : p;
         });
     }
 
