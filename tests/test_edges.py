@@ -342,11 +342,17 @@ def test_a_result_lies_in_memory_as_the_operand_does(name, order, axis):
 
 
 @maps_with("where")
-@pytest.mark.parametrize("layout", ["strided", "negative strides", "Fortran", "rows broadcast", "read-only"])
-def test_any_layout_of_a_mask(f, layout):
-    x = logits((5, 33), np.dtype(np.float32))
-    mask = LAYOUTS[layout](np.random.default_rng(2).random((5, 33)) < 0.7)
-    assert_same(f(x, where=mask), f(x, where=np.array(mask, order="C")))
+@pytest.mark.parametrize("dtype", FLOATS[:4], ids=lambda d: d.name)
+@pytest.mark.parametrize("layout", ["strided", "negative strides", "Fortran", "rows broadcast", "entries broadcast"])
+def test_any_layout_of_a_mask(f, dtype, layout):
+    for n in (10, 33, 300):
+        x = logits((11, n), dtype)
+        mask = LAYOUTS[layout](np.random.default_rng(2).random((11, n)) < 0.7)
+        x[~mask] = np.resize(np.array([nan, inf, -inf, 1e4], dtype), (~mask).sum())
+        g = directions(x)
+        expected = np.stack([f(x[row], g[row], where=mask[row].copy()) for row in range(11)])
+        assert_same(f(x, g, where=mask), expected)
+        assert_same(f.last(f(x.T, g.T, where=mask.T, axis=0), 0, 2), expected)
 
 
 # temperature

@@ -14,8 +14,8 @@ struct LogSum {
     Vec<T> max;
     Split<T> log;
 
-    template <class Shape>
-    LogSum(const Shape shape, const T* x, const Temperature<T>& t) {
+    template <class Shape, class X>
+    LogSum(const Shape shape, X x, const Temperature<T>& t) {
         const Range<T> range = shape.range(x);
         max = range.max;
         if constexpr (IS_TEMPERED)
@@ -27,8 +27,8 @@ struct LogSum {
     }
 
    private:
-    template <Mode MODE, class Shape>
-    [[gnu::flatten]] void add_up(const Shape shape, const T* x, const Temperature<T>& t) {
+    template <Mode MODE, class Shape, class X>
+    [[gnu::flatten]] void add_up(const Shape shape, X x, const Temperature<T>& t) {
         const Exp<T, MODE> exp(max, t);
         Whole<Shape> rest, ties;
         shape.blocks([&](const Shape block) {
@@ -72,8 +72,8 @@ struct PlainLog {
     }
 
     // Of one row.
-    template <bool HAS_GAPS>
-    [[gnu::flatten]] static PlainLog of(const Row<T> row, const T* x, const Temperature<T>& t) {
+    template <bool HAS_GAPS, class X>
+    [[gnu::flatten]] static PlainLog of(const Row<T> row, X x, const Temperature<T>& t) {
         const Exp<T, MODE> exp(t);
         if (begins_beyond<T>(x, exp.most())) return PlainLog();
         const SmallSum<T, Row<T>, HAS_GAPS> sum(row, x, exp, Nobody{});
@@ -81,8 +81,8 @@ struct PlainLog {
         return PlainLog(sum.largest, sum.total.parts(), t);
     }
     // Of rows that keep step, lane by lane.
-    template <bool HAS_GAPS>
-    static PlainLog of(const Rows<T> rows, const T* x, const Temperatures<T, MODE>& t) {
+    template <bool HAS_GAPS, class X>
+    static PlainLog of(const Rows<T> rows, X x, const Temperatures<T, MODE>& t) {
         const SmallSums<T, HAS_GAPS, MODE> sums(rows, x, false, t);
         PlainLog all(sums.largest, sums.total, t.all);
         all.applies &= sums.small;
@@ -109,8 +109,8 @@ template <class T>
 struct LogSoftmax : LogOfColumns<T> {
     static constexpr T MASKED = -INF<T>;
 
-    template <bool IS_TEMPERED, bool HAS_GAPS, class Shape>
-    static bool run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
+    template <bool IS_TEMPERED, bool HAS_GAPS, class Shape, class X>
+    static bool run(const Shape shape, X x, T* y, const Temperature<T>& t) {
         if constexpr (!Shape::IS_PANEL) {  // (in a panel the lanes would have to agree on it)
             typedef PlainLog<T, IS_TEMPERED ? UNSHIFTED_TEMPERED : UNSHIFTED> Plain;
             const Plain plain = Plain::template of<HAS_GAPS>(shape, x, t);
@@ -120,8 +120,8 @@ struct LogSoftmax : LogOfColumns<T> {
     }
 
     // The same of rows where PlainLog does not apply.
-    template <bool IS_TEMPERED, class Shape>
-    [[gnu::flatten]] static bool large(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
+    template <bool IS_TEMPERED, class Shape, class X>
+    [[gnu::flatten]] static bool large(const Shape shape, X x, T* y, const Temperature<T>& t) {
         const LogSum<T, IS_TEMPERED> sum(shape, x, t);
         const Split<T> log = sum.log;
         // (x − max)/T − log: neither part is positive after the sign, so nothing cancels.
@@ -145,8 +145,8 @@ struct LogSoftmax : LogOfColumns<T> {
     }
 
     // Rows that keep step; which of them are done, the others being left.
-    template <bool HAS_GAPS, Mode MODE>
-    [[gnu::flatten]] static Bits<T> run(const Rows<T> rows, const T* x, T* y, const Temperatures<T, MODE>& t) {
+    template <bool HAS_GAPS, class X, Mode MODE>
+    [[gnu::flatten]] static Bits<T> run(const Rows<T> rows, X x, T* y, const Temperatures<T, MODE>& t) {
         for (int lane = 0; lane < rows.lanes; ++lane) rows.fetch_result(y, lane);
         const auto plain = PlainLog<T, MODE>::template of<HAS_GAPS>(rows, x, t);
         const SplitLanes<T> logs(plain.log);
@@ -173,8 +173,8 @@ struct LogSoftmax : LogOfColumns<T> {
         return result + error;
     }
 
-    template <bool IS_TEMPERED, bool HAS_GAPS>
-    [[gnu::flatten]] static bool subtract(const Row<T> row, const T* x, T* y, const Temperature<T>& t, const Split<T>& log) {
+    template <bool IS_TEMPERED, bool HAS_GAPS, class X>
+    [[gnu::flatten]] static bool subtract(const Row<T> row, X x, T* y, const Temperature<T>& t, const Split<T>& log) {
         row.finish(y, [&](auto place) {
             const Vec<T> v = place(x, x[0]), exact = difference<IS_TEMPERED>(v, t, log);
             if constexpr (HAS_GAPS) return v == -INF<T> ? v - log.high : exact;  // NaN beside NaN
@@ -186,8 +186,8 @@ struct LogSoftmax : LogOfColumns<T> {
 
 template <class T>
 struct LogSumExp : LogOfColumns<T> {
-    template <bool HAS_GAPS, class Shape>
-    static Vec<T> run(const Shape shape, const T* x) {
+    template <bool HAS_GAPS, class Shape, class X>
+    static Vec<T> run(const Shape shape, X x) {
         if constexpr (!Shape::IS_PANEL) {
             const auto plain = PlainLog<T, UNSHIFTED>::template of<HAS_GAPS>(shape, x, Temperature<T>());
             if (any<T>(plain.applies)) return plain.log.high;
@@ -195,15 +195,15 @@ struct LogSumExp : LogOfColumns<T> {
         return large(shape, x);
     }
     // The same of rows where PlainLog does not apply.
-    template <class Shape>
-    static Vec<T> large(const Shape shape, const T* x) {
+    template <class Shape, class X>
+    static Vec<T> large(const Shape shape, X x) {
         const LogSum<T, false> sum(shape, x, Temperature<T>());
         return plus<T>(sum.max, sum.log).high;
     }
 
     // Rows that keep step; those of them that are not `done` are left.
-    template <bool HAS_GAPS>
-    [[gnu::flatten]] static Vec<T> run(const Rows<T> rows, const T* x, Bits<T>& done) {
+    template <bool HAS_GAPS, class X>
+    [[gnu::flatten]] static Vec<T> run(const Rows<T> rows, X x, Bits<T>& done) {
         const auto plain = PlainLog<T, UNSHIFTED>::template of<HAS_GAPS>(rows, x, {});
         done = plain.applies;
         return plain.log.high;

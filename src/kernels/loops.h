@@ -14,6 +14,23 @@ inline bool ordinary(double temperature) {
     return temperature >= 1 / RANGE && temperature <= RANGE;
 }
 
+// A row as its kernel reads it: beside its mask, if the kernel is one of masked rows; and the row itself again.
+template <bool IS_MASKED, class T>
+inline auto as_masked(const T* x, const Route<T>& route) {
+    if constexpr (IS_MASKED)
+        return Masked<T>{x, route.mask};
+    else
+        return x;
+}
+template <class T>
+inline const T* unmasked_row(const T* x) {
+    return x;
+}
+template <class T>
+inline const T* unmasked_row(const Masked<T>& x) {
+    return x.row;
+}
+
 // softmax or log_softmax of rows, with a mask and a temperature for each.
 template <class Map, class S, bool IS_MASKED>
 struct Forward {
@@ -37,19 +54,22 @@ struct Forward {
             mend(i + lane, {(char*)(in[0] + lane), 0, W * sizeof(T)}, {(char*)(out[0] + lane), 0, W * sizeof(T)}, panel.n);
     }
 
-    void operator()(const Row<T> row, ptrdiff_t i, const T* const* in, T* const* out) const { alone(row, i, in[0], out[0]); }
+    void operator()(const Row<T> row, ptrdiff_t i, const T* const* in, T* const* out) const {
+        alone(row, i, as_masked<IS_MASKED>(in[0], row.route), out[0]);
+    }
 
     void operator()(const Rows<T> rows, ptrdiff_t i, const T* const* in, T* const* out) const {
+        const auto x = as_masked<IS_MASKED>(in[0], rows.route);
         Bits<T> done{};
         if (!t.data) {
-            done = Map::template run<IS_MASKED>(rows, in[0], out[0], Temperatures<T, UNSHIFTED>());
+            done = Map::template run<IS_MASKED>(rows, x, out[0], Temperatures<T, UNSHIFTED>());
         } else {
             bool all_ordinary;
             const Temperatures<T, UNSHIFTED_TEMPERED> all(temperatures(i, rows.lanes, all_ordinary));
-            if (all_ordinary) done = Map::template run<IS_MASKED>(rows, in[0], out[0], all);
+            if (all_ordinary) done = Map::template run<IS_MASKED>(rows, x, out[0], all);
         }
         rows.each([&](int lane, const Row<T> row) {
-            if (!done[lane]) alone(row, i + lane, rows.in(in[0], lane), rows.out(out[0], lane), !IS_MASKED && !t.data);
+            if (!done[lane]) alone(row, i + lane, rows.in(x, lane), rows.out(out[0], lane), !IS_MASKED && !t.data);
         });
     }
 
@@ -67,7 +87,8 @@ struct Forward {
         return {load(high), load(low)};
     }
     // is_large: the row, at T = 1, is known not to be small.
-    void alone(const Row<T> row, ptrdiff_t i, const T* x, T* y, bool is_large = false) const {
+    template <class X>
+    void alone(const Row<T> row, ptrdiff_t i, X x, T* y, bool is_large = false) const {
         const double value = temperature(i);
         bool regular = ordinary<T>(value);  // others need the row as it is, which y may replace
         if (is_large)
@@ -78,14 +99,13 @@ struct Forward {
             regular = Map::template run<true, IS_MASKED>(row, x, y, Temperature<T>::of(value));
         if (regular || !(t.data || mask.data)) return;
         if (row.route.streams) end_streams();
-        mend(i, {(char*)x, 0, sizeof(T)}, {(char*)y, 0, sizeof(T)}, row.stop);
+        mend(i, {(char*)unmasked_row(x), 0, sizeof(T)}, {(char*)y, 0, sizeof(T)}, row.stop);
     }
 
     bool read(ptrdiff_t i, ptrdiff_t j) const { return !mask.data || mask.at(i, j); }
     double temperature(ptrdiff_t i) const { return t.data ? t.at(i, 0) : 1; }
 
     // The rows that vectors do not get right: masks in rows that became NaN, and temperatures beyond their range.
-    // x is what was read, −inf where masked.
     void mend(ptrdiff_t i, const Operand<const T>& x, const Operand<T>& y, ptrdiff_t n) const {
         if (!ordinary<T>(temperature(i)))
             extreme(i, x, y, n);
@@ -98,15 +118,16 @@ struct Forward {
     void extreme(ptrdiff_t i, const Operand<const T>& x, const Operand<T>& y, ptrdiff_t n) const {
         const double T_ = temperature(i);
         Wide<T> m = -INFINITY, rest = 0, ties = 0;
-        for (ptrdiff_t j = 0; j < n; ++j) m = (Wide<T>)x.at(0, j) > m ? (Wide<T>)x.at(0, j) : m;
+        const auto logit = [&](ptrdiff_t j) -> Wide<T> { return read(i, j) ? x.at(0, j) : -INF<T>; };
+        for (ptrdiff_t j = 0; j < n; ++j) m = logit(j) > m ? logit(j) : m;
         for (ptrdiff_t j = 0; j < n; ++j) {
-            const Wide<T> a = x.at(0, j);
+            const Wide<T> a = logit(j);
             ties += a == m;
             if (a != m) rest += wide_exp(shifted(a, m, T_));
         }
         rest += m == INFINITY ? (Wide<T>)NAN : ties - 1;  // as with every other T, +inf makes its slice NaN
         for (ptrdiff_t j = 0; j < n; ++j)
-            y.at(0, j) = read(i, j) ? (T)Map::value(shifted(x.at(0, j), m, T_), rest) : Map::MASKED;
+            y.at(0, j) = read(i, j) ? (T)Map::value(shifted(logit(j), m, T_), rest) : Map::MASKED;
     }
 
     // (a − m)/T with the limits at T = 0 and T = inf; NaN where a or the whole row is.
@@ -149,11 +170,11 @@ void forward_where(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, v
 }
 
 // NaN, inf or −inf of a row whose logsumexp came out as NaN, in this order of precedence.
-template <class T>
-inline T special_logsumexp(const Operand<const T>& x, ptrdiff_t n) {
+template <class T, class At>
+inline T special_logsumexp(ptrdiff_t n, At logit) {
     T m = -INF<T>;
     for (ptrdiff_t j = 0; j < n; ++j) {
-        const T a = x.at(0, j);
+        const T a = logit(j);
         if (a != a) return a;
         m = a > m ? a : m;
     }
@@ -176,26 +197,27 @@ struct Reduce {
         T results[W];
         store(results, result);
         for (int lane = 0; lane < panel.lanes; ++lane)
-            deliver(results[lane], i + lane, {(char*)(in[0] + lane), 0, W * sizeof(T)}, panel.n);
+            deliver(results[lane], i + lane, panel.n, [&](ptrdiff_t j) { return in[0][j * W + lane]; });
     }
     void operator()(const Row<T> row, ptrdiff_t i, const T* const* in, T* const*) const {
-        deliver(LogSumExp<T>::template run<IS_MASKED>(row, in[0])[0], i, {(char*)in[0], 0, sizeof(T)}, row.stop);
+        const auto x = as_masked<IS_MASKED>(in[0], row.route);
+        deliver(LogSumExp<T>::template run<IS_MASKED>(row, x)[0], i, row.stop, [&](ptrdiff_t j) { return x[j]; });
     }
     void operator()(const Rows<T> rows, ptrdiff_t i, const T* const* in, T* const*) const {
+        const auto all = as_masked<IS_MASKED>(in[0], rows.route);
         Bits<T> done;
-        const Vec<T> result = LogSumExp<T>::template run<IS_MASKED>(rows, in[0], done);
+        const Vec<T> result = LogSumExp<T>::template run<IS_MASKED>(rows, all, done);
         rows.each([&](int lane, const Row<T> row) {
-            const T* const x = rows.in(in[0], lane);
-            if (done[lane])
-                deliver(result[lane], i + lane, {(char*)x, 0, sizeof(T)}, row.stop);
-            else
-                deliver(LogSumExp<T>::large(row, x)[0], i + lane, {(char*)x, 0, sizeof(T)}, row.stop);
+            const auto x = rows.in(all, lane);
+            const T own = done[lane] ? result[lane] : LogSumExp<T>::large(row, x)[0];
+            deliver(own, i + lane, row.stop, [&](ptrdiff_t j) { return x[j]; });
         });
     }
 
    private:
-    void deliver(T result, ptrdiff_t i, const Operand<const T>& x, ptrdiff_t n) const {
-        y.at(i, 0) = stored<S>(result == result ? result : special_logsumexp(x, n));
+    template <class At>
+    void deliver(T result, ptrdiff_t i, ptrdiff_t n, At logit) const {
+        y.at(i, 0) = stored<S>(result == result ? result : special_logsumexp<T>(n, logit));
     }
 };
 
@@ -252,11 +274,11 @@ void jacobian(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
     const Operand<const S> p{args[0], steps[0], steps[3]};
     const Operand<const double> t{args[1], steps[1], 0};
     const ptrdiff_t matrix = steps[2], line = steps[4];
-    constexpr ptrdiff_t W = WIDTH<T>, SHORT = 256 / (ptrdiff_t)sizeof(T);  // lines that cost more to end than to write
+    constexpr ptrdiff_t SHORT = 256 / (ptrdiff_t)sizeof(T);  // lines that cost more to end than to write
     const bool copy_out = IS_NARROW<S> || steps[5] != (ptrdiff_t)sizeof(S);
     const bool spills = n < SHORT && !copy_out && line == n * (ptrdiff_t)sizeof(S) && matrix == n * line;
     const bool copy_in = IS_NARROW<S> || !p.contiguous() || spills;
-    const ptrdiff_t padded = (n + W - 1) / W * W;
+    const ptrdiff_t padded = in_vectors<T>(n);
     const Scratch<T> scratch(copy_in || copy_out ? 2 * padded : 0);
     if (n == 0 || ((copy_in || copy_out) && !scratch)) return;
     T* const copy = scratch.aligned();

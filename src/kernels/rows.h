@@ -72,8 +72,6 @@ struct Operand {
     bool neighbouring() const { return !contiguous() && row == (ptrdiff_t)sizeof(T); }
 };
 
-typedef const unsigned char Mask;
-
 // A mask operand; none if one entry that is set stands for all.
 inline Operand<Mask> mask_of(char* data, ptrdiff_t row, ptrdiff_t step, ptrdiff_t entries) {
     const bool leaves_nothing_out = entries && row == 0 && step == 0 && *data;
@@ -105,57 +103,6 @@ class Scratch {
    private:
     T* memory_;
 };
-
-// WIDTH bytes, each in a lane, where masks are no registers of their own. (GCC 12 goes byte by byte for
-// __builtin_convertvector.)
-template <class T>
-inline Bits<T> bytes_in_lanes(const unsigned char* p) {
-    constexpr bool IS_SINGLE = sizeof(T) == 4;
-#if defined(__AVX2__)
-    int64_t bytes = 0;
-    __builtin_memcpy(&bytes, p, WIDTH<T>);
-    const __m128i low = _mm_cvtsi64_si128(bytes);
-    return (Bits<T>)(IS_SINGLE ? _mm256_cvtepu8_epi32(low) : _mm256_cvtepu8_epi64(low));
-#elif defined(__x86_64__)
-    int32_t bytes = 0;
-    __builtin_memcpy(&bytes, p, WIDTH<T>);
-    const __m128i low = _mm_cvtsi32_si128(bytes);
-    return (Bits<T>)(IS_SINGLE ? _mm_cvtepu8_epi32(low) : _mm_cvtepu8_epi64(low));
-#else
-    typedef unsigned char Set __attribute__((vector_size(WIDTH<T>)));
-    Set set;
-    __builtin_memcpy(&set, p, sizeof set);
-    return __builtin_convertvector(set, Bits<T>);
-#endif
-}
-
-// v where the mask, WIDTH bytes of it, is set, −inf elsewhere. A choice and no branch: a random mask would mispredict every
-// other one.
-template <class T>
-inline Vec<T> unmasked(Vec<T> v, Mask* mask) {
-    const Vec<T> nothing = splat(-INF<T>);
-#if defined(__AVX512F__)
-    if constexpr (sizeof(T) == 4) {
-        const __m128i m = _mm_loadu_si128((const __m128i*)mask);
-        return _mm512_mask_blend_ps(_mm_test_epi8_mask(m, m), nothing, v);
-    } else {
-        const __m128i m = _mm_loadl_epi64((const __m128i*)mask);
-        return _mm512_mask_blend_pd((__mmask8)_mm_test_epi8_mask(m, m), nothing, v);
-    }
-#else
-    return bytes_in_lanes<T>(mask) != 0 ? v : nothing;
-#endif
-}
-template <class T>
-inline Vec<T> unmasked_head(Vec<T> v, Mask* mask, ptrdiff_t count) {
-#if defined(__AVX512F__)
-    const __m128i set = _mm_maskz_loadu_epi8(head_mask16(count), mask);
-#else
-    unsigned char set[WIDTH<T>] = {};
-    copy_head<unsigned char, WIDTH<T> / 2>(set, mask, count);
-#endif
-    return unmasked<T>(v, (Mask*)&set);
-}
 
 // Row i to contiguous memory, whole vectors of it, −inf where a mask leaves entries out.
 template <class S, class T = Computed<S>>
@@ -341,9 +288,10 @@ struct RowLoop {
     void groups(const Kernel& kernel, ptrdiff_t begin, ptrdiff_t end) const {
         bool staged_in[INPUTS], staged_out[OUTS] = {}, transposes = false, in_place = false;
         ptrdiff_t stages = 0;
+        const bool stages_mask = mask.data && (!mask.contiguous() || in[0].neighbouring());
         for (int k = 0; k < INPUTS; ++k) {
             const bool overlap = overlaps(in[k]);
-            staged_in[k] = IS_NARROW<S> || !in[k].contiguous() || mask_of_input(k).data || (overlap && !IN_PLACE);
+            staged_in[k] = IS_NARROW<S> || !in[k].contiguous() || (overlap && !IN_PLACE);
             transposes |= in[k].neighbouring();
             in_place |= overlap && !staged_in[k];
             stages += staged_in[k];
@@ -357,7 +305,7 @@ struct RowLoop {
         }
         in_place |= shares && staged_out[0];
 
-        const ptrdiff_t pitch = stages ? (n + W - 1) / W * W + W : 0;  // rows do not start in the same cache set
+        const ptrdiff_t pitch = stages ? in_vectors<T>(n) + W : 0;  // rows do not start in the same cache set
         const bool large = is_large();
         const bool is_apart = large && n * (ptrdiff_t)sizeof(S) > ALONE;
         const bool together = TOGETHER && rows >= FEW && n <= Rows<T>::LONGEST && !is_apart;
@@ -369,7 +317,8 @@ struct RowLoop {
         for (int k = 0; k < OUTPUTS; ++k) streams &= !staged_out[k];
         const ptrdiff_t workspace = WORKSPACE == NONE || !(streams || in_place) ? 0 : holds_row ? n : BLOCK;
         const ptrdiff_t stage = most * pitch;
-        const ptrdiff_t needed = workspace + stages * stage;
+        const ptrdiff_t masks = stages_mask ? most * n / (ptrdiff_t)sizeof(T) + 1 : 0;
+        const ptrdiff_t needed = workspace + stages * stage + masks;
         const Scratch<T> scratch(needed);
         if (needed && !scratch) return;
 
@@ -385,6 +334,7 @@ struct RowLoop {
         alignas(BYTES) T kept[TOGETHER && WORKSPACE != NONE ? Rows<T>::LONGEST * W : 1];
         Route<T> route;
         route.scratch = workspace ? free : nullptr;
+        unsigned char* const staged_mask = (unsigned char*)(free + workspace);
         route.holds_row = holds_row || !workspace;
         route.streams = streams;
         for (ptrdiff_t i = begin, count; i < end; i += count) {
@@ -392,6 +342,7 @@ struct RowLoop {
             count = end - i < group ? end - i : group;
             for (int k = 0; k < INPUTS; ++k)
                 if (staged_in[k]) stage_rows(stage_in[k], pitch, k, i, count);
+            if (stages_mask) stage_mask(staged_mask, i, count);
             for (ptrdiff_t lane = 0, company; lane < count; lane += company) {
                 company = !together ? 1 : count - lane < W ? count - lane : W;
                 const T* ins[INPUTS];
@@ -401,6 +352,7 @@ struct RowLoop {
                 for (int k = 0; k < OUTPUTS; ++k)
                     outs[k] = staged_out[k] ? stage_out[k] + lane * pitch : (T*)&out[k].at(i + lane, 0);
                 if (large && !transposes) fetch(route, i + company - 1, ins[0]);
+                if (mask.data) route.mask = stages_mask ? staged_mask + lane * n : &mask.at(i + lane, 0);
                 if constexpr (TOGETHER)
                     if (together) {
                         const ptrdiff_t staged = pitch * (ptrdiff_t)sizeof(T);
@@ -411,7 +363,8 @@ struct RowLoop {
                                        staged_out[0] ? staged : out[0].row,
                                        kept,
                                        route,
-                                       {in[0].row, in[LAST].row}},
+                                       {in[0].row, in[LAST].row},
+                                       stages_mask ? n : mask.row},
                                i + lane, ins, outs);
                         continue;
                     }
@@ -432,8 +385,6 @@ struct RowLoop {
    private:
     static constexpr Operand<Mask> NO_MASK{};
 
-    const Operand<Mask>& mask_of_input(int k) const { return k == 0 ? mask : NO_MASK; }
-
     template <ptrdiff_t MOST, class Kernel>
     void panels(const Kernel& kernel) const {
         alignas(BYTES) T read[INPUTS][MOST * W], written[OUTS][MOST * W];
@@ -443,7 +394,7 @@ struct RowLoop {
         for (int k = 0; k < OUTS; ++k) outs[k] = written[k];
         for (ptrdiff_t i = 0; i < rows; i += W) {
             const int lanes = rows - i < W ? (int)(rows - i) : W;
-            for (int k = 0; k < INPUTS; ++k) load_panel(read[k], in[k], mask_of_input(k), i, lanes, n);
+            for (int k = 0; k < INPUTS; ++k) load_panel(read[k], in[k], k == 0 ? mask : NO_MASK, i, lanes, n);
             kernel(Panel<T>(n, lanes), i, ins, outs);
             for (int k = 0; k < OUTPUTS; ++k) store_panel(written[k], out[k], i, lanes, n);
         }
@@ -457,8 +408,8 @@ struct RowLoop {
     }
 
     void stage_rows(T* stage, ptrdiff_t pitch, int k, ptrdiff_t i, ptrdiff_t count) const {
-        const Operand<Mask>& masks = mask_of_input(k);
         const bool slices = in[k].neighbouring();
+        const Operand<Mask>& masks = k == 0 && slices ? mask : NO_MASK;
         if (slices) gather_slices(stage, pitch, in[k], masks, i, count, n);
         for (ptrdiff_t lane = 0; lane < count; ++lane) {
             T* const row = stage + lane * pitch;
@@ -466,6 +417,17 @@ struct RowLoop {
                 copy_row(row, in[k], masks, i + lane, n);
             else if (masks.data && masks.row != 1)
                 copy_row<T>(row, {(char*)row, 0, sizeof(T)}, {masks.data + (i + lane) * masks.row, 0, masks.step}, 0, n);
+        }
+    }
+
+    // The mask of `count` rows from i on, a byte for each entry; nothing is left out where gathering did that.
+    void stage_mask(unsigned char* stage, ptrdiff_t i, ptrdiff_t count) const {
+        for (ptrdiff_t lane = 0; lane < count; ++lane) {
+            unsigned char* const row = stage + lane * n;
+            if (in[0].neighbouring() || mask.step == 0)
+                std::memset(row, in[0].neighbouring() || mask.at(i + lane, 0), n);
+            else
+                for (ptrdiff_t j = 0; j < n; ++j) row[j] = mask.at(i + lane, j);
         }
     }
 

@@ -8,6 +8,7 @@
 
 #include <type_traits>
 
+#include "mask.h"
 #include "sum.h"
 
 namespace {
@@ -41,6 +42,8 @@ struct Route {
     // cache, a block, which holds one block after the other.
     T* scratch = nullptr;
     bool holds_row = true;
+    // What is left out of a masked row.
+    Mask* mask = nullptr;
     // Whether they are stored past the caches.
     bool streams = false;
     // What is read next, to be fetched while this row is computed: in a pass that searches, in one that adds up, and in the
@@ -62,10 +65,13 @@ struct Row {
 
     Row part(ptrdiff_t from, ptrdiff_t to) const { return Row(from, to, route); }
 
-    // WIDTH entries from i on, of any array of the row's length.
+    // WIDTH entries from i on, of any array of the row's length, be it masked.
     struct Whole {
         ptrdiff_t i;
-        Vec<T> operator()(const T* x, T /* fill */) const { return load(x + i); }
+        template <class X>
+        Vec<T> operator()(X x, T /* fill */) const {
+            return load(x + i);
+        }
         Vec<T> keep(Vec<T> v) const { return v; }
         void store(T* y, Vec<T> v) const { ::store(y + i, v); }
         void store_padded(T* y, Vec<T> v) const { store(y, v); }
@@ -74,7 +80,10 @@ struct Row {
     // The last `count` entries, fewer than WIDTH; the other lanes hold `fill`.
     struct Head {
         ptrdiff_t i, count;
-        Vec<T> operator()(const T* x, T fill) const { return load_head(x + i, count, fill); }
+        template <class X>
+        Vec<T> operator()(X x, T fill) const {
+            return load_head(x + i, count, fill);
+        }
         Vec<T> keep(Vec<T> v) const { return keep_head<T>(v, count); }
         void store(T* y, Vec<T> v) const { store_head(y + i, v, count); }
         // Where there is room for a whole vector: a load that follows need not wait for lanes that came from elsewhere.
@@ -168,7 +177,8 @@ struct Row {
         part(cut, stop).at_each_fetching_last(f);
     }
 
-    Range<T> range(const T* x) const {
+    template <class X>
+    Range<T> range(X x) const {
         Range<T> chains[4];  // to hide the latency of a maximum
         ptrdiff_t i = start;
         for (; i + 4 * WIDTH<T> <= stop; i += 4 * WIDTH<T>)
@@ -258,17 +268,20 @@ struct Rows {
     int lanes;
     ptrdiff_t in_step[2], out_step;  // bytes from a row to the next
     T* memory;                       // for exponentials: whole vectors of each row
-    Route<T> route;                  // of each row alone; what is fetched is that of the first
+    Route<T> route;                  // of each row alone; the mask and what is fetched are those of the first
     ptrdiff_t next_step[2];          // from what is fetched for a row to that for the next, when adding and when finishing
+    ptrdiff_t mask_step;
 
     // Longer rows are their own company, and the memory of all stays in the first-level cache.
     static constexpr ptrdiff_t LONGEST = 256;
 
     const T* in(const T* x, int lane, int k = 0) const { return (const T*)((const char*)x + lane * in_step[k]); }
+    Masked<T> in(Masked<T> x, int lane) const { return {in(x.row, lane), x.mask + lane * mask_step}; }
     T* out(T* y, int lane) const { return (T*)((char*)y + lane * out_step); }
-    T* exponentials(int lane) const { return memory + lane * ((n + WIDTH<T> - 1) / WIDTH<T> * WIDTH<T>); }
+    T* exponentials(int lane) const { return memory + lane * in_vectors<T>(n); }
     Row<T> row(int lane) const {
         Route<T> own = route;
+        if (own.mask) own.mask += lane * mask_step;
         if (own.to_add) own.to_add += lane * next_step[0];
         if (own.to_finish[0]) own.to_finish[0] += lane * next_step[1];
         return Row<T>(n, own);

@@ -10,8 +10,8 @@ namespace {
 
 // Whether a row begins with finite entries beyond ±most: then there is no use in trying it as one of small entries. (x holds
 // WIDTH entries in either shape, for shorter rows are in panels.)
-template <class T>
-inline bool begins_beyond(const T* x, Vec<T> most) {
+template <class T, class X>
+inline bool begins_beyond(X x, Vec<T> most) {
     const Vec<T> size = absolute<T>(load(x));
     return any<T>((size > most) & (size < INF<T>));
 }
@@ -44,8 +44,8 @@ struct SmallSum {
     Vec<T> largest;
     Whole<Shape> total;
 
-    template <Mode MODE, class Keep>
-    SmallSum(const Shape shape, const T* x, const Exp<T, MODE>& exp, Keep keep) {
+    template <class X, Mode MODE, class Keep>
+    SmallSum(const Shape shape, X x, const Exp<T, MODE>& exp, Keep keep) {
         const Vec<T> most = exp.most();
         Vec<T> size = splat<T>(0), max = splat(-INF<T>);
         shape.blocks([&](const Shape block) {
@@ -107,14 +107,15 @@ struct SmallSums {
     Vec<T> largest;
     Split<T> total;
 
-    [[gnu::flatten]] SmallSums(const Rows<T> rows, const T* x, bool keeps, const Temperatures<T, MODE>& t = {}) {
+    template <class X>
+    [[gnu::flatten]] SmallSums(const Rows<T> rows, X x, bool keeps, const Temperatures<T, MODE>& t = {}) {
         typename Types<T>::Integer is_small[WIDTH<T>] = {};
         Wide<T> totals[WIDTH<T>];
         T maxima[WIDTH<T>];
         for (int lane = 0; lane < WIDTH<T>; ++lane) totals[lane] = maxima[lane] = 1;
         rows.each([&](int lane, const Row<T> row) {
             const Exp<T, MODE> exp(t[lane]);
-            const T* const from = rows.in(x, lane);
+            const X from = rows.in(x, lane);
             if (begins_beyond<T>(from, exp.most())) return;
             T* const e = rows.exponentials(lane);
             const SmallSum<T, Row<T>, HAS_GAPS> one(row, from, exp, [&](auto place, Vec<T> value) {

@@ -24,30 +24,30 @@ struct Softmax {
     static constexpr T MASKED = 0;
 
     // Whether every row came out as numbers. HAS_GAPS: −inf is frequent, since a mask put it there.
-    template <bool IS_TEMPERED, bool HAS_GAPS, class Shape>
-    static bool run(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
+    template <bool IS_TEMPERED, bool HAS_GAPS, class Shape, class X>
+    static bool run(const Shape shape, X x, T* y, const Temperature<T>& t) {
         Split<T> inverse;
         if (!unshifted<IS_TEMPERED ? UNSHIFTED_TEMPERED : UNSHIFTED, HAS_GAPS>(shape, x, y, t, inverse))
             return large<IS_TEMPERED>(shape, x, y, t);
         return !any<T>(inverse.high != inverse.high);
     }
     // The same of rows that are known not to be small.
-    template <bool IS_TEMPERED, class Shape>
-    static bool large(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
+    template <bool IS_TEMPERED, class Shape, class X>
+    static bool large(const Shape shape, X x, T* y, const Temperature<T>& t) {
         const Split<T> inverse = shifted<IS_TEMPERED ? TEMPERED : FAR>(shape, x, y, t);
         return !any<T>(inverse.high != inverse.high);
     }
 
     // Rows of small logits that keep step; which of them these were, the others being left.
-    template <bool HAS_GAPS, Mode MODE>
-    [[gnu::flatten]] static Bits<T> run(const Rows<T> rows, const T* x, T* y, const Temperatures<T, MODE>& t) {
+    template <bool HAS_GAPS, class X, Mode MODE>
+    [[gnu::flatten]] static Bits<T> run(const Rows<T> rows, X x, T* y, const Temperatures<T, MODE>& t) {
         typename Types<T>::Integer small[WIDTH<T>] = {};
         Wide<T> inverse[WIDTH<T>] = {};
         typename Row<T>::Written written[WIDTH<T>];
         rows.each([&](int lane, const Row<T> row) {
             const Exp<T, MODE> exp(t[lane]);
             const Vec<T> most = exp.most();
-            const T* const from = rows.in(x, lane);
+            const X from = rows.in(x, lane);
             if (begins_beyond<T>(from, most)) return;
             rows.fetch_result(y, lane);
             Vec<T> size = splat<T>(0);
@@ -94,8 +94,8 @@ struct Softmax {
 
    private:
     // Rows of small logits, which are nearly all: no maximum, so one pass less. Whether the row is one shows on the way.
-    template <Mode MODE, bool HAS_GAPS, class Shape>
-    [[gnu::flatten]] static bool unshifted(const Shape shape, const T* x, T* y, const Temperature<T>& t,
+    template <Mode MODE, bool HAS_GAPS, class Shape, class X>
+    [[gnu::flatten]] static bool unshifted(const Shape shape, X x, T* y, const Temperature<T>& t,
                                            Split<T>& inverse) {
         const Exp<T, MODE> exp(t);
         const Vec<T> most = exp.most();
@@ -116,8 +116,8 @@ struct Softmax {
         return true;
     }
 
-    template <Mode MODE, class Shape>
-    [[gnu::flatten]] static Split<T> shifted(const Shape shape, const T* x, T* y, const Temperature<T>& t) {
+    template <Mode MODE, class Shape, class X>
+    [[gnu::flatten]] static Split<T> shifted(const Shape shape, X x, T* y, const Temperature<T>& t) {
         const Exp<T, MODE> exp(shape.range(x).max, t);
         Vec<T> smallest = splat(INF<T>);  // but 0
         const auto measured = [&](Vec<T> v) {
@@ -141,8 +141,8 @@ struct Softmax {
     }
 
     // e · inverse, from the exponentials where they were kept.
-    template <class Shape, class F>
-    static void divide(const Shape shape, const T* x, T* y, const F& exp, const Split<T> inverse) {
+    template <class Shape, class X, class F>
+    static void divide(const Shape shape, X x, T* y, const F& exp, const Split<T> inverse) {
         const T* const e = shape.workspace(y);
         if (shape.keeps_workspace())
             shape.finish(y, [&](auto place) { return times(place(e, 0), inverse); });
@@ -151,8 +151,8 @@ struct Softmax {
     }
 
     // e = exp(x) into the workspace, and the sum of the blocks that are worth adding: on NaN, long double is slow.
-    template <class Shape, class F, class Worth>
-    [[gnu::always_inline]] static typename Shape::Total exponentials(const Shape shape, const T* x, T* y, F exp,
+    template <class Shape, class X, class F, class Worth>
+    [[gnu::always_inline]] static typename Shape::Total exponentials(const Shape shape, X x, T* y, F exp,
                                                                      Worth worth_adding) {
         typename Shape::Total total;
         shape.blocks([&](const Shape block) {

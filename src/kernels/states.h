@@ -16,8 +16,8 @@ inline void deliver_state(const Shape shape, const T* x, const Vec<T> (&parts)[C
     for (int lane = 0; lane < shape.lanes; ++lane) {
         const bool is_number = values[1][lane] == values[1][lane];
         if (!is_number) {
-            const ptrdiff_t step = sizeof(T) * (Shape::IS_PANEL ? WIDTH<T> : 1);
-            values[0][lane] = special_logsumexp(Operand<const T>{(char*)(x + lane), 0, step}, shape.length());
+            constexpr ptrdiff_t STEP = Shape::IS_PANEL ? WIDTH<T> : 1;
+            values[0][lane] = special_logsumexp<T>(shape.length(), [&](ptrdiff_t j) { return x[j * STEP + lane]; });
         }
         for (int k = 0; k < COUNT; ++k)
             *(double*)(args[k + 1] + (i + lane) * steps[k + 1]) = is_number || k == 0 ? values[k][lane] : (T)NAN;

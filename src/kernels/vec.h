@@ -55,6 +55,12 @@ constexpr int WIDTH = BYTES / sizeof(T);
 template <class T>
 constexpr T INF = (T)INFINITY;
 
+// n entries, filled up to whole vectors.
+template <class T>
+constexpr ptrdiff_t in_vectors(ptrdiff_t n) {
+    return (n + WIDTH<T> - 1) / WIDTH<T> * WIDTH<T>;
+}
+
 template <class T>
 inline Vec<T> splat(T a) {
     return a - Vec<T>{};  // not +, which would lose the sign of a zero
