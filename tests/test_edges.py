@@ -343,7 +343,9 @@ def test_a_result_lies_in_memory_as_the_operand_does(name, order, axis):
 
 @maps_with("where")
 @pytest.mark.parametrize("dtype", FLOATS[:4], ids=lambda d: d.name)
-@pytest.mark.parametrize("layout", ["strided", "negative strides", "Fortran", "rows broadcast", "entries broadcast"])
+@pytest.mark.parametrize(
+    "layout", ["strided", "negative strides", "Fortran", "read-only", "rows broadcast", "entries broadcast"]
+)
 def test_any_layout_of_a_mask(f, dtype, layout):
     for n in (10, 33, 300):
         x = logits((11, n), dtype)
