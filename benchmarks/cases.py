@@ -42,6 +42,8 @@ class Prepared(NamedTuple):
     """NumPy moving the same bytes and computing nothing."""
     entries: int
     """What the time of a call is divided by."""
+    before_floor: Callable[[], None] = lambda: None
+    """What the floor needs before its turn."""
 
 
 def logits(case: Case) -> Array:

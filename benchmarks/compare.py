@@ -18,6 +18,7 @@ import derivatives
 import forward
 import losses
 import machine
+import masks_and_temperatures
 import peers
 import picture
 import report
@@ -26,7 +27,7 @@ import targets
 from cases import Case
 from timing import Time, Timed, interleaved
 
-FAMILIES = (forward, derivatives, losses, small_calls)
+FAMILIES = (forward, derivatives, losses, masks_and_temperatures, small_calls)
 QUICK_SHAPES = ((10,), (1000,), (64, 1000), (100_000, 10), (4096, 4096))
 HEADINGS = {
     "floor": "floor",
@@ -46,8 +47,9 @@ HOW_TO_READ = (
     "and numba, which write into a given array, against own `out=`; the others, which return a new array, against own "
     "fresh; 2 threads against 2 threads. The floor is NumPy moving the same bytes: a copy; for logsumexp reading alone "
     "(an integer maximum); for the VJP two reads and a write (an integer sum); for the Jacobian filling a new array; "
-    "for losses a copy for each derivative. Losses: the frameworks run forward and backward; scikit-learn's gradient "
-    "and Hessian come without the loss. What a goal allows is told in floors, too: near 1 it is memory's own time."
+    "for losses a copy for each derivative; for masked and tempered calls the plain call. Losses: the frameworks run "
+    "forward and backward; scikit-learn's gradient and Hessian come without the loss. What a goal allows is told in "
+    "floors, too: near 1 it is memory's own time."
 )
 
 
@@ -105,7 +107,7 @@ def chosen(options: argparse.Namespace) -> dict[ModuleType, list[Case]]:
 def measure(family: ModuleType, case: Case, entries: list[peers.Peer], seconds: float) -> dict[str, Time]:
     """The times of all entries on one case, per entry or per call as the family says, in ns."""
     prepared = family.prepare(case)
-    calls = {"floor": Timed(prepared.floor)}
+    calls = {"floor": Timed(prepared.floor, prepared.before_floor)}
     makes = getattr(family, "MAKES", None)  # by the entry's name, where a family is called in its own ways
     for peer in entries:
         pointless = peer.threads > 1 and family is small_calls

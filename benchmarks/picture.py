@@ -55,8 +55,8 @@ def draw(results: dict[Case, dict[str, Time]], entries: list[Peer], path: Path) 
 
 
 def shows(case: Case) -> bool:
-    """Calls on 10 numbers and half precision are left to the tables."""
-    return case.shape != (10,) and case.dtype != "float16"
+    """Calls on 10 numbers, with options and in half precision are left to the tables."""
+    return case.shape != (10,) and case.dtype != "float16" and " " not in case.function
 
 
 def _tick(case: Case) -> str:

@@ -52,6 +52,12 @@ TARGETS = (
     Target("cross_entropy_grad", SHORT, FRESH, "≥", (2, None), "JAX"),
     Target("cross_entropy_grad_hess", SHORT, FRESH, "≥", (10, None), "scikit-learn"),
     Target("softmax", BIG, OUT, "≤", (2, 2), OUT, axis=0, other_axis=-1),
+    *(
+        Target(f"{way} {function}", shape, OUT, "≤", (1.3, 1.3), FLOOR)
+        for function, ways in (("softmax", 2), ("log_softmax", 2), ("logsumexp", 1))
+        for way in ("masked", "tempered")[:ways]
+        for shape in ((64, 1000), BIG)
+    ),
     Target("softmax", (10,), FRESH, "≤", (1, 1), "torch"),
     Target("softmax", (10,), FRESH, "≤", (0.2, 0.2), "SciPy"),
 )
