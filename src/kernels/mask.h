@@ -1,7 +1,7 @@
 // Rows of which a mask, a byte for each entry, leaves some out: −inf stands in their place, whatever is there.
 #pragma once
 
-#include <cstring>
+#include <type_traits>
 
 #include "vec.h"
 
@@ -32,34 +32,73 @@ inline Bits<T> bytes_in_lanes(const unsigned char* p) {
 #endif
 }
 
-// v where the mask, WIDTH bytes of it, is set, −inf elsewhere. A choice and no branch: a random mask would mispredict every
-// other one.
+// Which lanes take part. A choice among them is no branch: a random mask would mispredict every other one.
+#if defined(__AVX512F__)
+template <class T>
+using Present = typename std::conditional<sizeof(T) == 4, __mmask16, __mmask8>::type;
+
+// Where a mask, WIDTH bytes of it, is set.
+template <class T>
+inline Present<T> present(Mask* mask) {
+    const __m128i set = sizeof(T) == 4 ? _mm_loadu_si128((const __m128i*)mask) : _mm_loadl_epi64((const __m128i*)mask);
+    return (Present<T>)_mm_test_epi8_mask(set, set);
+}
+// The same of its first `count` bytes.
+template <class T>
+inline Present<T> present_head(Mask* mask, ptrdiff_t count) {
+    const __m128i set = _mm_maskz_loadu_epi8(head_mask16(count), mask);
+    return (Present<T>)_mm_test_epi8_mask(set, set);
+}
+// Where v is no gap.
+inline Present<float> present(Vec<float> v) { return _mm512_cmp_ps_mask(v, splat(-INF<float>), _CMP_NEQ_UQ); }
+inline Present<double> present(Vec<double> v) { return _mm512_cmp_pd_mask(v, splat(-INF<double>), _CMP_NEQ_UQ); }
+
+// v where lanes take part, 0 elsewhere; max(v, b) there, b elsewhere; and a choice between two.
+inline Vec<float> keep(__mmask16 lanes, Vec<float> v) { return _mm512_maskz_mov_ps(lanes, v); }
+inline Vec<double> keep(__mmask8 lanes, Vec<double> v) { return _mm512_maskz_mov_pd(lanes, v); }
+inline Vec<float> max_where(__mmask16 lanes, Vec<float> v, Vec<float> b) { return _mm512_mask_max_ps(b, lanes, v, b); }
+inline Vec<double> max_where(__mmask8 lanes, Vec<double> v, Vec<double> b) { return _mm512_mask_max_pd(b, lanes, v, b); }
+inline Vec<float> choose(__mmask16 lanes, Vec<float> v, Vec<float> b) { return _mm512_mask_blend_ps(lanes, b, v); }
+inline Vec<double> choose(__mmask8 lanes, Vec<double> v, Vec<double> b) { return _mm512_mask_blend_pd(lanes, b, v); }
+#else
+template <class T>
+using Present = Bits<T>;
+
+template <class T>
+inline Present<T> present(Mask* mask) {
+    return bytes_in_lanes<T>(mask) != 0;
+}
+template <class T>
+inline Present<T> present_head(Mask* mask, ptrdiff_t count) {
+    unsigned char set[WIDTH<T>] = {};
+    copy_head<unsigned char, WIDTH<T> / 2>(set, mask, count);
+    return present<T>(set);
+}
+inline Present<float> present(Vec<float> v) { return v != -INF<float>; }
+inline Present<double> present(Vec<double> v) { return v != -INF<double>; }
+
+template <class V, class Lanes>
+inline V keep(Lanes lanes, V v) {
+    return (V)((Lanes)v & lanes);
+}
+template <class V, class Lanes>
+inline V max_where(Lanes lanes, V v, V b) {
+    return lanes ? max(v, b) : b;
+}
+template <class V, class Lanes>
+inline V choose(Lanes lanes, V v, V b) {
+    return lanes ? v : b;
+}
+#endif
+
+// v where the mask is set, −inf elsewhere.
 template <class T>
 inline Vec<T> unmasked(Vec<T> v, Mask* mask) {
-    const Vec<T> nothing = splat(-INF<T>);
-#if defined(__AVX512F__)
-    if constexpr (sizeof(T) == 4) {
-        const __m128i m = _mm_loadu_si128((const __m128i*)mask);
-        return _mm512_mask_blend_ps(_mm_test_epi8_mask(m, m), nothing, v);
-    } else {
-        const __m128i m = _mm_loadl_epi64((const __m128i*)mask);
-        return _mm512_mask_blend_pd((__mmask8)_mm_test_epi8_mask(m, m), nothing, v);
-    }
-#else
-    return bytes_in_lanes<T>(mask) != 0 ? v : nothing;
-#endif
+    return choose(present<T>(mask), v, splat(-INF<T>));
 }
-// The same of the first `count` entries; the other lanes stay as they are.
 template <class T>
 inline Vec<T> unmasked_head(Vec<T> v, Mask* mask, ptrdiff_t count) {
-#if defined(__AVX512F__)
-    const __m128i set = _mm_mask_loadu_epi8(_mm_set1_epi8(1), head_mask16(count), mask);
-#else
-    unsigned char set[WIDTH<T>];
-    std::memset(set, 1, sizeof set);
-    copy_head<unsigned char, WIDTH<T> / 2>(set, mask, count);
-#endif
-    return unmasked<T>(v, (Mask*)&set);
+    return choose(present_head<T>(mask, count), v, splat(-INF<T>));
 }
 
 // A row and its mask, read as the row alone would be.
@@ -80,5 +119,14 @@ template <class T>
 inline Vec<T> load_head(const Masked<T>& p, ptrdiff_t count, T fill) {
     return unmasked_head<T>(load_head(p.row, count, fill), p.mask, count);
 }
+
+// A vector of entries, 0 where there are none.
+template <class T>
+struct Entries {
+    Vec<T> values;
+    Present<T> present;
+
+    Entries(Vec<T> v, Present<T> present) : values(keep(present, v)), present(present) {}
+};
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #endif
 
+#include <cstring>
 #include <initializer_list>
 
 #include "convert.h"
@@ -342,7 +343,7 @@ struct RowLoop {
             count = end - i < group ? end - i : group;
             for (int k = 0; k < INPUTS; ++k)
                 if (staged_in[k]) stage_rows(stage_in[k], pitch, k, i, count);
-            if (stages_mask) stage_mask(staged_mask, i, count);
+            if (stages_mask) stage_mask(staged_mask, stage_in[0], pitch, i, count);
             for (ptrdiff_t lane = 0, company; lane < count; lane += company) {
                 company = !together ? 1 : count - lane < W ? count - lane : W;
                 const T* ins[INPUTS];
@@ -420,12 +421,14 @@ struct RowLoop {
         }
     }
 
-    // The mask of `count` rows from i on, a byte for each entry; nothing is left out where gathering did that.
-    void stage_mask(unsigned char* stage, ptrdiff_t i, ptrdiff_t count) const {
+    // The mask of `count` rows from i on, a byte for each entry. Gathered slices hold −inf where it was not set, and tell.
+    void stage_mask(unsigned char* stage, const T* gathered, ptrdiff_t pitch, ptrdiff_t i, ptrdiff_t count) const {
         for (ptrdiff_t lane = 0; lane < count; ++lane) {
             unsigned char* const row = stage + lane * n;
-            if (in[0].neighbouring() || mask.step == 0)
-                std::memset(row, in[0].neighbouring() || mask.at(i + lane, 0), n);
+            if (in[0].neighbouring())
+                for (ptrdiff_t j = 0; j < n; ++j) row[j] = gathered[lane * pitch + j] != -INF<T>;
+            else if (mask.step == 0)
+                std::memset(row, mask.at(i + lane, 0), n);
             else
                 for (ptrdiff_t j = 0; j < n; ++j) row[j] = mask.at(i + lane, j);
         }

@@ -72,6 +72,7 @@ struct Row {
         Vec<T> operator()(X x, T /* fill */) const {
             return load(x + i);
         }
+        Entries<T> entries(const Masked<T>& x) const { return {load(x.row + i), present<T>(x.mask + i)}; }
         Vec<T> keep(Vec<T> v) const { return v; }
         void store(T* y, Vec<T> v) const { ::store(y + i, v); }
         void store_padded(T* y, Vec<T> v) const { store(y, v); }
@@ -83,6 +84,9 @@ struct Row {
         template <class X>
         Vec<T> operator()(X x, T fill) const {
             return load_head(x + i, count, fill);
+        }
+        Entries<T> entries(const Masked<T>& x) const {
+            return {load_head(x.row + i, count, (T)0), present_head<T>(x.mask + i, count)};
         }
         Vec<T> keep(Vec<T> v) const { return keep_head<T>(v, count); }
         void store(T* y, Vec<T> v) const { store_head(y + i, v, count); }
@@ -340,6 +344,7 @@ struct Panel {
     struct Place {
         ptrdiff_t i;
         Vec<T> operator()(const T* x, T /* fill */) const { return load(x + i); }
+        Entries<T> entries(const T* x) const { return {load(x + i), present(load(x + i))}; }
         Vec<T> keep(Vec<T> v) const { return v; }
         void store(T* y, Vec<T> v) const { ::store(y + i, v); }
     };

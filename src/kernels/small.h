@@ -16,16 +16,24 @@ inline bool begins_beyond(X x, Vec<T> most) {
     return any<T>((size > most) & (size < INF<T>));
 }
 
-// e^v without a shift, and, if HAS_GAPS, 0 at −inf; `visit` sees every v, and 0 in the gaps.
-template <class T, bool HAS_GAPS, Mode MODE, class Visit>
-[[gnu::always_inline]] inline Vec<T> exp_but_gaps(const Exp<T, MODE>& exp, Vec<T> v, Visit visit) {
+// No gaps.
+struct Everything {};
+template <class V>
+inline V max_where(Everything, V v, V b) {
+    return max(v, b);
+}
+
+// e^(x/T) at a place of x without a shift, and, if HAS_GAPS, 0 in its gaps; `visit(v, present)` sees every vector of x, with 0
+// in the gaps.
+template <class T, bool HAS_GAPS, Mode MODE, class Place, class X, class Visit>
+[[gnu::always_inline]] inline Vec<T> exp_but_gaps(const Exp<T, MODE>& exp, Place place, X x, Visit visit) {
     if constexpr (HAS_GAPS) {
-        const Bits<T> gap = v == -INF<T>;
-        const Vec<T> zero = splat<T>(0), finite = gap ? zero : v;
-        visit(finite);
-        return exp.parts(finite, [&](Vec<T> power) { return gap ? zero : power; }).value();
+        const Entries<T> entries = place.entries(x);
+        visit(entries.values, entries.present);
+        return exp.parts(entries.values, [&](Vec<T> power) { return keep(entries.present, power); }).value();
     } else {
-        visit(v);
+        const Vec<T> v = place(x, x[0]);
+        visit(v, Everything());
         return exp(v);
     }
 }
@@ -52,10 +60,10 @@ struct SmallSum {
             if (any<T>(size > most)) return;
             WideSum<T> sum;
             block.at_each_fetching([&](auto place) {
-                const Vec<T> v = place(x, x[0]);
-                const Vec<T> e = place.keep(exp_but_gaps<T, HAS_GAPS>(
-                    exp, v, [&](Vec<T> finite) { size = max_absolute<T>(finite, size); }));
-                max = ::max(v, max);
+                const Vec<T> e = place.keep(exp_but_gaps<T, HAS_GAPS>(exp, place, x, [&](Vec<T> v, auto present) {
+                    size = max_absolute<T>(v, size);
+                    max = max_where(present, v, max);
+                }));
                 keep(place, e);
                 sum.add(e);
             });

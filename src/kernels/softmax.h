@@ -52,8 +52,8 @@ struct Softmax {
             rows.fetch_result(y, lane);
             Vec<T> size = splat<T>(0);
             const auto value = [&](auto place) {
-                return exp_but_gaps<T, HAS_GAPS>(exp, place(from, from[0]),
-                                                 [&](Vec<T> finite) { size = max_absolute<T>(finite, size); });
+                return exp_but_gaps<T, HAS_GAPS>(exp, place, from,
+                                                 [&](Vec<T> v, auto) { size = max_absolute<T>(v, size); });
             };
             written[lane] = row.template write<true>(rows.exponentials(lane), value);
             small[lane] = any<T>(size > most) ? 0 : -1;
@@ -102,17 +102,17 @@ struct Softmax {
         if (begins_beyond<T>(x, most)) return false;
         Vec<T> size = splat<T>(0);
         bool small = true;
-        const auto value = [&](Vec<T> v) { return exp_but_gaps<T, HAS_GAPS>(exp, v, [](Vec<T>) {}); };
-        const auto measured = [&](Vec<T> v) {
-            return exp_but_gaps<T, HAS_GAPS>(exp, v, [&](Vec<T> finite) { size = max_absolute<T>(finite, size); });
+        const auto value = [&](auto place) { return exp_but_gaps<T, HAS_GAPS>(exp, place, x, Nobody{}); };
+        const auto measured = [&](auto place) {
+            return exp_but_gaps<T, HAS_GAPS>(exp, place, x, [&](Vec<T> v, auto) { size = max_absolute<T>(v, size); });
         };
-        const auto total = exponentials(shape, x, y, measured, [&] {
+        const auto total = exponentials(shape, y, measured, [&] {
             return small = small && !any<T>(size > most);
         });
         // A row of nothing but gaps has no sum.
         inverse = total.reciprocal();
         if (!small || (HAS_GAPS && any<T>(inverse.high == INF<T>))) return false;
-        divide(shape, x, y, value, inverse);
+        divide(shape, y, value, inverse);
         return true;
     }
 
@@ -120,12 +120,13 @@ struct Softmax {
     [[gnu::flatten]] static Split<T> shifted(const Shape shape, X x, T* y, const Temperature<T>& t) {
         const Exp<T, MODE> exp(shape.range(x).max, t);
         Vec<T> smallest = splat(INF<T>);  // but 0
-        const auto measured = [&](Vec<T> v) {
-            const Vec<T> e = exp(v);
+        const auto value = [&](auto place) { return exp(place(x, x[0])); };
+        const auto measured = [&](auto place) {
+            const Vec<T> e = value(place);
             smallest = min(e > 0 ? e : smallest, smallest);
             return e;
         };
-        const auto total = exponentials(shape, x, y, measured, [] { return true; });
+        const auto total = exponentials(shape, y, measured, [] { return true; });
         const Split<T> inverse = total.reciprocal();
         const Bits<T> subnormal = shape.anywhere(smallest * inverse.high < Constants<T>::SMALLEST);
         if (any<T>(subnormal)) {
@@ -135,29 +136,28 @@ struct Softmax {
                 return subnormal ? quotient(v) : times(exp(v), inverse);
             });
         } else {
-            divide(shape, x, y, exp, inverse);
+            divide(shape, y, value, inverse);
         }
         return inverse;
     }
 
-    // e · inverse, from the exponentials where they were kept.
-    template <class Shape, class X, class F>
-    static void divide(const Shape shape, X x, T* y, const F& exp, const Split<T> inverse) {
+    // value(place) · inverse, from the exponentials where they were kept.
+    template <class Shape, class F>
+    static void divide(const Shape shape, T* y, F value, const Split<T> inverse) {
         const T* const e = shape.workspace(y);
         if (shape.keeps_workspace())
             shape.finish(y, [&](auto place) { return times(place(e, 0), inverse); });
         else
-            shape.finish(y, [&](auto place) { return times(exp(place(x, x[0])), inverse); });
+            shape.finish(y, [&](auto place) { return times(value(place), inverse); });
     }
 
-    // e = exp(x) into the workspace, and the sum of the blocks that are worth adding: on NaN, long double is slow.
-    template <class Shape, class X, class F, class Worth>
-    [[gnu::always_inline]] static typename Shape::Total exponentials(const Shape shape, X x, T* y, F exp,
-                                                                     Worth worth_adding) {
+    // e = value(place) into the workspace, and the sum of the blocks that are worth adding: on NaN, long double is slow.
+    template <class Shape, class F, class Worth>
+    [[gnu::always_inline]] static typename Shape::Total exponentials(const Shape shape, T* y, F value, Worth worth_adding) {
         typename Shape::Total total;
         shape.blocks([&](const Shape block) {
             T* const e = block.workspace(y);
-            const auto written = block.write(e, [&](auto place) { return exp(place(x, x[0])); });
+            const auto written = block.write(e, value);
             if (worth_adding()) block.add(total, written, e);
         });
         return total;
