@@ -23,9 +23,9 @@ struct Constants;
 
 template <>
 struct Constants<float> {
-    // LN2_LOW has so few bits that its product with any exponent of T = 1 is exact: then it makes no difference whether the
-    // product is rounded, and rows at T = 1 have the same bits beside rows of other temperatures.
-    static constexpr float LOG2E = 0x1.715476p+0f, LN2_HIGH = 0x1.62e430p-1f, LN2_LOW = -0x1.06p-29f;
+    // LN2_LOW has so few bits that its product with the exponent of any normal result is exact at T = 1: then it makes no
+    // difference whether the product is rounded, and rows at T = 1 have the same bits beside rows of other temperatures.
+    static constexpr float LOG2E = 0x1.715476p+0f, LN2_HIGH = 0x1.62e430p-1f, LN2_LOW = -0x1.05cp-29f;
     static constexpr float ROUND = 0x1.8p23f;  // adding it rounds to an integer, found in the low bits of the sum
     static constexpr int MANTISSA_BITS = 23;
     static constexpr int SCALE = 70;     // results carry 2^SCALE, so that none that matters is subnormal
