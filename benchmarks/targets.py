@@ -8,6 +8,7 @@ from cases import Case
 from timing import Time
 
 FLOOR, OUT, FRESH, TWO = "floor", "softgrad out=", "softgrad", "softgrad 2 threads"
+OPTIONAL = ("masked softmax", "tempered softmax", "masked log_softmax", "tempered log_softmax", "masked logsumexp")
 BIG, LONG, ONE_ROW, SHORT = (4096, 4096), (64, 131_072), (1, 2**24), (100_000, 10)
 
 
@@ -52,12 +53,7 @@ TARGETS = (
     Target("cross_entropy_grad", SHORT, FRESH, "≥", (2, None), "JAX"),
     Target("cross_entropy_grad_hess", SHORT, FRESH, "≥", (10, None), "scikit-learn"),
     Target("softmax", BIG, OUT, "≤", (2, 2), OUT, axis=0, other_axis=-1),
-    *(
-        Target(f"{way} {function}", shape, OUT, "≤", (1.3, 1.3), FLOOR)
-        for function, ways in (("softmax", 2), ("log_softmax", 2), ("logsumexp", 1))
-        for way in ("masked", "tempered")[:ways]
-        for shape in ((64, 1000), BIG)
-    ),
+    *(Target(function, shape, OUT, "≤", (1.3, 1.3), FLOOR) for function in OPTIONAL for shape in ((64, 1000), BIG)),
     Target("softmax", (10,), FRESH, "≤", (1, 1), "torch"),
     Target("softmax", (10,), FRESH, "≤", (0.2, 0.2), "SciPy"),
 )
