@@ -91,14 +91,11 @@ bool read_options(const Direct& direct, PyArrayObject* x, PyObject* names, PyObj
         const auto is = [&](const char* name) {
             return PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, i), name) == 0;
         };
-        if (is("out") || (is("where") && direct.where)) {
-            if (value == Py_None) continue;
-            if (is("out"))
-                options.out = value;
-            else if (is_mask_of(x, value))
-                options.where = (PyArrayObject*)value;
-            else
-                return false;
+        if (is("out")) {
+            options.out = value == Py_None ? nullptr : value;
+        } else if (is("where") && direct.where) {
+            if (value != Py_None && !is_mask_of(x, value)) return false;
+            options.where = value == Py_None ? nullptr : (PyArrayObject*)value;
         } else if (is("temperature") && direct.takes_temperature && PyFloat_Check(value)) {
             options.temperature = PyFloat_AS_DOUBLE(value);
             if (!(options.temperature >= 0)) return false;

@@ -14,21 +14,13 @@ inline bool ordinary(double temperature) {
     return temperature >= 1 / RANGE && temperature <= RANGE;
 }
 
-// A row as its kernel reads it: beside its mask, if the kernel is one of masked rows; and the row itself again.
+// A row as its kernel reads it: beside its mask, if the kernel is one of masked rows.
 template <bool IS_MASKED, class T>
 inline auto as_masked(const T* x, const Route<T>& route) {
     if constexpr (IS_MASKED)
         return Masked<T>{x, route.mask};
     else
         return x;
-}
-template <class T>
-inline const T* unmasked_row(const T* x) {
-    return x;
-}
-template <class T>
-inline const T* unmasked_row(const Masked<T>& x) {
-    return x.row;
 }
 
 // softmax or log_softmax of rows, with a mask and a temperature for each.
@@ -54,9 +46,7 @@ struct Forward {
             mend(i + lane, {(char*)(in[0] + lane), 0, W * sizeof(T)}, {(char*)(out[0] + lane), 0, W * sizeof(T)}, panel.n);
     }
 
-    void operator()(const Row<T> row, ptrdiff_t i, const T* const* in, T* const* out) const {
-        alone(row, i, as_masked<IS_MASKED>(in[0], row.route), out[0]);
-    }
+    void operator()(const Row<T> row, ptrdiff_t i, const T* const* in, T* const* out) const { alone(row, i, in[0], out[0]); }
 
     void operator()(const Rows<T> rows, ptrdiff_t i, const T* const* in, T* const* out) const {
         const auto x = as_masked<IS_MASKED>(in[0], rows.route);
@@ -69,7 +59,7 @@ struct Forward {
             if (all_ordinary) done = Map::template run<IS_MASKED>(rows, x, out[0], all);
         }
         rows.each([&](int lane, const Row<T> row) {
-            if (!done[lane]) alone(row, i + lane, rows.in(x, lane), rows.out(out[0], lane), !IS_MASKED && !t.data);
+            if (!done[lane]) alone(row, i + lane, rows.in(in[0], lane), rows.out(out[0], lane), !IS_MASKED && !t.data);
         });
     }
 
@@ -87,8 +77,8 @@ struct Forward {
         return {load(high), load(low)};
     }
     // is_large: the row, at T = 1, is known not to be small.
-    template <class X>
-    void alone(const Row<T> row, ptrdiff_t i, X x, T* y, bool is_large = false) const {
+    void alone(const Row<T> row, ptrdiff_t i, const T* plain, T* y, bool is_large = false) const {
+        const auto x = as_masked<IS_MASKED>(plain, row.route);
         const double value = temperature(i);
         bool regular = ordinary<T>(value);  // others need the row as it is, which y may replace
         if (is_large)
@@ -99,7 +89,7 @@ struct Forward {
             regular = Map::template run<true, IS_MASKED>(row, x, y, Temperature<T>::of(value));
         if (regular || !(t.data || mask.data)) return;
         if (row.route.streams) end_streams();
-        mend(i, {(char*)unmasked_row(x), 0, sizeof(T)}, {(char*)y, 0, sizeof(T)}, row.stop);
+        mend(i, {(char*)plain, 0, sizeof(T)}, {(char*)y, 0, sizeof(T)}, row.stop);
     }
 
     bool read(ptrdiff_t i, ptrdiff_t j) const { return !mask.data || mask.at(i, j); }
