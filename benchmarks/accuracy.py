@@ -19,7 +19,7 @@ import peers
 import report
 from cases import Array, Case
 from exact import exact, ulps
-from softgrad.arrays import numpy as native
+from softgrad._numpy import kernels
 
 FUNCTIONS = ("softmax", "log_softmax", "logsumexp")
 DTYPES = ("float32", "float64")
@@ -107,7 +107,7 @@ def judged() -> list[peers.Peer]:
     """softgrad at every level, and one single-threaded entry of each other library."""
     own = [
         peers.Peer(level, f"softgrad {level}", ("softgrad",), peers.with_softgrad, peers.run_softgrad(level))
-        for level in native.LEVELS
+        for level in kernels.LEVELS
     ]
     others = {peer.library: peer for peer in reversed(peers.PEERS) if peer.threads == 1}
     return own + [peer for peer in peers.PEERS if others.get(peer.library) is peer]

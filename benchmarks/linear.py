@@ -25,7 +25,7 @@ from rich.progress import track
 import machine
 import report
 import softgrad
-from softgrad.arrays import threads
+from softgrad._numpy import threads
 from timing import Timed, interleaved
 
 Array = np.ndarray[Any, Any]

@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parent / "results"
 def describe(versions: dict[str, str]) -> dict[str, Any]:
     """The machine, the date and the versions of everything that was measured."""
     import softgrad  # noqa: PLC0415  what is measured is imported after the threads are set
-    from softgrad.arrays import numpy as native  # noqa: PLC0415
+    from softgrad._numpy import kernels  # noqa: PLC0415
 
     return {
         "date": datetime.date.today().isoformat(),
@@ -25,7 +25,7 @@ def describe(versions: dict[str, str]) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "softgrad_backend": softgrad.backend(),
-        "softgrad_levels": list(native.LEVELS),
+        "softgrad_levels": list(kernels.LEVELS),
         "versions": versions,
     }
 

@@ -13,8 +13,7 @@ import numpy as np
 
 import softgrad
 from cases import DTYPES, Array, Case
-from softgrad.arrays import numpy as native
-from softgrad.arrays import threads
+from softgrad._numpy import kernels, threads
 
 # Read by libraries when they are imported, which happens only below, on demand.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -63,12 +62,12 @@ def with_softgrad_out(case: Case, inputs: Inputs, out: Array) -> Call | None:
     return lambda: function(*inputs, axis=case.axis, out=out)
 
 
-def run_softgrad(level: str = native.level, cpus: int = 1) -> Callable[[], None]:
+def run_softgrad(level: str = kernels.level, cpus: int = 1) -> Callable[[], None]:
     """Make softgrad run as on a machine of this instruction set and so many CPUs."""
-    kernels = native._load(level)
+    table = kernels.load(level)
 
     def before() -> None:
-        native.kernels, native.level = kernels, level
+        kernels.table, kernels.level = table, level
         threads.cpu_count = lambda: cpus
 
     return before
@@ -240,7 +239,7 @@ OWN = [
     Peer("softgrad", "softgrad", ("softgrad",), with_softgrad, run_softgrad(), "softgrad", DTYPES),
     Peer(TWO, "softgrad, 2 threads", ("softgrad",), BEST, run_softgrad(cpus=2), TWO, DTYPES, threads=2),
 ]
-if "x86-64-v3" in native.LEVELS and native.level != "x86-64-v3":
+if "x86-64-v3" in kernels.LEVELS and kernels.level != "x86-64-v3":
     OWN.insert(2, Peer(AVX2, AVX2, ("softgrad",), BEST, run_softgrad("x86-64-v3"), AVX2, DTYPES))
 
 PEERS = [

@@ -26,8 +26,8 @@ except ModuleNotFoundError as error:
     sys.exit(f'this example needs {error.name}: pip install "softgrad[boosting,examples]"')
 
 import softgrad as sg
+from softgrad._api.losses import CURVATURES
 from softgrad.boosting import catboost_objective, lightgbm_objective, xgboost_objective
-from softgrad.losses import CURVATURES
 
 Array = np.ndarray[Any, Any]
 

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
-from softgrad.arrays import numpy as native
+from softgrad._numpy import kernels
 
 from . import oracle
 
@@ -14,11 +14,11 @@ settings.register_profile("deep", max_examples=2000, **_common)
 settings.load_profile("quick")
 
 
-@pytest.fixture(params=native.LEVELS)
+@pytest.fixture(params=kernels.LEVELS)
 def level(request, monkeypatch):
     """Run the test on every instruction-set level of this machine, in one process."""
-    monkeypatch.setattr(native, "kernels", native._load(request.param))
-    monkeypatch.setattr(native, "level", request.param)
+    monkeypatch.setattr(kernels, "table", kernels.load(request.param))
+    monkeypatch.setattr(kernels, "level", request.param)
     return request.param
 
 

@@ -15,8 +15,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import softgrad as sg
+from softgrad._api.losses import CURVATURES
 from softgrad.boosting import catboost_objective, lightgbm_objective, xgboost_objective
-from softgrad.losses import CURVATURES
 
 K = 10
 WEIGHTED = pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])

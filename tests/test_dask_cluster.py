@@ -12,7 +12,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 import softgrad as sg
-from softgrad.arrays import threads
+from softgrad._numpy import threads
 from softgrad.regression import SoftmaxRegression
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import softgrad as sg
-from softgrad.arrays import numpy as native
+from softgrad._numpy import kernels
 
-NATIVE = [level for level in native.LEVELS if level != "generic"]
+NATIVE = [level for level in kernels.LEVELS if level != "generic"]
 ONE = ("softmax", "log_softmax", "logsumexp", "entropy")
 TWO = ("softmax_vjp", "log_softmax_vjp", "log_softmax_jvp", "kl_divergence")
 NAMES = ONE + TWO
@@ -267,19 +267,19 @@ def test_a_stretched_array_to_write_to_warns_as_everywhere(direct):
 @pytest.mark.usefixtures("level")
 @every_dtype
 def test_public_functions_take_this_way_at_their_own_level(dtype):
-    if native.kernels is None:
+    if kernels.table is None:
         pytest.skip("the formulas have no kernels")
     calls = []
 
     def spy(name):
-        function = native.kernels.direct[name]
+        function = kernels.table.direct[name]
         return lambda *given, **options: calls.append(name) or function(*given, **options)
 
-    native.kernels.direct = {name: spy(name) for name in NAMES}
+    kernels.table.direct = {name: spy(name) for name in NAMES}
     for name in NAMES:
         given = operands(name, (9,), dtype)
         calls.clear()
-        assert same(getattr(sg, name)(*given), getattr(native.kernels, name)(*given))
+        assert same(getattr(sg, name)(*given), getattr(kernels.table, name)(*given))
         assert calls == [name]
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from softgrad.arrays import numpy as native
+from softgrad._numpy import kernels
 
 from . import oracle
 
 ROOT = Path(__file__).parents[1]
-NATIVE = [level for level in native.LEVELS if level != "generic"]
+NATIVE = [level for level in kernels.LEVELS if level != "generic"]
 
 TABLES = {
     ("x86-64-v3", "float32"): 8,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import softgrad as sg
-from softgrad.arrays import generic
+from softgrad._formulas import softmax as generic
 
 from .maps import assert_close, directions, logits
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import softgrad as sg
-from softgrad.arrays import numpy as native
+from softgrad._numpy import kernels
 
 
 def python(code, **environment):
@@ -49,7 +49,7 @@ sg.logsumexp([1, 2, 3]), sg.log_softmax(1.0, axis=None), sg.softmax_vjp(p, x), s
     assert {name.split(".")[0] for name in extra} - standard <= {"softgrad", "numpy"}
 
 
-@pytest.mark.parametrize("level", native.LEVELS)
+@pytest.mark.parametrize("level", kernels.LEVELS)
 def test_the_environment_forces_a_level(level):
     code = "import softgrad as sg; print(sg.backend(), *(v.hex() for v in sg.softmax([1.0, 2.0, 3.0]).tolist()))"
     status, out, err = python(code, SOFTGRAD_ISA=level)
@@ -69,7 +69,7 @@ def test_without_the_variable_it_is_the_best_level():
             check=True,
             timeout=120,
         )
-        assert done.stdout.strip() == native.LEVELS[0]
+        assert done.stdout.strip() == kernels.LEVELS[0]
 
 
 @pytest.mark.parametrize("bad", ["x86-64-v9", "avx2", "GENERIC "])
@@ -79,7 +79,7 @@ def test_an_unknown_level_is_a_clear_error(bad):
     last = err.strip().splitlines()[-1]
     assert "SOFTGRAD_ISA" in last
     assert repr(bad) in last
-    for level in native.LEVELS:
+    for level in kernels.LEVELS:
         assert level in last
 
 

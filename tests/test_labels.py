@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import softgrad as sg
-from softgrad import dispatch
+from softgrad import _dispatch as dispatch
 
 for _name in sg.__all__:
     getattr(sg, _name)  # functions are declared when their module is imported

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import softgrad as sg
-from softgrad.arrays import threads
+from softgrad._numpy import threads
 
 from . import rows
 from .maps import BFLOAT16, assert_close, assert_same, every_float, logits
@@ -768,7 +768,7 @@ def test_hessian_operator(level, dtype):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_regression_hessian(level, weighted, monkeypatch):
-    monkeypatch.setattr("softgrad.curvature.BLOCK_BYTES", 400)  # several blocks of rows
+    monkeypatch.setattr("softgrad._api.hessians.BLOCK_BYTES", 400)  # several blocks of rows
     rng = np.random.default_rng(0)
     X, W = rng.normal(size=(23, 4)), rng.normal(size=(4, 3))
     s = rng.random(23) if weighted else None

@@ -16,8 +16,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
 
 import softgrad as sg
-from softgrad.multinomial import InMemory, _loss_grad, _mean, _product, _variance
 from softgrad.regression import SoftmaxRegression
+from softgrad.regression.objective import InMemory, _loss_grad, _mean, _product, _variance
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -249,7 +249,7 @@ def test_a_block_is_read_once_for_every_value_and_product():
     lazy = da.from_array(x, chunks=(50, -1)).map_blocks(counted, dtype=x.dtype, meta=np.empty((0, 0)))
     with dask.config.set(scheduler="synchronous"), pytest.MonkeyPatch.context() as patch:
         SoftmaxRegression().fit(lazy, da.from_array(y, chunks=50))
-        patch.setattr("softgrad.regression.InMemory", Counting)
+        patch.setattr("softgrad.regression.estimator.InMemory", Counting)
         SoftmaxRegression().fit(x, y)
     assert read == [50, 50, 50] * sum(passes)
 

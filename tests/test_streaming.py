@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import softgrad as sg
-from softgrad.arrays import states
+from softgrad._formulas import states
 
 from . import rows
 from .maps import BFLOAT16, FLOATS, INTEGERS, assert_close, assert_same, every_float, logits, result_dtype

@@ -3,8 +3,7 @@
 import importlib
 import typing
 
-from softgrad.arrays.numpy import backend
-from softgrad.functions import (
+from softgrad._api.softmax import (
     calculate_gradient,
     log_softmax,
     log_softmax_jvp,
@@ -15,11 +14,11 @@ from softgrad.functions import (
     softmax_second,
     softmax_vjp,
 )
+from softgrad._numpy.kernels import backend
 
 if typing.TYPE_CHECKING:
-    from softgrad.curvature import cross_entropy_hessian, softmax_regression_hessian, softmax_regression_hvp
-    from softgrad.files import apply_blocks
-    from softgrad.information import (
+    from softgrad._api.hessians import cross_entropy_hessian, softmax_regression_hessian, softmax_regression_hvp
+    from softgrad._api.information import (
         DivergenceGrad,
         entropy,
         entropy_grad,
@@ -27,10 +26,9 @@ if typing.TYPE_CHECKING:
         kl_divergence_grad,
         selective_log_softmax,
     )
-    from softgrad.jacobian import SimplexJacobian
-    from softgrad.layers import LogSoftmax, Softmax, SoftmaxCrossEntropy
-    from softgrad.linear import LinearLossGrad, linear_cross_entropy, linear_cross_entropy_grad
-    from softgrad.losses import (
+    from softgrad._api.layers import LogSoftmax, Softmax, SoftmaxCrossEntropy
+    from softgrad._api.linear_losses import LinearLossGrad, linear_cross_entropy, linear_cross_entropy_grad
+    from softgrad._api.losses import (
         LossGrad,
         LossGradHess,
         cross_entropy,
@@ -41,7 +39,9 @@ if typing.TYPE_CHECKING:
         soft_cross_entropy,
         soft_cross_entropy_grad,
     )
-    from softgrad.streaming import LogSumExpState
+    from softgrad._api.operators import SimplexJacobian
+    from softgrad._api.streaming import LogSumExpState
+    from softgrad.files import apply_blocks
 
 __version__ = "0.1.0"
 
@@ -88,33 +88,33 @@ __all__ = [
 # What is imported only when it is first asked for, and where it is: importing softgrad is to cost little more than
 # importing NumPy.
 _LATER = {
-    "cross_entropy_hessian": "curvature",
-    "softmax_regression_hessian": "curvature",
-    "softmax_regression_hvp": "curvature",
+    "cross_entropy_hessian": "_api.hessians",
+    "softmax_regression_hessian": "_api.hessians",
+    "softmax_regression_hvp": "_api.hessians",
     "apply_blocks": "files",
-    "DivergenceGrad": "information",
-    "entropy": "information",
-    "entropy_grad": "information",
-    "kl_divergence": "information",
-    "kl_divergence_grad": "information",
-    "selective_log_softmax": "information",
-    "SimplexJacobian": "jacobian",
-    "LogSoftmax": "layers",
-    "Softmax": "layers",
-    "SoftmaxCrossEntropy": "layers",
-    "LinearLossGrad": "linear",
-    "linear_cross_entropy": "linear",
-    "linear_cross_entropy_grad": "linear",
-    "LossGrad": "losses",
-    "LossGradHess": "losses",
-    "cross_entropy": "losses",
-    "cross_entropy_grad": "losses",
-    "cross_entropy_grad_hess": "losses",
-    "focal_loss": "losses",
-    "focal_loss_grad": "losses",
-    "soft_cross_entropy": "losses",
-    "soft_cross_entropy_grad": "losses",
-    "LogSumExpState": "streaming",
+    "DivergenceGrad": "_api.information",
+    "entropy": "_api.information",
+    "entropy_grad": "_api.information",
+    "kl_divergence": "_api.information",
+    "kl_divergence_grad": "_api.information",
+    "selective_log_softmax": "_api.information",
+    "SimplexJacobian": "_api.operators",
+    "LogSoftmax": "_api.layers",
+    "Softmax": "_api.layers",
+    "SoftmaxCrossEntropy": "_api.layers",
+    "LinearLossGrad": "_api.linear_losses",
+    "linear_cross_entropy": "_api.linear_losses",
+    "linear_cross_entropy_grad": "_api.linear_losses",
+    "LossGrad": "_api.losses",
+    "LossGradHess": "_api.losses",
+    "cross_entropy": "_api.losses",
+    "cross_entropy_grad": "_api.losses",
+    "cross_entropy_grad_hess": "_api.losses",
+    "focal_loss": "_api.losses",
+    "focal_loss_grad": "_api.losses",
+    "soft_cross_entropy": "_api.losses",
+    "soft_cross_entropy_grad": "_api.losses",
+    "LogSumExpState": "_api.streaming",
 }
 
 

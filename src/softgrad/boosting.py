@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from softgrad import arguments
-from softgrad.functions import calculate_gradient, softmax
-from softgrad.losses import CURVATURES, cross_entropy_grad_hess
+from softgrad._api.losses import CURVATURES, cross_entropy_grad_hess
+from softgrad._api.softmax import calculate_gradient, softmax
+from softgrad._validation.arrays import as_real
 
 Array = Any
 
@@ -196,7 +196,7 @@ class Objective:
         return grad, np.maximum(hess, self.least_hessian, out=hess)
 
     def _checked(self, scores: Any) -> Array:
-        scores = arguments.as_real(scores, "scores")
+        scores = as_real(scores, "scores")
         if scores.ndim != 2 or scores.shape[1] != self.n_classes:
             raise ValueError(
                 f"the library's scores must have shape (rows, {self.n_classes}), one column for each of n_classes; got "

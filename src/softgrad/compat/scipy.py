@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 import softgrad as sg
-from softgrad import arguments
-from softgrad.arrays import complex as complex_numbers
-from softgrad.arrays import numpy as native
-from softgrad.arrays.layout import Axis, Rows
+from softgrad._formulas import complex as complex_numbers
+from softgrad._numpy import softmax as native
+from softgrad._validation.arrays import broadcast_shapes, is_foreign
+from softgrad._validation.axis import Axis, Rows
 
 Array = Any
 
@@ -155,7 +155,7 @@ def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, 
     >>> float(log), float(sign)
     (0.5413248546129181, -1.0)
     """
-    if arguments.is_foreign(a) or arguments.is_foreign(b):
+    if is_foreign(a) or is_foreign(b):
         return _foreign_logsumexp(a, axis, b, keepdims, return_sign)
     given = (a, b)
     a, b = _array(a, "a"), None if b is None else _array(b, "b")
@@ -163,7 +163,7 @@ def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, 
     if np.ma.isMaskedArray(a) or np.ma.isMaskedArray(b):
         return _masked_logsumexp(a, axis, b, keepdims, return_sign)
     if b is not None and a.shape != b.shape:
-        arguments.broadcast_shapes(a=a, b=b)
+        broadcast_shapes(a=a, b=b)
         a, b = np.broadcast_arrays(a, b)
     rows = Rows.of(a.shape or (1,), axis)
     log, sign = _log_and_sign(np.atleast_1d(a), None if b is None else np.atleast_1d(b), rows, dtype)
@@ -209,7 +209,7 @@ def _masked_logsumexp(a: Array, axis: Axis, b: Array | None, keepdims: bool, ret
 
 def _map(name: str, x: Any, axis: Axis) -> Array:
     """softmax or log_softmax."""
-    if arguments.is_foreign(x):
+    if is_foreign(x):
         return getattr(sg, name)(x, axis=axis)
     x = _array(x, "x")
     rows = Rows.of(x.shape or (1,), axis)

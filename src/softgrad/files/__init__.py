@@ -18,15 +18,15 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from softgrad.arrays.layout import normalize_axis
+from softgrad._validation.axis import normalize_axis
 from softgrad.files.atomic import replacing, replacing_directory
 from softgrad.files.blocks import Contents, Region
-from softgrad.files.csv import CsvReader, CsvWriter
-from softgrad.files.npy import NpyReader, NpyWriter
-from softgrad.files.parquet import ParquetReader, ParquetWriter
+from softgrad.files.formats.csv import CsvReader, CsvWriter
+from softgrad.files.formats.npy import NpyReader, NpyWriter
+from softgrad.files.formats.parquet import ParquetReader, ParquetWriter
+from softgrad.files.formats.safetensors import SafetensorsReader, SafetensorsWriter
+from softgrad.files.formats.zarr import MARKER, ZarrReader, ZarrWriter
 from softgrad.files.passes import Normalization, Plan
-from softgrad.files.safetensors import SafetensorsReader, SafetensorsWriter
-from softgrad.files.zarr import MARKER, ZarrReader, ZarrWriter
 
 Array = np.ndarray[Any, Any]
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from softgrad import arguments, functions
-from softgrad.arrays import numpy_states, states
+from softgrad._api import softmax as functions
+from softgrad._formulas import states
+from softgrad._numpy import states as numpy_states
+from softgrad._validation.arrays import as_real
 from softgrad.files.blocks import (
     Contents,
     Lengths,
@@ -142,7 +144,7 @@ class Plan:
 
     def _rows(self, read: Read, parts: list[Region], count: Count) -> Iterator[tuple[Region, Array]]:
         for part, block in read_ahead(read, parts):
-            yield part, np.asarray(np.moveaxis(arguments.as_real(block), self.axis, -1))
+            yield part, np.asarray(np.moveaxis(as_real(block), self.axis, -1))
             count(math.prod(shape_of(part)))
 
     @np.errstate(all="ignore")  # a cast may underflow, and that is its result

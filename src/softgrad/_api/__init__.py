@@ -1,0 +1,1 @@
+"""The public functions: each documents, validates and delegates."""

@@ -1,0 +1,180 @@
+"""The Hessian of cross-entropy: per row as an operator, and of a linear model in all its parameters.
+
+For one row the Hessian with respect to the logits is J = diag(p) − p pᵀ, whatever the label.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from softgrad._api.operators import SimplexJacobian
+from softgrad._api.softmax import softmax, softmax_jacobian
+from softgrad._dispatch import dispatched
+from softgrad._formulas.namespace import is_known, namespace, widest
+from softgrad._formulas.softmax import complement
+from softgrad._validation.arrays import as_real
+from softgrad._validation.axis import Axis
+from softgrad._validation.labels import as_weight
+
+Array = Any
+
+BLOCK_BYTES = 2**23
+"""What one block of rows may take: small enough for the cache, large enough for BLAS."""
+
+
+@dispatched("(n)->(n,n)")
+def cross_entropy_hessian(
+    logits: Any, /, *, axis: Axis = -1, where: Any = None, sample_weight: Any = None
+) -> SimplexJacobian:
+    """Hessian of cross-entropy with respect to the logits of every row, as an operator.
+
+    .. math:: H = s (\\mathrm{diag}(p) - p p^T)
+
+    It does not depend on the label. With class weights, multiply `sample_weight` by ``weight[labels]``.
+
+    Parameters
+    ----------
+    logits : array_like, real
+        Logits of any shape.
+    axis, where
+        As in `cross_entropy`.
+    sample_weight : array_like, optional
+        s, the positive factors of the rows, broadcast to the shape of `logits` without `axis`.
+
+    Returns
+    -------
+    SimplexJacobian
+        Of shape (..., n, n), holding n numbers per row.
+
+    Raises
+    ------
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As `softmax`.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> H = sg.cross_entropy_hessian([0.0, 0.0], sample_weight=2.0)
+    >>> H.toarray()
+    array([[ 0.5, -0.5],
+           [-0.5,  0.5]])
+    """
+    J = softmax_jacobian(logits, axis=axis, where=where)
+    if sample_weight is None:
+        return J
+    xp = namespace(J.p)
+    s = as_weight(sample_weight, tuple(J.shape[:-2]), widest(xp), xp, "sample_weight")
+    if is_known(s) and not xp.all(s > 0):
+        raise ValueError("sample_weight must be positive: leave out the rows whose Hessian is 0")
+    return SimplexJacobian(J.p, 1 / s)
+
+
+def softmax_regression_hvp(X: Any, logits: Any, V: Any, /, *, sample_weight: Any = None) -> Array:
+    """Product of the Hessian of multinomial logistic regression with a direction, Σ s xᵀ J (x V) over the rows x of X.
+
+    The loss is Σ s · cross_entropy(X @ W, labels) as a function of the coefficients W, shape (d, K).
+
+    Parameters
+    ----------
+    X : array_like, shape (m, d)
+        Features.
+    logits : array_like, shape (m, K)
+        X @ W, with or without an intercept.
+    V : array_like, shape (d, K)
+        A direction in the space of W.
+    sample_weight : array_like, shape (m,), optional
+        s, the factors of the rows, at least 0.
+
+    Returns
+    -------
+    ndarray, shape (d, K)
+        The product; it costs two products with X, and m·K numbers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not real or has the wrong shape.
+
+    See Also
+    --------
+    cross_entropy_hessian : keeps p for many directions: ``X.T @ cross_entropy_hessian(logits).matvec(X @ V)``.
+    softmax_regression_hessian : the whole matrix.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> sg.softmax_regression_hvp([[1.0], [2.0]], [[0.0, 0.0], [0.0, 0.0]], [[1.0, 0.0]])
+    array([[ 1.25, -1.25]])
+    """
+    X, logits, s = _model(X, logits, sample_weight)
+    V = as_real(V, "V")
+    if V.shape != (X.shape[1], logits.shape[1]):
+        raise ValueError(f"V must have shape {(X.shape[1], logits.shape[1])}, as the coefficients; got {V.shape}")
+    products = SimplexJacobian(softmax(logits)).matvec(X @ V)
+    return X.T @ (products if s is None else products * s[:, None])
+
+
+def softmax_regression_hessian(X: Any, logits: Any, /, *, sample_weight: Any = None) -> Array:
+    """Whole Hessian of multinomial logistic regression, in blocks of rows: (n, K, K) is never formed.
+
+    Parameters
+    ----------
+    X, logits, sample_weight
+        As in `softmax_regression_hvp`.
+
+    Returns
+    -------
+    ndarray, shape (d·K, d·K)
+        The symmetric matrix H with ``H @ V.ravel() == softmax_regression_hvp(X, logits, V).ravel()``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not real or has the wrong shape.
+
+    Notes
+    -----
+    Böhning, "Multinomial logistic regression algorithm", Ann. Inst. Statist. Math. 44 (1992), section 2. Where a class
+    is nearly certain its own block takes p(1 − p) with 1 − p summed over the other classes.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> sg.softmax_regression_hessian([[1.0], [2.0]], [[0.0, 0.0], [0.0, 0.0]])
+    array([[ 1.25, -1.25],
+           [-1.25,  1.25]])
+    """
+    X, logits, s = _model(X, logits, sample_weight)
+    p = softmax(logits)
+    (m, d), K = X.shape, p.shape[1]
+    dtype = np.result_type(X, p)
+    outer, own = np.zeros((d * K, d * K), dtype), np.zeros((K, d, d), dtype)
+    step = max(1, BLOCK_BYTES // max(1, d * K * dtype.itemsize))
+    for start in range(0, m, step):
+        rows = slice(start, start + step)
+        q = p[rows]
+        x = X[rows] if s is None else X[rows] * np.sqrt(s[rows, None])
+        lifted = (x[:, :, None] * q[:, None, :]).reshape(len(x), d * K)
+        outer += lifted.T @ lifted
+        deviation = np.sqrt(q * complement(np, q))
+        for k in range(K):
+            scaled = x * deviation[:, k, None]
+            own[k] += scaled.T @ scaled
+    H = -outer.reshape(d, K, d, K)
+    for k in range(K):
+        H[:, k, :, k] = own[k]
+    return H.reshape(d * K, d * K)
+
+
+def _model(X: Any, logits: Any, sample_weight: Any) -> tuple[Array, Array, Array | None]:
+    X, logits = as_real(X, "X"), as_real(logits, "logits")
+    if X.ndim != 2:
+        raise ValueError(f"X must have shape (m, d); got {tuple(X.shape)}")
+    if logits.ndim != 2 or logits.shape[0] != X.shape[0]:
+        raise ValueError(f"logits must have shape ({X.shape[0]}, K), one row for each of X; got {tuple(logits.shape)}")
+    if sample_weight is None:
+        return X, logits, None
+    dtype = np.result_type(X, logits)
+    return X, logits, as_weight(sample_weight, (X.shape[0],), dtype, np, "sample_weight")

@@ -1,0 +1,263 @@
+"""Entropy, divergence and selected log-probabilities of the distributions that logits stand for.
+
+Throughout, p = softmax(logits) and Σ runs over one slice: the entries along `axis`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from softgrad._api.losses import LossGrad
+from softgrad._dispatch import dispatched
+from softgrad._formulas import losses as generic_losses
+from softgrad._formulas.namespace import namespace
+from softgrad._numpy import losses as numpy_losses
+from softgrad._validation.arrays import as_real, broadcast_shapes, promoted
+from softgrad._validation.axis import Axis
+from softgrad._validation.labels import as_labels
+from softgrad._validation.logits import Logits
+from softgrad._validation.masks import unmasked
+
+Array = Any
+
+
+class DivergenceGrad(NamedTuple):
+    """A divergence per row and its gradients with respect to the logits of p and of q.
+
+    Parameters
+    ----------
+    loss : ndarray or scalar
+        One divergence per row.
+    grad_p, grad_q : ndarray
+        Gradients of every row's own divergence, of the common shape of the logits.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> divergence, grad_p, grad_q = sg.kl_divergence_grad([1.0, 0.0], [1.0, 0.0])
+    """
+
+    loss: Array
+    grad_p: Array
+    grad_q: Array
+
+
+@dispatched("(n)->()", kernel=True)
+def entropy(logits: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
+    """Entropy of a softmax distribution in nats, −Σ p log p, one per row.
+
+    Parameters
+    ----------
+    logits : array_like, real
+        Logits of any shape; computed in and returned as `softmax` does with its `x`.
+    axis : int, tuple of ints or None, default: -1
+        The axis or axes along which the probabilities sum to 1.
+    where : array_like of bool, optional
+        Entries that take part, broadcast to the shape of `logits`; the others are never read.
+
+    Returns
+    -------
+    ndarray or scalar
+        One entropy per row, in [0, log n]. A row with NaN or +inf, or with nothing but −inf, is NaN; a row that is
+        masked entirely is 0.
+
+    Raises
+    ------
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As `softmax`.
+
+    Notes
+    -----
+    With the maximum m of a row it is log Σ e^(x_j − m) + Σ p_j (m − x_j), a sum of positive terms.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> sg.entropy([[0.0, 0.0], [0.0, 40.0]])
+    array([6.93147181e-01, 1.74182524e-16])
+    """
+    return Logits.of(logits, axis, where).solve("entropy", values={"out": None}, slices={})[0]
+
+
+@dispatched("(n)->(),(n)")
+def entropy_grad(
+    logits: Any, /, *, axis: Axis = -1, where: Any = None, out: Array | None = None, grad_out: Array | None = None
+) -> LossGrad:
+    """Entropy of a softmax distribution and its gradient with respect to the logits, −p (log p + entropy).
+
+    Parameters
+    ----------
+    logits, axis, where
+        As in `entropy`.
+    out, grad_out : ndarray, optional
+        Where to write the results: arrays of their shape and of the dtype of the logits.
+
+    Returns
+    -------
+    LossGrad
+        ``(loss, grad)``: one entropy per row, and the gradient of every row's own entropy, of the shape of `logits`.
+
+    Raises
+    ------
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As `softmax`; nothing is written then.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> sg.entropy_grad([0.0, 1.0]).grad
+    array([ 0.19661193, -0.19661193])
+    """
+    rows = Logits.of(logits, axis, where)
+    return LossGrad(*rows.solve("entropy_grad", values={"out": out}, slices={"grad_out": grad_out}))
+
+
+@dispatched("(n),(n)->()", kernel=True)
+def kl_divergence(logits_p: Any, logits_q: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
+    """Kullback-Leibler divergence of two softmax distributions, Σ p (log p − log q), one per row.
+
+    Parameters
+    ----------
+    logits_p, logits_q : array_like, real
+        Logits of p and of q, broadcast against each other.
+    axis : int, tuple of ints or None, default: -1
+        The axis or axes along which the probabilities sum to 1.
+    where : array_like of bool, optional
+        Entries that take part in both, broadcast to the common shape; the others are never read.
+
+    Returns
+    -------
+    ndarray or scalar
+        One divergence per row, within 2 ulp of Σ p (\\|log p\\| + \\|log q\\|), and where q is within a factor e of p
+        everywhere of Σ p \\|log p − log q\\|. 0·(−inf) is 0; where q is 0 and p is not, the divergence is +inf.
+
+    Raises
+    ------
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As `softmax`.
+
+    Notes
+    -----
+    The nearer q is to p, the more the plain formula cancels. With d = log p − log q and its mean d̄ under p, the
+    divergence is also log Σ p e^(d̄−d) = log1p(Σ p (e^(d̄−d) − 1 + (d − d̄))): a sum of terms that are never negative.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> print(f"{sg.kl_divergence([0.0, 1e-8], [0.0, 0.0]):.6g}")
+    1.25e-17
+    """
+    p, q = _pair(logits_p, logits_q, axis, where)
+    return p.solve("kl_divergence", q.x, values={"out": None}, slices={})[0]
+
+
+@dispatched("(n),(n)->(),(n),(n)")
+def kl_divergence_grad(
+    logits_p: Any,
+    logits_q: Any,
+    /,
+    *,
+    axis: Axis = -1,
+    where: Any = None,
+    out: Array | None = None,
+    grad_p_out: Array | None = None,
+    grad_q_out: Array | None = None,
+) -> DivergenceGrad:
+    """Kullback-Leibler divergence of two softmax distributions and its gradients with respect to both logits.
+
+    The gradients are p (log p − log q − divergence) and q − p.
+
+    Parameters
+    ----------
+    logits_p, logits_q, axis, where
+        As in `kl_divergence`.
+    out, grad_p_out, grad_q_out : ndarray, optional
+        Where to write the results: arrays of their shape and of the dtype of the logits.
+
+    Returns
+    -------
+    DivergenceGrad
+        ``(loss, grad_p, grad_q)``: one divergence per row, and two gradients of the common shape of the logits. Where
+        the divergence is infinite, `grad_p` does not exist and is NaN.
+
+    Raises
+    ------
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As `softmax`; nothing is written then.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> sg.kl_divergence_grad([1.0, 0.0], [0.0, 0.0]).grad_q
+    array([-0.23105858,  0.23105858])
+    """
+    p, q = _pair(logits_p, logits_q, axis, where)
+    slices = {"grad_p_out": grad_p_out, "grad_q_out": grad_q_out}
+    return DivergenceGrad(*p.solve("kl_divergence_grad", q.x, values={"out": out}, slices=slices))
+
+
+@dispatched("(n),(k)->(k)")
+def selective_log_softmax(logits: Any, index: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
+    """Log-probabilities of chosen entries only: `log_softmax` at `index`, without an array of the size of the logits.
+
+    Without fusion: ``take_along_axis(log_softmax(logits), index)``.
+
+    Parameters
+    ----------
+    logits : array_like, real
+        Logits of any shape; computed in and returned as `softmax` does with its `x`.
+    index : array_like of int
+        One entry of each row, in [0, n): the shape of `logits` without `axis`; or k entries, along one more last axis.
+    axis : int, tuple of ints or None, default: -1
+        The axis or axes along which the probabilities sum to 1.
+    where : array_like of bool, optional
+        Entries that take part, broadcast to the shape of `logits`; the others are never read and have −inf.
+
+    Returns
+    -------
+    ndarray or scalar
+        log p at `index`, of its shape, as exact as `log_softmax`.
+
+    Raises
+    ------
+    TypeError
+        If `index` does not hold integers; otherwise as `softmax`.
+    IndexError
+        If an index lies outside [0, n).
+    ValueError, numpy.exceptions.AxisError
+        As `softmax`.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> sg.selective_log_softmax([[0.0, -40.0], [0.0, 0.0]], [0, 1])
+    array([-4.24835426e-18, -6.93147181e-01])
+    """
+    rows = Logits.of(logits, axis, where)
+    xp, batch = rows.xp, rows.rows.batch_shape
+    several = np.ndim(index) == len(batch) + 1
+    shape = (*batch, np.shape(index)[-1]) if several else batch
+    index, _, outside = as_labels(index, shape, rows.rows.n, None, xp, "index")
+    entries = index if several else index[..., None]
+    if rows.rows.n == 0:  # the shape has no index, or no row
+        return xp.zeros(shape, dtype=rows.x.dtype)
+    result = (numpy_losses if xp is np else generic_losses).log_probabilities(rows.x, entries)
+    if rows.present is not None:
+        result = xp.where(rows.present[..., None], result, xp.asarray(-xp.inf, dtype=result.dtype))
+    result = result if several else result[..., 0]
+    if outside is not None:
+        result = xp.where(outside, xp.full_like(result, xp.nan), result)
+    return result[()] if xp is np else result
+
+
+def _pair(logits_p: Any, logits_q: Any, axis: Axis, where: Any) -> tuple[Logits, Logits]:
+    """Both logits in one shape and dtype, with the masks of both."""
+    a, where, _ = unmasked(as_real(logits_p, "logits_p"), where)
+    b, where, _ = unmasked(as_real(logits_q, "logits_q"), where)
+    xp = namespace(a)
+    shape = broadcast_shapes(logits_p=a, logits_q=b)
+    dtype = promoted(xp, a.dtype, b.dtype)
+    a, b = (xp.broadcast_to(xp.astype(x, dtype, copy=False), shape) for x in (a, b))
+    return Logits.of(a, axis, where, "logits_p"), Logits.of(b, axis, where, "logits_q")

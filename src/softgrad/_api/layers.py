@@ -1,0 +1,231 @@
+"""softmax and log_softmax as layers: call forward, keep the output, go backward from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from softgrad._api.losses import cross_entropy_grad
+from softgrad._api.softmax import jacobian_at, log_softmax, log_softmax_vjp, softmax, softmax_vjp
+from softgrad._dispatch import dispatched
+from softgrad._formulas.namespace import namespace
+from softgrad._validation.arrays import as_real, broadcast_to
+from softgrad._validation.axis import Axis, Rows
+
+Array = Any
+
+
+class _Layer:
+    """A map along `axis` that remembers its last output."""
+
+    def __init__(self, axis: Axis = -1) -> None:
+        self.axis = axis
+        self._output: Array | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(axis={self.axis!r})"
+
+    @property
+    def output(self) -> Array:
+        """The output of the last call; RuntimeError before the first."""
+        if self._output is None:
+            raise RuntimeError(f"{type(self).__name__} has no output yet: call the layer before backward() or output")
+        return self._output
+
+
+class Softmax(_Layer):
+    """Softmax as a layer of a network written by hand.
+
+    Parameters
+    ----------
+    axis : int, tuple of ints or None, default: -1
+        The axis or axes along which the probabilities sum to 1.
+
+    Attributes
+    ----------
+    output : ndarray
+        The probabilities of the last call.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> layer = sg.Softmax()
+    >>> layer([[0.0, 1.0, 2.0]])
+    array([[0.09003057, 0.24472847, 0.66524096]])
+    >>> layer.backward([[1.0, 0.0, 0.0]])
+    array([[ 0.08192507, -0.02203304, -0.05989202]])
+    >>> layer.backward().shape
+    (1, 3, 3)
+    """
+
+    def __call__(self, x: Any, normalization: bool = True) -> Array:
+        """Probabilities of `x`; with ``normalization=False`` by the textbook formula, without the shift."""
+        options = {} if normalization else {"normalization": False}  # without, the call may go straight to the kernel
+        self._output = softmax(x, axis=self.axis, **options)
+        return self._output
+
+    def backward(self, grad_output: Any = None) -> Array:
+        """Go backward from the last output.
+
+        Parameters
+        ----------
+        grad_output : array_like, optional
+            The gradient of a loss with respect to the output.
+
+        Returns
+        -------
+        ndarray
+            The gradient with respect to the logits (see `softmax_vjp`); without `grad_output` the dense Jacobian of
+            every slice, shape (..., n, n).
+
+        Raises
+        ------
+        RuntimeError
+            If the layer was not called yet.
+        """
+        if grad_output is None:
+            return jacobian_at(self.output, axis=self.axis).toarray()
+        return softmax_vjp(self.output, grad_output, axis=self.axis)
+
+
+class LogSoftmax(_Layer):
+    """log_softmax as a layer of a network written by hand.
+
+    Parameters
+    ----------
+    axis : int, tuple of ints or None, default: -1
+        The axis or axes that are normalized.
+
+    Attributes
+    ----------
+    output : ndarray
+        The log-probabilities of the last call.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> layer = sg.LogSoftmax()
+    >>> layer([[0.0, 0.0]])
+    array([[-0.69314718, -0.69314718]])
+    >>> layer.backward([[-1.0, 0.0]])
+    array([[-0.5,  0.5]])
+    """
+
+    def __call__(self, x: Any, normalization: bool = True) -> Array:
+        """Log-probabilities of `x`; with ``normalization=False`` by the textbook formula, without the shift."""
+        options = {} if normalization else {"normalization": False}
+        self._output = log_softmax(x, axis=self.axis, **options)
+        return self._output
+
+    def backward(self, grad_output: Any = None) -> Array:
+        """Go backward from the last output.
+
+        Parameters
+        ----------
+        grad_output : array_like, optional
+            The gradient of a loss with respect to the output.
+
+        Returns
+        -------
+        ndarray
+            The gradient with respect to the logits (see `log_softmax_vjp`); without `grad_output` the dense Jacobian
+            I − 1 pᵀ of every slice, shape (..., n, n).
+
+        Raises
+        ------
+        RuntimeError
+            If the layer was not called yet.
+        """
+        if grad_output is not None:
+            return log_softmax_vjp(self.output, grad_output, axis=self.axis)
+        return _log_softmax_jacobian_at(self.output, axis=self.axis)
+
+
+class SoftmaxCrossEntropy(_Layer):
+    """Softmax and cross-entropy as the last layer of a network written by hand: logits and labels in, losses out.
+
+    Parameters
+    ----------
+    axis : int, tuple of ints or None, default: -1
+        The axis of the classes.
+    weight, label_smoothing, ignore_index, z_loss
+        As in `cross_entropy`.
+
+    Attributes
+    ----------
+    output : ndarray
+        The losses of the last call, one per row.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> layer = sg.SoftmaxCrossEntropy()
+    >>> layer([[0.0, 0.0], [0.0, 40.0]], [0, 1])
+    array([6.93147181e-01, 4.24835426e-18])
+    >>> layer.backward()
+    array([[-5.00000000e-01,  5.00000000e-01],
+           [ 4.24835426e-18, -4.24835426e-18]])
+    """
+
+    def __init__(
+        self,
+        axis: Axis = -1,
+        *,
+        weight: Any = None,
+        label_smoothing: float = 0.0,
+        ignore_index: int | None = None,
+        z_loss: float = 0.0,
+    ) -> None:
+        super().__init__(axis)
+        self.options = {
+            "weight": weight,
+            "label_smoothing": label_smoothing,
+            "ignore_index": ignore_index,
+            "z_loss": z_loss,
+        }
+        self._grad: Array = None
+
+    def __call__(self, logits: Any, labels: Any) -> Array:
+        """Losses of `logits`, one per row; the gradient is computed in the same pass and kept."""
+        self._output, self._grad = cross_entropy_grad(logits, labels, axis=self.axis, **self.options)
+        return self._output
+
+    def backward(self, grad_output: Any = None) -> Array:
+        """Go backward from the last losses.
+
+        Parameters
+        ----------
+        grad_output : array_like, optional
+            The gradient of what follows with respect to every loss: for their mean over m rows, 1/m. Default: 1.
+
+        Returns
+        -------
+        ndarray
+            The gradient with respect to the logits, of their shape.
+
+        Raises
+        ------
+        RuntimeError
+            If the layer was not called yet.
+        """
+        _, grad = self.output, self._grad  # the output: an error before the first call
+        if grad_output is None:
+            return grad
+        return _scaled(grad, grad_output, axis=self.axis)
+
+
+@dispatched("(n)->(n,n)")
+def _log_softmax_jacobian_at(y: Any, /, *, axis: Axis = -1) -> Array:
+    """The dense Jacobian of log_softmax from its output."""
+    xp = namespace(y)
+    y = Rows.of(tuple(y.shape), axis).gather(y, xp)
+    return log_softmax_vjp(y[..., None, :], xp.eye(y.shape[-1], dtype=y.dtype))
+
+
+@dispatched("(n),()->(n)")
+def _scaled(grad: Any, grad_output: Any, /, *, axis: Axis = -1) -> Array:
+    """The gradient of every row's loss times one factor per row."""
+    rows = Rows.of(tuple(grad.shape), axis)
+    xp = namespace(grad)
+    factor = as_real(grad_output, "grad_output")
+    factor = broadcast_to("grad_output", factor, rows.batch_shape, xp)
+    return grad * xp.astype(xp.reshape(factor, rows.kept_shape), grad.dtype)

@@ -1,0 +1,511 @@
+"""Cross-entropy and its relatives from logits, one loss per row, with gradients and curvature in the same pass.
+
+Throughout, p = softmax(logits), lse = logsumexp(logits) and n is the number of classes: the entries along `axis`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from softgrad._dispatch import dispatched
+from softgrad._formulas import losses as generic_losses
+from softgrad._formulas.target import Target
+from softgrad._numpy import losses as numpy_losses
+from softgrad._validation.axis import Axis
+from softgrad._validation.labels import as_number
+from softgrad._validation.logits import Logits
+from softgrad._validation.targets import label_target, soft_target
+
+Array = Any
+
+CURVATURES = ("diagonal", "upper", "friedman", "residual")
+
+
+class LossGrad(NamedTuple):
+    """A loss per row and its gradient with respect to the logits.
+
+    Parameters
+    ----------
+    loss : ndarray or scalar
+        One loss per row.
+    grad : ndarray
+        The gradient of every row's own loss, of the shape of the logits.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> loss, grad = sg.cross_entropy_grad([[0.0, 0.0]], [1])
+    """
+
+    loss: Array
+    grad: Array
+
+
+class LossGradHess(NamedTuple):
+    """A loss per row, its gradient and a second derivative per entry of the logits.
+
+    Parameters
+    ----------
+    loss : ndarray or scalar
+        One loss per row.
+    grad, hess : ndarray
+        Derivatives of every row's own loss, of the shape of the logits.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> loss, grad, hess = sg.cross_entropy_grad_hess([[0.0, 0.0]], [1])
+    """
+
+    loss: Array
+    grad: Array
+    hess: Array
+
+
+@dispatched("(n),()->()")
+def cross_entropy(
+    logits: Any,
+    labels: Any,
+    /,
+    *,
+    axis: Axis = -1,
+    where: Any = None,
+    weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    z_loss: float = 0.0,
+) -> Array:
+    """Cross-entropy of integer labels: −log p at the label, one loss per row, exact to 2 ulp.
+
+    With every option the loss of a row with the label y is, as PyTorch has it before its mean::
+
+        log_p = log_softmax(logits)
+        row = (1 - label_smoothing) * weight[y] * -log_p[y]
+        row += label_smoothing / n * sum(weight * -log_p)
+        row += z_loss * logsumexp(logits) ** 2
+        loss = 0 if y == ignore_index else sample_weight * row
+
+    Parameters
+    ----------
+    logits : array_like, real
+        Logits of any shape; computed in and returned as `softmax` does with its `x`.
+    labels : array_like of int
+        The class of each row, in [0, n): the shape of `logits` without `axis`.
+    axis : int, tuple of ints or None, default: -1
+        The axis of the classes. Several axes count as one, in C order.
+    where : array_like of bool, optional
+        Classes that take part, broadcast to the shape of `logits`. The others are never read, n does not count them and
+        their derivatives are 0. A label among them has the probability 0.
+    weight : array_like, shape (n,), optional
+        Factors of the classes, at least 0.
+    sample_weight : array_like, optional
+        Factors of the rows, at least 0, broadcast to the shape of `labels`. A row with the factor 0 is not read.
+    label_smoothing : float, default: 0.0
+        The share, in [0, 1], of the target that is spread evenly over the classes.
+    ignore_index : int, optional
+        The label of rows that do not count: loss 0, gradient 0. It need not lie in [0, n).
+    z_loss : float, default: 0.0
+        The factor, at least 0, of lse².
+
+    Returns
+    -------
+    ndarray or scalar
+        One loss per row, never a mean. A row with NaN or +inf, or with nothing but −inf, is NaN; a row that is masked
+        entirely or ignored is 0; a label whose logit is −inf has the loss +inf.
+
+    Raises
+    ------
+    TypeError
+        If `labels` are not integers; otherwise as `softmax`.
+    IndexError
+        If a label lies outside [0, n).
+    ValueError
+        If an argument has the wrong shape or a factor lies outside its range.
+    numpy.exceptions.AxisError
+        If `logits` has no such axis.
+
+    See Also
+    --------
+    cross_entropy_grad : the gradient in the same pass.
+    soft_cross_entropy : distributions in the place of labels.
+
+    Notes
+    -----
+    With the maximum m of a row the loss is log1p(Σ_{j≠k} e^(x_j − m)) + (m − x_y), two terms of one sign: nothing is
+    lost where p_y is nearly 1. The z-loss is that of Chowdhery et al., "PaLM", J. Mach. Learn. Res. 24 (2023),
+    section 5.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> sg.cross_entropy([[2.0, 1.0, 0.0], [0.0, 40.0, 0.0]], [0, 1])
+    array([4.07605964e-01, 8.49670851e-18])
+    """
+    rows = Logits.of(logits, axis, where)
+    target = label_target(rows, labels, weight, sample_weight, label_smoothing, ignore_index, z_loss)
+    return rows.solve("cross_entropy", target, values={"out": None}, slices={})[0]
+
+
+@dispatched("(n),()->(),(n)")
+def cross_entropy_grad(
+    logits: Any,
+    labels: Any,
+    /,
+    *,
+    axis: Axis = -1,
+    where: Any = None,
+    weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    z_loss: float = 0.0,
+    out: Array | None = None,
+    grad_out: Array | None = None,
+) -> LossGrad:
+    """Cross-entropy of integer labels and its gradient in one pass.
+
+    Without options the gradient of a row with the label y is p − e_y; in general::
+
+        target = label_smoothing / n * weight
+        target[y] += (1 - label_smoothing) * weight[y]
+        grad = sample_weight * ((sum(target) + 2 * z_loss * lse) * p - target)
+
+    Parameters
+    ----------
+    logits, labels, axis, where, weight, sample_weight, label_smoothing, ignore_index, z_loss
+        As in `cross_entropy`.
+    out, grad_out : ndarray, optional
+        Where to write the losses and the gradient: arrays of their shape and of the dtype of the logits. `grad_out` may
+        be `logits` or overlap it.
+
+    Returns
+    -------
+    LossGrad
+        ``(loss, grad)``: one loss per row, and the gradient of every row's own loss, of the shape of `logits`.
+
+    Raises
+    ------
+    TypeError, IndexError, ValueError, numpy.exceptions.AxisError
+        As `cross_entropy`; nothing is written then.
+
+    Notes
+    -----
+    The gradient at the label is −Σ_{j≠y} p_j, summed where p_y is nearly 1: within 4 ulp, and never 0 by cancellation.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> loss, grad = sg.cross_entropy_grad([40.0, 0.0, 0.0], 0)
+    >>> grad
+    array([-8.49670851e-18,  4.24835426e-18,  4.24835426e-18])
+    """
+    rows = Logits.of(logits, axis, where)
+    target = label_target(rows, labels, weight, sample_weight, label_smoothing, ignore_index, z_loss)
+    return LossGrad(*rows.solve("cross_entropy_grad", target, values={"out": out}, slices={"grad_out": grad_out}))
+
+
+@dispatched("(n),()->(),(n),(n)")
+def cross_entropy_grad_hess(
+    logits: Any,
+    labels: Any,
+    /,
+    *,
+    axis: Axis = -1,
+    where: Any = None,
+    weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    z_loss: float = 0.0,
+    curvature: str = "diagonal",
+    out: Array | None = None,
+    grad_out: Array | None = None,
+    hess_out: Array | None = None,
+) -> LossGradHess:
+    """Cross-entropy of integer labels, its gradient and a curvature per entry in one pass, as boosting wants them.
+
+    Parameters
+    ----------
+    logits, labels, axis, where, weight, sample_weight, label_smoothing, ignore_index, z_loss
+        As in `cross_entropy`.
+    curvature : {"diagonal", "upper", "friedman", "residual"}, default: "diagonal"
+        What stands for the second derivative; without options p(1−p) is the diagonal of the Hessian, and
+
+        - ``"diagonal"`` is that diagonal itself, with every option;
+        - ``"upper"`` is twice the diagonal, 2p(1−p), which without a z-loss bounds the whole Hessian from above
+          (diagonal dominance): the choice of XGBoost;
+        - ``"friedman"`` is n/(n−1) times the diagonal, the choice of LightGBM (Friedman 2001, algorithm 6);
+        - ``"residual"`` is the size of the gradient, \\|p − y\\|.
+    out, grad_out, hess_out : ndarray, optional
+        Where to write the results: arrays of their shape and of the dtype of the logits.
+
+    Returns
+    -------
+    LossGradHess
+        ``(loss, grad, hess)``: one loss per row, and two arrays of the shape of `logits`.
+
+    Raises
+    ------
+    TypeError, IndexError, ValueError, numpy.exceptions.AxisError
+        As `cross_entropy`; nothing is written then.
+
+    See Also
+    --------
+    cross_entropy_hessian : the whole Hessian of every row, as an operator.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> sg.cross_entropy_grad_hess([0.0, 0.0], 1)
+    LossGradHess(loss=np.float64(0.6931471805599453), grad=array([ 0.5, -0.5]), hess=array([0.25, 0.25]))
+    """
+    if curvature not in CURVATURES:
+        raise ValueError(f"curvature must be one of {', '.join(map(repr, CURVATURES))}; got {curvature!r}")
+    rows = Logits.of(logits, axis, where)
+    target = label_target(rows, labels, weight, sample_weight, label_smoothing, ignore_index, z_loss)
+    factor = _curvature_factor(rows, curvature)
+    slices = {"grad_out": grad_out, "hess_out": hess_out}
+    return LossGradHess(*rows.solve("cross_entropy_grad_hess", target, factor, values={"out": out}, slices=slices))
+
+
+@dispatched("(n),(n)->()")
+def soft_cross_entropy(
+    logits: Any,
+    targets: Any,
+    /,
+    *,
+    axis: Axis = -1,
+    where: Any = None,
+    weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+) -> Array:
+    """Cross-entropy of target distributions: −Σ t log p, one loss per row.
+
+    With every option the loss of a row is, as PyTorch has it before its mean::
+
+        log_p = log_softmax(logits)
+        t = weight * ((1 - label_smoothing) * targets + label_smoothing / n)
+        loss = sample_weight * (sum(t * -log_p) + z_loss * logsumexp(logits) ** 2)
+
+    where 0·(−inf) is 0.
+
+    Parameters
+    ----------
+    logits : array_like, real
+        Logits of any shape; computed in and returned as `softmax` does with its `x`.
+    targets : array_like, real
+        The target of every entry, broadcast to the shape of `logits` and rounded to their dtype. A row may have any
+        sum.
+    axis, where, weight, sample_weight, label_smoothing, z_loss
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    ndarray or scalar
+        One loss per row, never a mean, within 2 ulp of it or of its largest term.
+
+    Raises
+    ------
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As `cross_entropy`.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> float(sg.soft_cross_entropy([1.0, 1.0, -float("inf")], [0.5, 0.5, 0.0]))
+    0.6931471805599453
+    """
+    rows = Logits.of(logits, axis, where)
+    target = soft_target(rows, targets, weight, sample_weight, label_smoothing, z_loss)
+    return rows.solve("cross_entropy", target, values={"out": None}, slices={})[0]
+
+
+@dispatched("(n),(n)->(),(n)")
+def soft_cross_entropy_grad(
+    logits: Any,
+    targets: Any,
+    /,
+    *,
+    axis: Axis = -1,
+    where: Any = None,
+    weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    out: Array | None = None,
+    grad_out: Array | None = None,
+) -> LossGrad:
+    """Cross-entropy of target distributions and its gradient with respect to the logits in one pass.
+
+    With t as in `soft_cross_entropy` the gradient is ``sample_weight * ((sum(t) + 2 * z_loss * lse) * p - t)``.
+
+    Parameters
+    ----------
+    logits, targets, axis, where, weight, sample_weight, label_smoothing, z_loss
+        As in `soft_cross_entropy`.
+    out, grad_out : ndarray, optional
+        As in `cross_entropy_grad`.
+
+    Returns
+    -------
+    LossGrad
+        ``(loss, grad)``: one loss per row, and the gradient of every row's own loss, of the shape of `logits`.
+
+    Raises
+    ------
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As `cross_entropy`; nothing is written then.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> sg.soft_cross_entropy_grad([0.0, 0.0], [0.75, 0.25]).grad
+    array([-0.25,  0.25])
+    """
+    rows = Logits.of(logits, axis, where)
+    target = soft_target(rows, targets, weight, sample_weight, label_smoothing, z_loss)
+    return LossGrad(*rows.solve("cross_entropy_grad", target, values={"out": out}, slices={"grad_out": grad_out}))
+
+
+@dispatched("(n),()->()")
+def focal_loss(
+    logits: Any,
+    labels: Any,
+    /,
+    *,
+    gamma: float = 2.0,
+    axis: Axis = -1,
+    where: Any = None,
+    weight: Any = None,
+    sample_weight: Any = None,
+    ignore_index: int | None = None,
+) -> Array:
+    """Focal loss of integer labels, −(1 − p)^γ log p at the label: cross-entropy that turns away from easy rows.
+
+    Without fusion::
+
+        log_p = log_softmax(logits)[y]
+        loss = 0 if y == ignore_index else sample_weight * weight[y] * (1 - exp(log_p)) ** gamma * -log_p
+
+    Parameters
+    ----------
+    logits, labels
+        As in `cross_entropy`.
+    gamma : float, default: 2.0
+        γ, at least 0; at 0 this is cross-entropy.
+    axis, where, weight, sample_weight, ignore_index
+        As in `cross_entropy`. `weight` is the α of the literature.
+
+    Returns
+    -------
+    ndarray or scalar
+        One loss per row, within 2 + γ ulp.
+
+    Raises
+    ------
+    TypeError, IndexError, ValueError, numpy.exceptions.AxisError
+        As `cross_entropy`.
+
+    Notes
+    -----
+    Lin et al., "Focal loss for dense object detection", ICCV 2017.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> float(sg.focal_loss([0.0, 0.0], 0))
+    0.17328679513998632
+    """
+    rows = Logits.of(logits, axis, where)
+    _, value, _ = _focal(rows, labels, gamma, weight, sample_weight, ignore_index)
+    return _as_loss(rows, value, None)
+
+
+@dispatched("(n),()->(),(n)")
+def focal_loss_grad(
+    logits: Any,
+    labels: Any,
+    /,
+    *,
+    gamma: float = 2.0,
+    axis: Axis = -1,
+    where: Any = None,
+    weight: Any = None,
+    sample_weight: Any = None,
+    ignore_index: int | None = None,
+    out: Array | None = None,
+    grad_out: Array | None = None,
+) -> LossGrad:
+    """Focal loss of integer labels and its gradient.
+
+    With ℓ = −log p at the label y the gradient is ((1 − p)^γ + γ (1 − p)^(γ−1) p ℓ)(softmax(logits) − e_y).
+
+    Parameters
+    ----------
+    logits, labels, gamma, axis, where, weight, sample_weight, ignore_index
+        As in `focal_loss`.
+    out, grad_out : ndarray, optional
+        As in `cross_entropy_grad`.
+
+    Returns
+    -------
+    LossGrad
+        ``(loss, grad)``: one loss per row, and the gradient of every row's own loss, of the shape of `logits`.
+
+    Raises
+    ------
+    TypeError, IndexError, ValueError, numpy.exceptions.AxisError
+        As `cross_entropy`; nothing is written then.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> sg.focal_loss_grad([0.0, 0.0], 0).grad
+    array([-0.2982868,  0.2982868])
+    """
+    rows = Logits.of(logits, axis, where)
+    rows.check({"out": out}, {"grad_out": grad_out})
+    target, value, slope = _focal(rows, labels, gamma, weight, sample_weight, ignore_index)
+    steep = Target(None, target.labels, 1.0, slope)
+    _, grad = rows.solve("cross_entropy_grad", steep, values={"out": None}, slices={"grad_out": grad_out})
+    return LossGrad(_as_loss(rows, value, out), grad)
+
+
+def _curvature_factor(rows: Logits, curvature: str) -> Array | float | None:
+    """What multiplies the diagonal of the Hessian; None where the gradient's size takes its place."""
+    if curvature == "friedman":
+        if isinstance(rows.count, int):
+            return rows.count / max(rows.count - 1, 1)  # a single class has no curvature to scale
+        count = rows.count[..., 0]
+        return count / rows.xp.where(count > 1, count - 1, count)
+    return {"diagonal": 1.0, "upper": 2.0, "residual": None}[curvature]
+
+
+def _focal(
+    rows: Logits, labels: Any, gamma: Any, weight: Any, sample_weight: Any, ignore_index: Any
+) -> tuple[Target, Array, Array]:
+    """Target, focal loss and its derivative with respect to the cross-entropy of every row."""
+    gamma = as_number(gamma, "gamma")
+    target = label_target(rows, labels, weight, sample_weight, 0.0, ignore_index, 0.0)
+    xp = rows.xp
+    if rows.rows.n == 0:
+        nothing = xp.zeros(rows.rows.batch_shape, dtype=rows.wide)
+        return target, nothing, nothing
+    value, slope = (numpy_losses if xp is np else generic_losses).focal(rows.x, target.labels, gamma)
+    scale = xp.asarray(target.scale, dtype=value.dtype)
+    value, slope = (xp.where(scale == 0, xp.zeros_like(part), part * scale) for part in (value, slope))
+    return target, value, slope
+
+
+def _as_loss(rows: Logits, value: Array, out: Array | None) -> Array:
+    """Values of one per row in the dtype of the logits, in `out` where it is given."""
+    if out is not None:
+        np.copyto(out, value, casting="same_kind")
+        return out
+    loss = rows.xp.astype(value, rows.x.dtype, copy=False)
+    return loss[()] if rows.xp is np else loss

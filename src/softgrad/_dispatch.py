@@ -1,0 +1,132 @@
+"""The table of public functions, and the way of a call: to a kernel, to what its arrays' library needs, or straight on.
+
+A function declares with `dispatched` what a slice of each operand and of each result is, in the words of NumPy's
+generalized ufuncs: "(n),()->(),(n)" takes slices of n entries and one number for each, and returns one number and n
+entries for each. Whatever handles foreign arrays works from that, never from a list of functions of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, TypeVar
+
+import numpy as np
+
+from softgrad._numpy import kernels
+from softgrad._validation.axis import Axis
+
+Plain = TypeVar("Plain", bound=Callable[..., Any])
+
+SLICE, VALUE = "n", ""
+"""What belongs to one slice: n entries along `axis`, or one number."""
+
+OPTIONS = {"where": SLICE, "b": SLICE, "temperature": VALUE, "sample_weight": VALUE}
+"""Options that may be arrays, and what of them belongs to one slice."""
+
+LIBRARIES = {
+    "dask": "softgrad._libraries.dask",
+    "jax": "softgrad._libraries.jax",
+    "jaxlib": "softgrad._libraries.jax",
+    "pandas": "softgrad._libraries.pandas",
+    "torch": "softgrad._libraries.torch",
+    "xarray": "softgrad._libraries.xarray",
+}
+"""The module of softgrad that knows the arrays of a library, by the name of the library's own package. Each has
+`call(function, operands, options)`."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """A public function of arrays."""
+
+    name: str
+    plain: Callable[..., Any]
+    """The function itself, for NumPy's arrays and for those that the generic formulas take."""
+    operands: tuple[str, ...]
+    results: tuple[str, ...]
+
+    def __call__(self, *operands: Any, **options: Any) -> Any:
+        """The public function: dispatched again on the operands that it is given here."""
+        return _call(self, operands, options)
+
+    def __reduce__(self) -> tuple[Callable[..., Function], tuple[str, str]]:
+        return _declared, (self.plain.__module__, self.name)
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """What the function calls its operands."""
+        return tuple(inspect.signature(self.plain).parameters)[: len(self.operands)]
+
+    def packed(self, results: tuple[Any, ...]) -> Any:
+        """Results as the function returns them: the only one as it is, several as its own NamedTuple."""
+        return results[0] if len(results) == 1 else self._kind(*results)
+
+    @functools.cached_property
+    def _kind(self) -> Any:
+        return inspect.get_annotations(self.plain, eval_str=True)["return"]
+
+
+FUNCTIONS: dict[str, Function] = {}
+"""Every function declared so far; a module that was not imported yet has not declared its own."""
+
+
+def _declared(module: str, name: str) -> Function:
+    """The function of that name, which the module declares: how it arrives in another process."""
+    importlib.import_module(module)
+    return FUNCTIONS[name]
+
+
+def dispatched(signature: str, *, kernel: bool = False) -> Callable[[Plain], Plain]:
+    """Declare a public function; `kernel` if a kernel of its name computes the call without options."""
+    operands, results = (tuple(re.findall(r"\(([^)]*)\)", side)) for side in signature.split("->"))
+
+    def declare(plain: Plain) -> Plain:
+        function = FUNCTIONS[plain.__name__] = Function(plain.__name__, plain, operands, results)
+        name, ndarray = function.name, np.ndarray
+        takes_out = "out" in (plain.__kwdefaults__ or ())
+
+        @functools.wraps(plain)
+        def call(*given: Any, **options: Any) -> Any:
+            # A call on ten numbers is to cost little more than its arithmetic: this is its whole way.
+            # The type comes first because torch.compile, which traces this, warns of calls to C++.
+            direct = kernel and given and type(given[0]) is ndarray and (takes_out or "out" not in options)
+            if direct and (table := kernels.table) is not None:
+                result = table.direct[name](*given, **options)
+                if result is not NotImplemented:
+                    return result
+            return _call(function, given, options)
+
+        return call  # type: ignore[return-value]
+
+    return declare
+
+
+def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    for array in operands if not options else (*operands, *(options[name] for name in OPTIONS if name in options)):
+        if type(array) is not np.ndarray and (library := library_of(type(array))) is not None:
+            return library.call(function, operands, options)
+    return function.plain(*operands, **options)
+
+
+_known: dict[type, ModuleType | None] = {}  # a plain dict: torch.compile warns where functools.cache is called
+
+
+def library_of(kind: type) -> ModuleType | None:
+    """The module of softgrad for arrays of the type `kind`; None for NumPy's, for lists and for scalars."""
+    if kind not in _known:
+        names = (LIBRARIES.get(base.__module__.partition(".")[0]) for base in kind.__mro__)
+        name = next((name for name in names if name is not None), None)
+        _known[kind] = None if name is None else importlib.import_module(name)
+    return _known[kind]
+
+
+def axis_of(options: dict[str, Any]) -> Axis:
+    """The axis that a call names."""
+    axis: Axis = options.get("axis", -1)
+    return axis

@@ -1,0 +1,44 @@
+"""Which array library an array belongs to, and what can be done with it there."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+
+def namespace(x: Any) -> Any:
+    """The array API namespace of `x`: NumPy itself, or array-api-compat's view of the library that `x` comes from."""
+    if isinstance(x, (np.ndarray, np.generic)):
+        return np
+    import array_api_compat  # noqa: PLC0415  only a foreign array needs it
+
+    return array_api_compat.array_namespace(x)
+
+
+def widest(xp: Any, *, integral: bool = False) -> Any:
+    """float64 (or int64) where the library has it, else float32 (int32), as in JAX by default."""
+    if xp is np:
+        return np.int64 if integral else np.float64
+    wide, narrow = ("int64", "int32") if integral else ("float64", "float32")
+    known = xp.__array_namespace_info__().dtypes(kind="signed integer" if integral else "real floating")
+    return getattr(xp, wide if wide in known else narrow)
+
+
+def is_known(x: Any) -> bool:
+    """Whether the entries of `x` can be looked at now: JAX traces a function on arrays that have none yet."""
+    jax = sys.modules.get("jax")
+    if jax is None or not isinstance(x, jax.Array):
+        return True
+    return not isinstance(jax.numpy.ravel(x), jax.core.Tracer)  # under jit this has no entries even where x has
+
+
+def infinity(xp: Any, like: Any) -> Any:
+    """Infinity in the dtype of `like`."""
+    return xp.asarray(xp.inf, dtype=like.dtype)
+
+
+def one_hot(xp: Any, index: Any, x: Any) -> Any:
+    """Whether an entry of a row of `x` is that at `index`, which has a last axis of 1."""
+    return xp.arange(x.shape[-1], dtype=index.dtype) == index

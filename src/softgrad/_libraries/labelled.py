@@ -1,0 +1,135 @@
+"""Arrays with labels, by one rule: labels must agree, arrays without labels go by position, and results keep labels.
+
+The other libraries align by label, which reorders or pads in silence. Here nothing is reordered: operands and options
+whose labels differ are an error.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from softgrad import _dispatch as dispatch
+from softgrad._dispatch import SLICE, Function
+from softgrad._validation.axis import Axis, normalize_axis
+
+Array = Any
+
+ENTRIES, CLASSES = "k", "n alone"
+"""Chosen entries of each slice, along one more last axis; and one number for each entry of any slice."""
+
+OPTIONS = {**dispatch.OPTIONS, "weight": CLASSES}
+OUTPUTS = ("out", "grad_out", "hess_out")
+PACKAGES = ("pandas", "xarray")
+
+
+class Labelled(ABC):
+    """A library of labelled arrays: what its arrays are, and how they meet and come back."""
+
+    @abstractmethod
+    def has_labels(self, x: Any) -> bool:
+        """Whether `x` is an array with labels."""
+
+    @abstractmethod
+    def array(self, x: Any, name: str) -> Array:
+        """`x`, of this library, without labels; TypeError unless it holds numbers of an ordinary dtype."""
+
+    @abstractmethod
+    def positions(self, axis: Any, like: Any) -> Axis:
+        """`axis` by number, where it may name axes of `like`."""
+
+    @abstractmethod
+    def aligned(self, x: Any, name: str, part: str, like: Like) -> Array:
+        """`x` without labels, which agree with those of `like`; ValueError if they do not."""
+
+    @abstractmethod
+    def labelled(self, values: Array, part: str, like: Like, chosen: Any, keepdims: bool) -> Any:
+        """`values` with the labels of `like` that belong to `part`; `chosen` is the operand of chosen entries."""
+
+    def call(self, function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Call `function` on arrays without labels, and label what comes back."""
+        # A missing operand is the function's to report.
+        given = [*zip(operands, function.names, function.operands, strict=False)]
+        slices = [(x, name) for x, name, part in given if part == SLICE and self.has_labels(x)]
+        if not slices:  # labels alone do not say what a slice is: everything goes by position
+            return function(*(self._plain(x, name) for x, name, _ in given), *operands[len(given) :], **options)
+        x, name = max(slices, key=lambda slice_: slice_[0].ndim)
+        _refuse_outputs(options, x)
+        like = Like(x, name, normalize_axis(self.positions(options.get("axis", -1), x), x.ndim))
+        keepdims = options.get("keepdims", False)
+        known = {key: (value, key, OPTIONS[key]) for key, value in options.items() if key in OPTIONS}
+        result = function(
+            *(self._unlabelled(*operand, like) for operand in given),
+            *operands[len(given) :],
+            **{
+                **options,
+                **{key: self._unlabelled(*option, like) for key, option in known.items()},
+                "axis": like.axes[0] if len(like.axes) == 1 else like.axes,
+            },
+        )
+        chosen = next((x for x, _, part in given if part == ENTRIES), None)
+        results = (result,) if len(function.results) == 1 else result
+        parts = zip(results, function.results, strict=True)
+        return function.packed(tuple(self.labelled(values, part, like, chosen, keepdims) for values, part in parts))
+
+    def _plain(self, x: Any, name: str) -> Array:
+        return self.array(x, name) if _package(x) in PACKAGES else x
+
+    def _unlabelled(self, x: Any, name: str, part: str, like: Like) -> Array:
+        if x is None:
+            return None
+        if self.has_labels(x):
+            return self.aligned(x, name, part, like)
+        if _package(x) in PACKAGES:
+            if _package(x) != _package(like.x):
+                raise TypeError(
+                    f"{name} must be an array without labels or one of {_package(like.x)}, as {like.name} is; "
+                    f"got {_package(x)}.{type(x).__name__}"
+                )
+            x = self.array(x, name)
+        if part == SLICE:
+            _check_fits(x, name, like)
+        return x
+
+
+class Like:
+    """The operand whose labels the results have, under its argument's name, and the axes of its slices."""
+
+    def __init__(self, x: Any, name: str, axes: tuple[int, ...]) -> None:
+        self.x = x
+        self.name = name
+        self.axes = axes
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """The axes that tell slices apart."""
+        return tuple(a for a in range(self.x.ndim) if a not in self.axes)
+
+    def axes_of(self, part: str, keepdims: bool = False) -> tuple[int, ...]:
+        """The axes that a part of every slice has, but for the one of chosen entries."""
+        if part == SLICE or keepdims:
+            return tuple(range(self.x.ndim))
+        return self.axes if part == CLASSES else self.batch
+
+
+def _package(x: Any) -> str:
+    return type(x).__module__.partition(".")[0]
+
+
+def _refuse_outputs(options: dict[str, Any], x: Any) -> None:
+    for name in OUTPUTS:
+        if options.get(name) is not None:
+            raise TypeError(f"{name} is for NumPy arrays; got {_package(x)}.{type(x).__name__} as input")
+
+
+def _check_fits(x: Any, name: str, like: Like) -> None:
+    """ValueError unless `x` without labels broadcasts to the shape that has them."""
+    shape, whole = np.shape(x), tuple(like.x.shape)
+    try:
+        fits = np.broadcast_shapes(shape, whole) == whole
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{name} must broadcast to the shape of {like.name}, {whole}; got shape {shape}")

@@ -1,0 +1,65 @@
+"""A call along any axes as one along the last: what follows, derivatives above all, knows rows only."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from softgrad._dispatch import OPTIONS, SLICE, Function, axis_of
+from softgrad._validation.arrays import as_mask, as_real, as_temperature, broadcast_shapes, broadcast_to, promoted
+from softgrad._validation.axis import Rows
+
+Array = Any
+
+ARRAY_OPTIONS = (*OPTIONS, "weight")
+"""Every option that may be an array; `weight` belongs to the classes, and stays as it is."""
+
+BUFFERS = ("out", "grad_out", "hess_out", "grad_p_out", "grad_q_out")
+"""Options that take results."""
+
+
+def as_rows(
+    function: Function, operands: tuple[Array, ...], options: dict[str, Any], xp: Any
+) -> tuple[tuple[Array, ...], dict[str, Any], Callable[[tuple[Array, ...]], Any]]:
+    """Operands and options as rows along the last axis, and the way back for the results.
+
+    Operands are arrays of `xp`; those that are slices come out in one shape and one dtype.
+    """
+    slices = {
+        name: as_real(operand, name)
+        for name, operand, core in zip(function.names, operands, function.operands, strict=True)
+        if core == SLICE
+    }
+    shape = broadcast_shapes(**slices)
+    dtype = functools.reduce(functools.partial(promoted, xp), (a.dtype for a in slices.values()))
+    rows = Rows.of(shape, axis_of(options))
+    batch = rows.batch_shape
+
+    def slice_of(name: str, operand: Array) -> Array:
+        if name not in slices:
+            return operand
+        return rows.gather(xp.broadcast_to(xp.astype(slices[name], dtype, copy=False), shape), xp)
+
+    def option(name: str, value: Any) -> Any:
+        if value is None or name not in OPTIONS:
+            return value
+        if name == "where":
+            return rows.gather(as_mask(value, shape, xp), xp)
+        if name == "temperature":
+            return as_temperature(value, rows, xp)
+        core = shape if OPTIONS[name] == SLICE else batch
+        value = broadcast_to(name, xp.asarray(value), core, xp)
+        return rows.gather(value, xp) if OPTIONS[name] == SLICE else value
+
+    given = {k: option(k, v) for k, v in options.items() if k not in ("axis", "keepdims") and v is not None}
+
+    def restored(result: Array, core: str) -> Array:
+        if core == SLICE:
+            return rows.scatter(result, xp)
+        return xp.reshape(result, rows.kept_shape) if options.get("keepdims") else result
+
+    def restore(results: tuple[Array, ...]) -> Any:
+        return function.packed(tuple(restored(r, core) for r, core in zip(results, function.results, strict=True)))
+
+    return tuple(map(slice_of, function.names, operands)), given, restore

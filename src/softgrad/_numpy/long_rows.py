@@ -1,0 +1,58 @@
+"""Rows beyond the caches, in pieces: a pass for the state of each, merged, and one that writes the result.
+
+A piece is a row of its own to a kernel, so that the pieces of even a single row are spread over threads; and since they
+are the same pieces with any number of threads, so are the bits of the result.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from softgrad._formulas import states
+from softgrad._numpy import kernels
+
+Array = np.ndarray[Any, Any]
+
+PIECE = 2**18
+"""Entries of a piece: a megabyte of float32."""
+
+
+def forward(name: str, x: Array, out: Array | None, workers: int) -> Array:
+    """`name`, softmax or log_softmax, of every row."""
+    if out is None:
+        out = np.empty_like(x, subok=False)
+    elif np.may_share_memory(x, out) and x.__array_interface__ != out.__array_interface__:
+        x = x.copy()  # a piece of the result may lie where a later one is read
+    state = tuple(part[..., np.newaxis] for part in _max_and_rest(x, workers))
+    for piece, result in zip(_pieces(x), _pieces(out), strict=True):
+        kernels.run(f"{name}_of_state", (piece, *state), (result,), workers)
+    return out
+
+
+def logsumexp(x: Array, workers: int) -> Array:
+    """Log Σ e^x of every row, in float64."""
+    largest, rest, low = _max_and_rest(x, workers)
+    zero = np.zeros_like(largest)
+    return np.asarray(states.logsumexp(states.State(largest, rest, low, zero, zero)))
+
+
+def _max_and_rest(x: Array, workers: int) -> tuple[Array, ...]:
+    """The maximum of every row and Σ e^(x − max) without one 1 of it, in two parts."""
+    found = []
+    for piece in _pieces(x):
+        outs = tuple(np.empty(piece.shape[:-1]) for _ in range(3))
+        kernels.run("max_and_rest", (piece,), outs, workers)
+        found.append(outs)
+    parts = (np.concatenate(part, axis=-1) for part in zip(*found, strict=True))
+    merged: tuple[Array, ...] = kernels.table.merge_states(*parts)  # type: ignore[union-attr]
+    return tuple(np.asarray(part) for part in merged)
+
+
+def _pieces(x: Array) -> list[Array]:
+    """Views of `x`: its rows as (…, pieces, entries), and what is left of each as one shorter piece."""
+    *batch, n = x.shape
+    whole = n - n % PIECE
+    views = [x[..., :whole].reshape(*batch, -1, PIECE)]
+    return views if whole == n else [*views, x[..., np.newaxis, whole:]]

@@ -1,0 +1,88 @@
+"""States of NumPy arrays: the functions of `states`, on the native kernels where they apply.
+
+The kernels are for T = 1 and know every type but longdouble. Unlike the formulas they return rows in the dtype of `x`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from softgrad._formulas import states
+from softgrad._formulas.states import State
+from softgrad._numpy import kernels, threads
+
+Array = np.ndarray[Any, Any]
+
+
+WIDE_FACTORS = float(np.finfo(np.longdouble).eps) < 2.0**-60
+"""Whether the kernel that merges has factors e^(a − b) whose errors do not add up to one of float64."""
+
+
+def state(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> State:
+    """The state of every row."""
+    if not has_kernel(x, temperature):
+        found: State = states.state(x, where, temperature)
+        return found
+    return State(*_parts("state", len(State._fields), x, where))
+
+
+def normalizer(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> State:
+    """The state of every row without its depth, which takes half the time and is not what softmax is of."""
+    if not has_kernel(x, temperature):
+        found: State = states.state(x, where, temperature)
+        return found
+    largest, rest, low = _parts("max_and_rest", 3, x, where)
+    zero = np.zeros_like(largest)
+    return State(largest, rest, low, zero, zero)
+
+
+def merge_normalizers(a: State, b: State, temperature: Array | float = 1.0) -> State:
+    """The state of the entries of both, its depth not kept."""
+    plain = isinstance(temperature, float) and temperature == 1.0
+    if kernels.table is None or not (plain and WIDE_FACTORS and a.max.dtype == np.float64):
+        merged: State = states.merge(a, b, temperature)
+        return merged
+    both = (np.stack(pair, axis=-1) for pair in zip(a[:3], b[:3], strict=True))
+    largest, rest, low = map(np.asarray, kernels.table.merge_states(*both))
+    return State(largest, rest, low, a.depth, a.depth_low)
+
+
+def softmax(x: Array, s: State, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
+    """e^(x/T) / Σ e^(x/T) of rows that are pieces of the slices of the state."""
+    return _of_state("softmax", x, s, where, temperature, nothing=0.0)
+
+
+def log_softmax(x: Array, s: State, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
+    """x/T − log Σ e^(x/T) of rows that are pieces of the slices of the state."""
+    return _of_state("log_softmax", x, s, where, temperature, nothing=-np.inf)
+
+
+def _of_state(name: str, x: Array, s: State, where: Array | None, temperature: Array | float, nothing: float) -> Array:
+    if not has_kernel(x, temperature) or s.max.dtype != np.float64:
+        return np.asarray(getattr(states, name)(x, s, where, temperature))
+    y = np.empty_like(x, subok=False)
+    of_slice = tuple(np.asarray(part) for part in (s.max, s.rest, s.rest_low))
+    kernels.run(f"{name}_of_state", (x, *of_slice), (y,), threads.count(None, x.size))
+    if where is not None:
+        np.copyto(y, y.dtype.type(nothing), where=~where)
+    return y
+
+
+def _parts(name: str, count: int, x: Array, where: Array | None) -> tuple[Array, ...]:
+    if where is not None:
+        x = np.where(where, x, x.dtype.type(-np.inf))
+    parts = tuple(np.empty(x.shape[:-1]) for _ in range(count))
+    kernels.run(name, (x,), parts, threads.count(None, x.size))
+    if where is not None:
+        present = np.any(where, axis=-1)
+        for part in parts[1:]:
+            np.copyto(part, 0.0, where=~present)
+    return parts
+
+
+def has_kernel(x: Array, temperature: Array | float = 1.0) -> bool:
+    """Whether the kernels know the type of `x` and the temperature."""
+    plain = isinstance(temperature, float) and temperature == 1.0
+    return plain and x.shape[-1] > 0 and kernels.has_kernel(x)

@@ -1,0 +1,1 @@
+"""Arguments, checked once: below the public functions every one is clean."""

@@ -1,0 +1,132 @@
+"""What users pass, checked once: below the public functions every argument is clean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from softgrad._formulas.namespace import is_known, namespace, widest
+from softgrad._validation.axis import Rows
+
+Array = Any
+
+
+def as_real(x: Any, name: str = "x") -> Array:
+    """`x` as an array of a floating dtype: lists and scalars by NumPy, integers and bool as float64."""
+    if not isinstance(x, np.ndarray):
+        if not is_foreign(x):
+            try:
+                x = np.asarray(x)
+            except ValueError as error:
+                raise ValueError(f"{name} must be an array of numbers: {error}") from None
+        else:
+            return _foreign_real(x, name)
+    kind = x.dtype.kind
+    if kind == "f" or x.dtype.name == "bfloat16":
+        return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+    if kind in "iub":
+        return x.astype(np.float64)  # before any arithmetic: int8 would wrap around in the shift
+    raise TypeError(f"{name} must hold real numbers; got dtype {x.dtype}")
+
+
+def is_foreign(x: Any) -> bool:
+    """Whether `x` is an array of a library other than NumPy."""
+    if isinstance(x, (np.ndarray, np.generic, list, tuple, int, float)):
+        return False
+    import array_api_compat  # noqa: PLC0415  only a foreign array needs it
+
+    return bool(array_api_compat.is_array_api_obj(x))
+
+
+def _foreign_real(x: Array, name: str) -> Array:
+    xp = namespace(x)
+    if xp.isdtype(x.dtype, "real floating"):
+        return x
+    if xp.isdtype(x.dtype, ("integral", "bool")):
+        return xp.astype(x, widest(xp))
+    raise TypeError(f"{name} must hold real numbers; got dtype {x.dtype}")
+
+
+def as_floating_dtype(dtype: Any) -> np.dtype[Any]:
+    """`dtype` as a NumPy dtype; TypeError if it is not a floating one."""
+    found: np.dtype[Any] = np.dtype(dtype)
+    if found.kind != "f" and found.name != "bfloat16":
+        raise TypeError(f"dtype must be a floating type; got {found}")
+    return found
+
+
+def as_mask(where: Any, shape: tuple[int, ...], xp: Any = np) -> Array:
+    """`where` as a bool array of `shape`."""
+    mask = np.asarray(where) if xp is np else xp.asarray(where)
+    if mask.dtype != xp.bool:
+        raise TypeError(f"where must be of dtype bool; got {mask.dtype}")
+    return broadcast_to("where", mask, shape, xp)
+
+
+def as_temperature(temperature: Any, rows: Rows, xp: Any = np) -> Array | float:
+    """`temperature` as a float, or as one number per slice; what cannot be looked at yet is NaN where it is wrong."""
+    if not is_known(temperature):
+        values = xp.astype(xp.asarray(temperature), widest(xp))
+        return _per_slice(xp.where(values >= 0, values, xp.full_like(values, xp.nan)), rows, xp)
+    if isinstance(temperature, (int, float, np.number)) or np.ndim(temperature) == 0:
+        try:
+            value = float(temperature)
+        except (TypeError, ValueError):
+            raise TypeError(f"temperature must be a number or an array of numbers; got {temperature!r}") from None
+        if not value >= 0:
+            raise ValueError(f"temperature must be at least 0; got {value}")
+        return value
+    try:
+        values = np.asarray(temperature, dtype=np.float64) if xp is np else xp.asarray(temperature)
+    except (TypeError, ValueError):
+        raise TypeError(f"temperature must be a number or an array of numbers; got {temperature!r}") from None
+    bad = ~(values >= 0)
+    if xp.any(bad):
+        raise ValueError(f"temperature must be at least 0 everywhere; got {float(values[bad][0])}")
+    return _per_slice(values, rows, xp)
+
+
+def _per_slice(values: Array, rows: Rows, xp: Any) -> Array:
+    if values.ndim == len(rows.shape) and all(values.shape[a] == 1 for a in rows.axes):
+        values = xp.squeeze(values, axis=rows.axes)  # given with the slice's axes kept as 1
+    return broadcast_to("temperature", values, rows.batch_shape, xp)
+
+
+def broadcast_to(name: str, values: Array, shape: tuple[int, ...], xp: Any) -> Array:
+    """`values` broadcast to `shape`; ValueError that names the argument if they do not."""
+    if tuple(values.shape) == shape:
+        return values
+    try:
+        return xp.broadcast_to(values, shape)
+    except (ValueError, RuntimeError):
+        raise ValueError(f"{name} must broadcast to shape {shape}; got shape {tuple(values.shape)}") from None
+
+
+def check_out(out: Any, shape: tuple[int, ...], dtype: Any, name: str = "out") -> None:
+    """TypeError or ValueError unless `out` can take a result of `shape` and `dtype` as it is."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array; got {type(out).__name__}")
+    if out.dtype != dtype:
+        raise TypeError(f"{name} must have dtype {dtype}; got {out.dtype}")
+    if out.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}; got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError(f"{name} must be writeable; got a read-only array")
+
+
+def broadcast_shapes(**operands: Array) -> tuple[int, ...]:
+    """The common shape of named operands; ValueError that names them all if there is none."""
+    try:
+        return np.broadcast_shapes(*(tuple(a.shape) for a in operands.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} of shape {tuple(a.shape)}" for name, a in operands.items())
+        raise ValueError(f"shapes must broadcast together; got {shapes}") from None
+
+
+def promoted(xp: Any, a: Any, b: Any) -> Any:
+    """The narrowest dtype that holds both; float32 for float16 and bfloat16, which neither library promotes."""
+    try:
+        return xp.result_type(a, b)
+    except TypeError:
+        return xp.float32

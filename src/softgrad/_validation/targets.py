@@ -1,0 +1,61 @@
+"""What a loss compares its rows with, from labels or distributions and their options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from softgrad._formulas.losses import smoothed
+from softgrad._formulas.target import Target
+from softgrad._validation.labels import as_labels, as_number, as_targets, as_weight
+from softgrad._validation.logits import Logits
+
+Array = Any
+
+
+def label_target(
+    rows: Logits, labels: Any, weight: Any, sample_weight: Any, label_smoothing: Any, ignore_index: Any, z_loss: Any
+) -> Target:
+    """The target that labels and their options stand for."""
+    xp, n = rows.xp, rows.rows.n
+    labels, ignored, outside = as_labels(labels, rows.rows.batch_shape, n, ignore_index, xp)
+    smoothing, z_loss = as_number(label_smoothing, "label_smoothing", 1), as_number(z_loss, "z_loss")
+    scale = _scale(rows, sample_weight, ignored)
+    if outside is not None:
+        scale = xp.where(outside, xp.asarray(xp.nan, dtype=rows.wide), xp.asarray(scale, dtype=rows.wide))
+    per_class = None if weight is None else as_weight(weight, (n,), rows.wide, xp, "weight")
+    at_label: Any = 1.0
+    if per_class is not None and n:
+        at_label = xp.reshape(xp.take(per_class, xp.reshape(labels, (-1,))), labels.shape)
+    if smoothing == 0 and z_loss == 0:
+        return Target(None, labels, 1.0, scale * at_label)
+    base = None
+    if smoothing:
+        even = xp.zeros(n, dtype=rows.wide)
+        base = rows.hidden(smoothed(even, 1.0 if weight is None else per_class, smoothing, rows.count, rows.x.dtype))
+    return Target(base, labels, (1 - smoothing) * at_label, scale, z_loss)
+
+
+def soft_target(
+    rows: Logits, targets: Any, weight: Any, sample_weight: Any, label_smoothing: Any, z_loss: Any
+) -> Target:
+    """The target of distributions and their options."""
+    xp, n = rows.xp, rows.rows.n
+    base = rows.rows.gather(as_targets(targets, rows.rows.shape, rows.x.dtype, xp), xp)
+    smoothing, z_loss = as_number(label_smoothing, "label_smoothing", 1), as_number(z_loss, "z_loss")
+    scale = _scale(rows, sample_weight, None)
+    per_class = 1.0 if weight is None else as_weight(weight, (n,), rows.wide, xp, "weight")
+    if smoothing or weight is not None:
+        base = smoothed(base, per_class, smoothing, rows.count, rows.x.dtype)
+    return Target(rows.hidden(base), None, 0.0, scale, z_loss)
+
+
+def _scale(rows: Logits, sample_weight: Any, ignored: Array | None) -> Array | float:
+    """What multiplies the loss of each row: 0 where it is ignored or has nothing to read."""
+    xp, shape = rows.xp, rows.rows.batch_shape
+    scale: Any = 1.0
+    if sample_weight is not None:
+        scale = as_weight(sample_weight, shape, rows.wide, xp, "sample_weight")
+    for unread in (ignored, None if rows.present is None else ~rows.present):
+        if unread is not None:
+            scale = xp.where(unread, xp.zeros(shape, dtype=rows.wide), xp.asarray(scale, dtype=rows.wide))
+    return scale

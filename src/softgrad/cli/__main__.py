@@ -1,0 +1,5 @@
+"""`python -m softgrad.cli`."""
+
+from softgrad.cli import main
+
+main()

@@ -1,0 +1,72 @@
+"""The command `softgrad`, seen from outside: exit codes, one line on stderr for whatever goes wrong, no tracebacks."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+FAILURE = 2
+"""Exit code of a command that cannot be carried out as it was given."""
+
+
+class Stopped(BaseException):
+    """A signal asked the command to end; on the way out, open files are cleaned up."""
+
+    def __init__(self, signum: int, frame: FrameType | None) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        What follows the command's name. Default: from the command line.
+
+    Raises
+    ------
+    SystemExit
+        Always: 0, 2 for any mistake in what was given, 128 + the signal's number (130 for Ctrl-C) when stopped.
+    """
+    _stop_on_signals()
+    try:
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    except Stopped as stopped:
+        _tell("interrupted" if stopped.signum == signal.SIGINT else "terminated")
+        code = 128 + stopped.signum
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit code, after one line on stderr if it is not 0."""
+    try:
+        from softgrad.cli import commands  # noqa: PLC0415  its libraries may be absent
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("typer", "rich"):
+            raise
+        _tell('the command needs typer and rich: pip install "softgrad[cli]"')
+        return FAILURE
+    try:
+        return int(commands.run(list(arguments)) or 0)
+    except commands.CommandError as error:
+        _tell(str(error))
+        return FAILURE
+
+
+def _stop_on_signals() -> None:
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup and `&` ignore some on purpose
+            signal.signal(number, _stop)
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    raise Stopped(signum, frame)
+
+
+def _tell(message: str) -> None:
+    print(f"softgrad: {' '.join(message.split())}", file=sys.stderr)

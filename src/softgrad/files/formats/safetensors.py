@@ -1,0 +1,112 @@
+"""Tensors in .safetensors files: the length of a header in JSON, the header, and the numbers as they lie in memory."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
+
+from softgrad.files.blocks import Contents
+from softgrad.files.formats.flat import FlatReader, FlatWriter
+
+DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+"""The format's names of what NumPy has; BF16 is that of ml_dtypes."""
+
+DEFAULT = "values"
+"""The name of a tensor that comes from a file without names."""
+
+LONGEST_HEADER = 100_000_000
+"""The format's own limit."""
+
+
+class SafetensorsReader(FlatReader):
+    """One tensor of a .safetensors file: the one that is named, or the only one."""
+
+    def _describe(self) -> tuple[Contents, int]:
+        header, start = self._header()
+        names = sorted(name for name in header if name != "__metadata__")
+        name = self._choose(names)
+        try:
+            entry = header[name]
+            shape, code = tuple(map(_count, entry["shape"])), str(entry["dtype"])
+            first, last = map(_count, entry["data_offsets"])
+        except (KeyError, TypeError, ValueError):
+            self._refuse(f"the header does not describe tensor {name!r}")
+        dtype = self._dtype(name, code)
+        needed = math.prod(shape) * dtype.itemsize
+        if last - first != needed:
+            self._refuse(
+                f"tensor {name!r}, {code} of shape {shape}, takes {needed} bytes; the header gives {last - first}"
+            )
+        return Contents(shape, dtype, tensor=name), start + first
+
+    def _header(self) -> tuple[dict[str, Any], int]:
+        size = self._path.stat().st_size
+        length = int.from_bytes(self._file.read(8), "little")
+        if size < 8 or length > min(size - 8, LONGEST_HEADER):
+            self._refuse(f"the header would take {length} bytes, the file has {size}")
+        try:
+            header = json.loads(self._file.read(length))
+        except ValueError:
+            header = None
+        if not isinstance(header, dict):
+            self._refuse("the header is not JSON")
+        return header, 8 + length
+
+    def _choose(self, names: list[str]) -> str:
+        found = ", ".join(map(repr, names)) or "none"
+        if self._tensor is None:
+            if len(names) != 1:
+                raise ValueError(f"{self._path}: tensor must name one of {found}")
+            return names[0]
+        if self._tensor not in names:
+            raise ValueError(f"{self._path}: there is no tensor {self._tensor!r}; there is {found}")
+        return self._tensor
+
+    def _dtype(self, name: str, code: str) -> np.dtype[Any]:
+        if code == "BF16":
+            return _bfloat16()
+        if code not in DTYPES:
+            raise TypeError(f"{self._path}: tensor {name!r} must hold real numbers that NumPy has; got dtype {code}")
+        return np.dtype(DTYPES[code])
+
+    def _refuse(self, reason: str) -> NoReturn:
+        raise ValueError(f"{self._path}: not a safetensors file ({reason})")
+
+
+class SafetensorsWriter(FlatWriter):
+    """A .safetensors file with one tensor, under the name that it had where it was read."""
+
+    any_order: ClassVar[bool] = False
+
+    def _header(self, contents: Contents) -> bytes:
+        codes = {np.dtype(kind): code for code, kind in DTYPES.items()}
+        code = "BF16" if contents.dtype.name == "bfloat16" else codes.get(contents.dtype)
+        if code is None:
+            raise TypeError(f"a .safetensors file holds no {contents.dtype}; choose another dtype")
+        entry = {"dtype": code, "shape": contents.final_shape, "data_offsets": [0, contents.nbytes]}
+        text = json.dumps({contents.tensor or DEFAULT: entry}, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)  # so that the numbers are aligned
+        return len(text).to_bytes(8, "little") + text
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(value)
+    return value
+
+
+def _bfloat16() -> np.dtype[Any]:
+    try:
+        import ml_dtypes  # noqa: PLC0415  only BF16 needs it
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            'BF16 needs ml_dtypes: pip install "softgrad[safetensors]"', name="ml_dtypes"
+        ) from None
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
