@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, settings
 
 from softgrad._numpy import kernels
 
-from . import oracle
+from . import reference
 
 # One fixed sequence of examples, so that a run means the same tomorrow. `pytest --hypothesis-profile=deep` searches.
 _common = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
@@ -23,8 +23,8 @@ def level(request, monkeypatch):
 
 
 def pytest_terminal_summary(terminalreporter):
-    if not oracle.worst:
+    if not reference.worst:
         return
     terminalreporter.section("largest errors seen, in ulp (what: level, dtype)")
-    for (what, level, dtype), error in sorted(oracle.worst.items()):
+    for (what, level, dtype), error in sorted(reference.worst.items()):
         terminalreporter.write_line(f"{what:20} {level:12} {dtype:12} {error:8.3f}")

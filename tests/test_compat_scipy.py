@@ -16,7 +16,7 @@ import softgrad as sg
 from softgrad.compat import scipy as compat
 
 from .maps import BFLOAT16, assert_close, assert_same, every_float, logits
-from .oracle import number
+from .reference import number
 
 if tuple(map(int, scipy.__version__.split(".")[:2])) < (1, 17):
     pytest.skip("SciPy 1.17 is what the behaviour is of", allow_module_level=True)

@@ -10,7 +10,7 @@ import pytest
 import softgrad as sg
 from softgrad._formulas import softmax as generic
 
-from .maps import assert_close, directions, logits
+from ..maps import assert_close, directions, logits
 
 DTYPES = ("float32", "float64")
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)

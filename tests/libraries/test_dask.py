@@ -7,8 +7,8 @@ import pytest
 
 import softgrad as sg
 
-from .maps import assert_close, assert_same, directions, logits
-from .rows import KINDS, row
+from ..maps import assert_close, assert_same, directions, logits
+from ..rows import KINDS, row
 
 FLOAT = np.dtype(np.float32)
 LABELS = np.random.default_rng(0).integers(0, 5, (6, 4))

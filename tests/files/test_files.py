@@ -10,7 +10,7 @@ import pytest
 import softgrad as sg
 from softgrad.files import FORMATS, apply_blocks, blocks
 
-from .maps import assert_close, assert_same
+from ..maps import assert_close, assert_same
 
 SHAPES = [(7,), (300,), (5, 9), (30, 100), (100, 3), (4, 5, 6), (3, 50, 4), (2, 3, 4, 5), (0, 3), (1, 1)]
 FUNCTIONS = [sg.softmax, partial(sg.log_softmax, temperature=0.7), sg.logsumexp]

@@ -7,8 +7,8 @@ import pytest
 import softgrad as sg
 from softgrad._numpy import softmax
 
-from .maps import assert_same
-from .oracle import numbers
+from ..maps import assert_same
+from ..reference import numbers
 
 every_dtype = pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=lambda d: d.__name__)
 

@@ -16,7 +16,7 @@ import softgrad as sg
 from softgrad._numpy import kernels
 from softgrad.testing import check_vjp
 
-from .maps import BFLOAT16
+from ..maps import BFLOAT16
 
 M, D, K = 40, 7, 13
 EVERYTHING = {
@@ -331,7 +331,7 @@ def test_the_process_grows_by_64_megabytes_beside_the_gradients():
 
 def test_the_language_model_learns(tmp_path):
     """The example as a newcomer runs it, but on one thread: its products are small."""
-    example = Path(__file__).parents[1] / "examples" / "language_model.py"
+    example = Path(__file__).parents[2] / "examples" / "language_model.py"
     command = [sys.executable, "-W", "error", str(example), "--output", str(tmp_path)]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=300, check=False)

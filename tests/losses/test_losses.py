@@ -11,9 +11,9 @@ import pytest
 import softgrad as sg
 from softgrad._numpy import threads
 
-from . import rows
-from .maps import BFLOAT16, assert_close, assert_same, every_float, logits
-from .oracle import ExactSoftmax, check, exact_softmax, number, numbers
+from .. import rows
+from ..maps import BFLOAT16, assert_close, assert_same, every_float, logits
+from ..reference import ExactSoftmax, check, exact_softmax, number, numbers
 
 DTYPES = (np.float32, np.float64)
 LENGTHS = (1, 2, 3, 10, 32, 33, 65)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 import softgrad as sg
 
-from . import contracts, rows
-from .oracle import ExactProducts, check, exact_softmax, numbers
+from .. import error_bounds, rows
+from ..reference import ExactProducts, check, exact_softmax, numbers
 
 DTYPES = (np.float32, np.float64)
 TEMPERATURES = (0.7, 3.0, 1e-3, 1e3)
@@ -20,7 +20,7 @@ every_kind = pytest.mark.parametrize("kind", rows.KINDS)
 def close(what, level, got, exact, *, bound, size=None, note=""):
     """`check`, where a subnormal value has to lie within one subnormal spacing."""
     values = what in ("softmax", "log_softmax", "logsumexp")
-    subnormal = contracts.SUBNORMAL if values else bound
+    subnormal = error_bounds.SUBNORMAL if values else bound
     check(what, level, got, exact, bound=bound, size=size, subnormal=subnormal, note=note)
 
 
@@ -35,17 +35,17 @@ def check_forward(level, x, temperature=1.0, note=""):
             level,
             p[i],
             exact.softmax(i),
-            bound=contracts.softmax(level, x.dtype),
+            bound=error_bounds.softmax(level, x.dtype),
             note=f"{note} i={i} T={temperature}",
         )
     y = sg.log_softmax(x, temperature=temperature)
     for i in rows.sample(y, rough):
         value = exact.log_softmax(i)
-        close("log_softmax", level, y[i], value, bound=contracts.LOG_SOFTMAX, note=f"{note} i={i} T={temperature}")
+        close("log_softmax", level, y[i], value, bound=error_bounds.LOG_SOFTMAX, note=f"{note} i={i} T={temperature}")
     if temperature == 1:
         value = exact.logsumexp()
         size = max(abs(value), abs(exact.largest()))
-        close("logsumexp", level, sg.logsumexp(x), value, bound=contracts.LOGSUMEXP, size=size, note=note)
+        close("logsumexp", level, sg.logsumexp(x), value, bound=error_bounds.LOGSUMEXP, size=size, note=note)
 
 
 def check_jacobian(level, x, note=""):
@@ -58,10 +58,10 @@ def check_jacobian(level, x, note=""):
     some += [(i, k) for i in rng.integers(n, size=8).tolist()] + rng.integers(n, size=(16, 2)).tolist()
     for i, j in some:
         value = exact.jacobian(i, j)
-        close("jacobian", level, J[i, j], value, bound=contracts.JACOBIAN, note=f"{note} i={i} j={j}")
+        close("jacobian", level, J[i, j], value, bound=error_bounds.JACOBIAN, note=f"{note} i={i} j={j}")
         assert J[i, j] == J[j, i]
         if i == j:
-            close("diagonal", level, diagonal[i], value, bound=contracts.JACOBIAN, note=f"{note} i={i}")
+            close("diagonal", level, diagonal[i], value, bound=error_bounds.JACOBIAN, note=f"{note} i={i}")
 
 
 def check_products(level, p, y, u, v, *, note=""):
@@ -70,10 +70,10 @@ def check_products(level, p, y, u, v, *, note=""):
     eu, ev = numbers(u), numbers(v)
     from_p, from_y = ExactProducts(numbers(p)), ExactProducts([mp.exp(t) for t in numbers(y)])
     for what, got, (values, sizes), bound in (
-        ("softmax_vjp", sg.softmax_vjp(p, u), from_p.softmax_vjp(eu), contracts.VJP),
-        ("log_softmax_vjp", sg.log_softmax_vjp(y, u), from_y.log_softmax_vjp(eu), contracts.LOG_SOFTMAX_VJP),
-        ("log_softmax_jvp", sg.log_softmax_jvp(y, u), from_y.log_softmax_jvp(eu), contracts.LOG_SOFTMAX_JVP),
-        ("softmax_second", sg.softmax_second(p, u, v), from_p.softmax_second(eu, ev), contracts.SOFTMAX_SECOND),
+        ("softmax_vjp", sg.softmax_vjp(p, u), from_p.softmax_vjp(eu), error_bounds.VJP),
+        ("log_softmax_vjp", sg.log_softmax_vjp(y, u), from_y.log_softmax_vjp(eu), error_bounds.LOG_SOFTMAX_VJP),
+        ("log_softmax_jvp", sg.log_softmax_jvp(y, u), from_y.log_softmax_jvp(eu), error_bounds.LOG_SOFTMAX_JVP),
+        ("softmax_second", sg.softmax_second(p, u, v), from_p.softmax_second(eu, ev), error_bounds.SOFTMAX_SECOND),
     ):
         assert got.dtype == dtype
         for i in rows.sample(got, np.array([float(t) for t in values])):
@@ -146,7 +146,7 @@ def test_a_temperature_per_slice(level, dtype, temperatures):
                 level,
                 p[r, i],
                 exact.softmax(i),
-                bound=contracts.softmax(level, x.dtype),
+                bound=error_bounds.softmax(level, x.dtype),
                 note=f"T={temperature}",
             )
             close(
@@ -154,7 +154,7 @@ def test_a_temperature_per_slice(level, dtype, temperatures):
                 level,
                 y[r, i],
                 exact.log_softmax(i),
-                bound=contracts.LOG_SOFTMAX,
+                bound=error_bounds.LOG_SOFTMAX,
                 note=f"T={temperature}",
             )
 
@@ -170,10 +170,10 @@ def test_one_probability_from_a_half_to_nearly_1(level, dtype, n):
         exact = exact_softmax(x[r])
         for i in (k, (k + 1) % n):
             value, note = exact.log_softmax(i), f"{n=} {r=} {i=}"
-            close("log_softmax", level, y[r, i], value, bound=contracts.LOG_SOFTMAX, note=note)
+            close("log_softmax", level, y[r, i], value, bound=error_bounds.LOG_SOFTMAX, note=note)
         value = exact.logsumexp()
         size = max(abs(value), abs(exact.largest()))
-        close("logsumexp", level, total[r], value, bound=contracts.LOGSUMEXP, size=size, note=f"{n=} {r=}")
+        close("logsumexp", level, total[r], value, bound=error_bounds.LOGSUMEXP, size=size, note=f"{n=} {r=}")
 
 
 @every_dtype
@@ -197,15 +197,15 @@ def test_half_precision_is_rounded_once(level, name, kind):
         p, y = sg.softmax(x), sg.log_softmax(x)
         assert p.dtype == y.dtype == dtype
         for i in range(0, n, 1 + n // 20):
-            close("softmax", level, p[i], exact.softmax(i), bound=contracts.HALF, note=f"rows.row({kind!r}, {n}) i={i}")
-            close("log_softmax", level, y[i], exact.log_softmax(i), bound=contracts.HALF, note=f"{kind} {n} i={i}")
+            close("softmax", level, p[i], exact.softmax(i), bound=error_bounds.HALF, note=f"rows.row({kind!r}, {n}) i={i}")
+            close("log_softmax", level, y[i], exact.log_softmax(i), bound=error_bounds.HALF, note=f"{kind} {n} i={i}")
         value = exact.logsumexp()
         close(
             "logsumexp",
             level,
             sg.logsumexp(x),
             value,
-            bound=contracts.HALF,
+            bound=error_bounds.HALF,
             size=max(abs(value), abs(exact.largest())),
         )
 
@@ -276,4 +276,4 @@ def test_weighted_logsumexp_of_drawn_rows(level, dtype, data):
     value = peak + mp.log(total)
     read = max(t for w, t in zip(eb, ex, strict=True) if w)
     scale = max(abs(value), abs(read), size / total)
-    close("logsumexp(b)", level, got, value, bound=contracts.LOGSUMEXP, size=scale, note=f"x={x!r} b={b!r}")
+    close("logsumexp(b)", level, got, value, bound=error_bounds.LOGSUMEXP, size=scale, note=f"x={x!r} b={b!r}")

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 import softgrad as sg
 from softgrad._formulas import states
 
-from . import rows
-from .maps import BFLOAT16, FLOATS, INTEGERS, assert_close, assert_same, every_float, logits, result_dtype
-from .oracle import check, exact_softmax
+from .. import rows
+from ..maps import BFLOAT16, FLOATS, INTEGERS, assert_close, assert_same, every_float, logits, result_dtype
+from ..reference import check, exact_softmax
 
 BOUND = 2.0
 """In ulp of the result; for logsumexp and mean of max(|result|, |max x|)."""

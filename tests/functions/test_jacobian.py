@@ -10,9 +10,9 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator, cg
 import softgrad as sg
 from softgrad._numpy import kernels
 
-from . import contracts
-from .maps import assert_close, assert_same, logits
-from .oracle import check, exact_softmax
+from .. import error_bounds
+from ..maps import assert_close, assert_same, logits
+from ..reference import check, exact_softmax
 
 pytestmark = pytest.mark.usefixtures("level")
 F64 = np.dtype(np.float64)
@@ -196,15 +196,15 @@ def test_saturated_rows(level):
         exact = exact_softmax(x)
         J = sg.softmax_jacobian(x)
         trace = mp.fsum(exact.jacobian(i, i) for i in range(4))
-        check("trace", level, J.trace(), trace, bound=contracts.JACOBIAN)
+        check("trace", level, J.trace(), trace, bound=error_bounds.JACOBIAN)
         unit = np.eye(4, dtype=dtype)
         for i in range(4):
-            check("diagonal", level, J.diagonal()[i], exact.jacobian(i, i), bound=contracts.JACOBIAN)
+            check("diagonal", level, J.diagonal()[i], exact.jacobian(i, i), bound=error_bounds.JACOBIAN)
             quadratic = J.quadratic(unit[i])
-            check("quadratic", level, quadratic, exact.jacobian(i, i), bound=2 * contracts.JACOBIAN)
+            check("quadratic", level, quadratic, exact.jacobian(i, i), bound=2 * error_bounds.JACOBIAN)
             for j in range(4):
-                check("jacobian", level, J.toarray()[i, j], exact.jacobian(i, j), bound=contracts.JACOBIAN)
-                check("J @ e_j", level, (J @ unit[j])[i], exact.jacobian(i, j), bound=2 * contracts.JACOBIAN)
+                check("jacobian", level, J.toarray()[i, j], exact.jacobian(i, j), bound=error_bounds.JACOBIAN)
+                check("J @ e_j", level, (J @ unit[j])[i], exact.jacobian(i, j), bound=2 * error_bounds.JACOBIAN)
                 check("L Lᵀ e_j", level, (J.sqrt() @ (J.sqrt().T @ unit[j]))[i], exact.jacobian(i, j), bound=100)
 
 

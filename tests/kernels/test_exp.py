@@ -16,9 +16,9 @@ import pytest
 
 from softgrad._numpy import kernels
 
-from . import oracle
+from .. import reference
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NATIVE = [level for level in kernels.LEVELS if level != "generic"]
 
 TABLES = {
@@ -76,7 +76,7 @@ def check(programs, level, dtype, effort, timeout):
         bound, bound_of_parts = LOG1P_BOUND if name == "log1p" else BOUNDS[dtype, TABLES.get((level, dtype), 1)]
         worst, parts = float(row["worst"]), float(row["worst_parts"])
         key = name, level, dtype
-        oracle.worst[key] = max(oracle.worst.get(key, 0.0), worst)
+        reference.worst[key] = max(reference.worst.get(key, 0.0), worst)
         assert int(row["count"]) > 0, row
         assert worst <= bound, row
         assert parts <= bound_of_parts, row

@@ -16,7 +16,7 @@ from softgrad import _dispatch as dispatch
 from softgrad._libraries.derivative_rules import COMPOSED, RULES
 
 from .libraries import ARRAYS, DASK_CUT, JAX, JAX_64, LIBRARIES, TORCH
-from .maps import assert_close, directions, logits
+from ..maps import assert_close, directions, logits
 
 every_library = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
 every_unlabelled = pytest.mark.parametrize("library", ARRAYS, ids=lambda library: library.name)  # see test_labels.py

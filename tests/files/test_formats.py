@@ -19,7 +19,7 @@ import softgrad as sg
 from softgrad import cli
 from softgrad.files import blocks
 
-from .maps import BFLOAT16, assert_close, assert_same
+from ..maps import BFLOAT16, assert_close, assert_same
 
 FUNCTIONS = [sg.softmax, partial(sg.log_softmax, temperature=0.7, dtype="float64"), sg.logsumexp]
 

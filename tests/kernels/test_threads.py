@@ -15,8 +15,8 @@ import softgrad as sg
 from softgrad._numpy import long_rows
 from softgrad._numpy import softmax as native
 
-from .maps import assert_same
-from .rows import row
+from ..maps import assert_same
+from ..rows import row
 
 pytestmark = pytest.mark.usefixtures("level")
 CALLERS = 8

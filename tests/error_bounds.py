@@ -16,7 +16,7 @@ GENERIC_SOFTMAX = 3.0
 """float64 without the kernels: NumPy's own exp may take an ulp of the two. Every other bound holds there too."""
 
 # The design names no bound for these; they are held to the VJP's, in ulp of the sum of the absolute values of the terms
-# that remain after the rewriting for saturated rows (see the functions of the same names in oracle.py).
+# that remain after the rewriting for saturated rows (see the functions of the same names in reference.py).
 LOG_SOFTMAX_VJP = 4.0
 LOG_SOFTMAX_JVP = 4.0
 SOFTMAX_SECOND = 8.0

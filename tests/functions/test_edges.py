@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import softgrad as sg
 
-from .maps import (
+from ..maps import (
     BFLOAT16,
     FLOATS,
     INTEGERS,
@@ -23,7 +23,7 @@ from .maps import (
     logits,
     maps_with,
 )
-from .rows import LENGTHS
+from ..rows import LENGTHS
 
 pytestmark = pytest.mark.usefixtures("level")
 
