@@ -1,0 +1,398 @@
+"""The calls whose results `compare_bits.py` compares: every public function, on inputs that are always the same.
+
+python tools/bit_cases.py [--only FILE --save FOLDER]
+
+Prints one line for each call: its name, a tab, and a digest of the results, of the installed softgrad and the level of
+SOFTGRAD_ISA. With --only, computes the calls whose names FILE lists, a line each, and saves the results in FOLDER.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import inspect
+import pickle
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import softgrad as sg
+from softgrad import boosting
+from softgrad.compat import scipy as compat
+
+try:
+    import ml_dtypes
+
+    HALVES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+except ImportError:
+    HALVES = {"float16": np.float16}
+
+Array = Any
+Case = tuple[str, Callable[[], Any]]
+"""A name, which starts with that of the function, and the call."""
+
+INTEGERS = ("bool", "int8", "uint16", "int64")
+KERNEL_DTYPES = {**HALVES, "float32": np.float32, "float64": np.float64}
+DTYPES = {**KERNEL_DTYPES, "longdouble": np.longdouble, **{name: np.dtype(name) for name in INTEGERS}}
+
+LENGTHS = (1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17, 24, 31, 33, 64, 65, 100, 129, 255, 256, 257, 300)
+SMALL = (
+    *(((n,), -1) for n in (1, 2, 3, 10, 40)),
+    *(((25, n), -1) for n in LENGTHS),
+    *(((2, 3, 5), axis) for axis in (0, 1, (0, 2), None)),
+    *(((300, 9), 0), ((9, 300), 0), ((0, 5), -1), ((5, 0), -1)),
+)
+LARGE = (
+    *(((1000, 10), -1), ((64, 1000), -1), ((25, 4097), -1), ((2, 70_001), -1)),
+    *(((1000, 70), 0), ((1, 2**21 + 5), -1)),
+)
+
+
+def _rows(rng: np.random.Generator, n: int) -> list[Callable[[Array], Array]]:
+    """What makes rows of every kind out of normal numbers: saturated, subnormal, tied, not finite."""
+    k, down = n // 2, np.linspace(0, 1, n)
+    at = np.arange(n) == k
+    return [
+        lambda row: row,
+        lambda row: row * 100,
+        np.rint,
+        lambda row: row + 120 * at,
+        lambda row: row - 110 * down,  # results down to the subnormal numbers of float32
+        lambda row: row - 760 * rng.permutation(down),  # and of float64
+        lambda row: row + 1e6,
+        lambda row: row * 1e-42,
+        lambda row: row * 1e-310,
+        lambda row: row * 0.0,  # zeros of both signs
+        lambda row: np.where(at, np.nan, row),
+        lambda row: np.where(at, np.inf, row),
+        lambda row: np.where(at | (row > 0), -np.inf, row),
+        lambda row: np.full(n, -np.inf),
+    ]
+
+
+class Inputs:
+    """Arrays of one dtype and shape for every operand and option, made when they are asked for."""
+
+    def __init__(self, dtype: str, shape: tuple[int, ...], axis: Any) -> None:
+        self.dtype, self.shape, self.axis = dtype, shape, axis
+        axes = range(len(shape)) if axis is None else [a % len(shape) for a in np.atleast_1d(axis)]
+        self.axes = tuple(axes)
+        self.slices = tuple(1 if a in self.axes else size for a, size in enumerate(shape))
+        self.values = tuple(size for a, size in enumerate(shape) if a not in self.axes)
+        self.n = int(np.prod([shape[a] for a in self.axes]))
+
+    def rng(self, stream: int) -> np.random.Generator:
+        return np.random.default_rng([stream, *self.shape])
+
+    def logits(self, stream: int) -> Array:
+        rng = self.rng(stream)
+        if self.dtype in INTEGERS:
+            low, high = (0, 2) if self.dtype == "bool" else (np.iinfo(self.dtype).min, np.iinfo(self.dtype).max)
+            return rng.integers(low, high, self.shape, DTYPES[self.dtype], endpoint=self.dtype != "bool")
+        x = rng.standard_normal(self.shape) * 3
+        rows = x.reshape(-1, self.shape[-1])
+        kinds = _rows(rng, self.shape[-1])
+        for i in range(min(len(rows), 500)):
+            rows[i] = kinds[(i + stream) % len(kinds)](rows[i])
+        return x / np.longdouble(3) if self.dtype == "longdouble" else x.astype(DTYPES[self.dtype])
+
+    x = cached_property(lambda self: self.logits(0))
+    x2 = cached_property(lambda self: self.logits(1))
+    g = cached_property(lambda self: self.logits(2))
+    v = cached_property(lambda self: self.logits(3))
+    mask = cached_property(lambda self: (self.rng(4).random(self.shape) < 0.8) & (self.rng(5).random(self.slices) < 0.9))
+    per_slice = cached_property(lambda self: self.rng(6).integers(0, 5, self.slices) / 2)  # with zeros
+    sample_weight = cached_property(lambda self: self.rng(6).integers(0, 5, self.values) / 2)
+    labels = cached_property(lambda self: self.rng(7).integers(0, max(self.n, 1), self.values))
+    class_weight = cached_property(lambda self: np.linspace(0, 2, self.n))
+    b = cached_property(lambda self: self.rng(8).standard_normal(self.shape))
+
+    @cached_property
+    def p(self) -> Array:
+        """Probabilities, by NumPy alone, so that they are the same whatever softgrad returns."""
+        wide = np.asarray(self.x2, np.float64)
+        e = np.exp(wide - wide.max(self.axes, keepdims=True, initial=-1e308))
+        return (e / e.sum(self.axes, keepdims=True)).astype(self.x2.dtype if self.dtype not in INTEGERS else float)
+
+    @cached_property
+    def y(self) -> Array:
+        return np.log(self.p)
+
+    @cached_property
+    def targets(self) -> Array:
+        positive = self.rng(9).random(self.shape)
+        return positive / positive.sum(self.axes, keepdims=True)
+
+
+OPTIONS: dict[str, Callable[[Inputs], dict[str, Any]]] = {
+    "where": lambda a: {"where": a.mask},
+    "temperature": lambda a: {"temperature": 0.7},
+    "temperatures": lambda a: {"temperature": a.per_slice},
+    "argmax": lambda a: {"temperature": 0},
+    "dtype": lambda a: {"dtype": "float32" if a.dtype == "float64" else "float64"},
+    "workers": lambda a: {"workers": 2},
+    "textbook": lambda a: {"normalization": False},
+    "keepdims": lambda a: {"keepdims": True},
+    "b": lambda a: {"b": a.b},
+    "weight": lambda a: {"weight": a.class_weight},
+    "sample_weight": lambda a: {"sample_weight": a.sample_weight},
+    "smoothing": lambda a: {"label_smoothing": 0.1},
+    "ignore": lambda a: {"ignore_index": 1},
+    "z_loss": lambda a: {"z_loss": 1e-3},
+    "gamma": lambda a: {"gamma": 0.5},
+    **{name: lambda a, name=name: {"curvature": name} for name in ("upper", "friedman", "residual")},
+}
+MAP = ("where", "temperature", "temperatures", "argmax", "where temperature", "dtype", "workers", "textbook")
+LOSS = ("where", "weight", "sample_weight", "smoothing", "z_loss", "where weight sample_weight smoothing z_loss")
+LABELS = (*LOSS, "ignore", "ignore weight smoothing")
+FOCAL = ("where", "weight", "sample_weight", "ignore", "gamma", "gamma weight ignore where")
+FUNCTIONS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "softmax": ("x", MAP, "out"),
+    "log_softmax": ("x", MAP, "out"),
+    "logsumexp": ("x", ("where", "b", "b where", "dtype", "workers", "keepdims"), "out"),
+    "softmax_vjp": ("p g", (), "out"),
+    "log_softmax_vjp": ("y g", (), "out"),
+    "log_softmax_jvp": ("y g", (), "out"),
+    "softmax_second": ("p g v", (), "out"),
+    "cross_entropy": ("x labels", LABELS, ""),
+    "cross_entropy_grad": ("x labels", LABELS, "out grad_out"),
+    "cross_entropy_grad_hess": ("x labels", (*LABELS, "upper", "friedman where", "residual"), "out grad_out hess_out"),
+    "soft_cross_entropy": ("x targets", LOSS, ""),
+    "soft_cross_entropy_grad": ("x targets", LOSS, "out grad_out"),
+    "focal_loss": ("x labels", FOCAL, ""),
+    "focal_loss_grad": ("x labels", FOCAL, "out grad_out"),
+    "entropy": ("x", ("where",), ""),
+    "entropy_grad": ("x", ("where",), "out grad_out"),
+    "kl_divergence": ("x x2", ("where",), ""),
+    "kl_divergence_grad": ("x x2", ("where",), "out grad_p_out grad_q_out"),
+    "selective_log_softmax": ("x labels", ("where",), ""),
+}
+"""For each function that takes an axis: operands, sets of options, and buffers for its results."""
+
+LAYOUTS: dict[str, Callable[[Array], Array]] = {
+    "Fortran": np.asfortranarray,
+    "strided": lambda x: np.repeat(x, 2, -1)[..., ::2],
+    "reversed": lambda x: x[..., ::-1],
+    "unaligned": lambda x: np.frombuffer(b"\0" + x.tobytes(), x.dtype, offset=1).reshape(x.shape),
+    "swapped": lambda x: x.astype(x.dtype.newbyteorder()),
+    "broadcast": lambda x: np.broadcast_to(x[:1], x.shape),
+    "masked": lambda x: np.ma.masked_array(x, np.arange(x.size).reshape(x.shape) % 5 == 0),
+    "list": lambda x: x.tolist(),
+}
+OPERATOR = ("matvec", "rmatvec", "quadratic", "solve")
+
+
+def function_cases(dtypes: Any, shapes: Any, few: bool) -> Iterator[Case]:
+    """Every function of FUNCTIONS with every set of options; with `few` one option at most, and no buffers."""
+    for dtype in dtypes:
+        for shape, axis in shapes:
+            a = Inputs(dtype, shape, axis)
+            for name, (operands, sets, buffers) in FUNCTIONS.items():
+                chosen = [s for s in sets if s in ("where", "temperature", "b")] if few else sets
+                for options in ("", *chosen):
+                    yield f"{name} {dtype} {shape} axis={axis} {options}", partial(_call, a, name, operands, options)
+                if buffers and not few:
+                    write = partial(_into_buffers, a, name, operands, buffers)
+                    yield f"{name} {dtype} {shape} axis={axis} {buffers}", write
+
+
+def _call(a: Inputs, name: str, operands: str, options: str, layout: Callable[[Array], Array] = lambda x: x) -> Any:
+    given = [getattr(a, operand) for operand in operands.split()]
+    given = [layout(x) if x.shape == a.shape and x.ndim else x for x in given]
+    keywords = {k: v for option in options.split() for k, v in OPTIONS[option](a).items()}
+    return getattr(sg, name)(*given, axis=a.axis, **keywords)
+
+
+def _into_buffers(a: Inputs, name: str, operands: str, buffers: str) -> Any:
+    given, plain = [getattr(a, operand) for operand in operands.split()], _call(a, name, operands, "")
+    outs = [np.full_like(result, 7) for result in (plain if isinstance(plain, tuple) else (plain,))]
+    return getattr(sg, name)(*given, axis=a.axis, **dict(zip(buffers.split(), outs, strict=True))), outs
+
+
+def layout_cases() -> Iterator[Case]:
+    for dtype in DTYPES:
+        a = Inputs(dtype, (15, 11), -1)
+        for name, (operands, _, _) in FUNCTIONS.items():
+            for layout, change in LAYOUTS.items():
+                yield f"{name} {dtype} (15, 11) {layout}", partial(_call, a, name, operands, "", change)
+
+
+def operator_cases() -> Iterator[Case]:
+    for dtype in DTYPES:
+        for shape, axis in (((10,), -1), ((15, 7), -1), ((3, 4, 5), -1), ((15, 1), -1), ((7, 15), 0)):
+            a = Inputs(dtype, shape, axis)
+            x, g = (np.moveaxis(z, axis, -1) for z in (a.x, a.g))
+            where = f"{dtype} {shape} axis={axis}"
+            for options in ("", "where", "temperature", "where temperature"):
+                keywords = {k: v for option in options.split() for k, v in OPTIONS[option](a).items()}
+                make = partial(sg.softmax_jacobian, a.x, axis=axis, **keywords)
+                for kind, operator in {"": make, ".sqrt": lambda m=make: m().sqrt(), ".pinv": lambda m=make: m().pinv()}.items():
+                    label = f"SimplexJacobian{kind} {where} {options}"
+                    yield f"{label} toarray", lambda o=operator: o().toarray()
+                    yield f"{label} T", lambda o=operator: o().T.toarray()
+                    yield f"{label} matmat", lambda o=operator, V=x[..., None] * g[..., None, :3]: (o() @ V, o().rmatmat(V))
+                for method in OPERATOR:
+                    yield f"SimplexJacobian {where} {options} {method}", lambda m=make, f=method, v=g: getattr(m(), f)(v)
+                for method in ("diagonal", "trace", "eigvalsh", "logpdet"):
+                    yield f"SimplexJacobian {where} {options} {method}", lambda m=make, f=method: getattr(m(), f)()
+                yield f"SimplexJacobian {where} {options} damped", lambda m=make, b=g: m().solve(b, damping=0.1)
+            for options in ("", "where", "sample_weight"):
+                hessian = partial(_call, a, "cross_entropy_hessian", "x", options)
+                yield f"cross_entropy_hessian {where} {options}", lambda h=hessian, v=g: (h().toarray(), h() @ v[..., None])
+
+
+def _through(layer: Any, a: Inputs, *more: Any) -> Any:
+    result = layer(a.x, *more)
+    g = a.g if result.shape == a.shape else np.linspace(-1, 1, result.size).reshape(result.shape)
+    return result, layer.output, layer.backward(g), layer.backward()
+
+
+def _stream(a: Inputs, where: Array | None) -> Any:
+    first, second = sg.LogSumExpState(axis=a.axis), sg.LogSumExpState(axis=a.axis)
+    first.update(a.x, where=where).update(a.x2)
+    second = pickle.loads(pickle.dumps(second.update(a.g)))  # noqa: S301  our own bytes
+    both = [state.merge(second) if i else state for i, state in enumerate((first, first))]
+    return [(s.logsumexp(), s.entropy(), s.mean(), s.normalize(a.x), s.normalize(a.x, log=True)) for s in both]
+
+
+def _file(a: Inputs, function: Any) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/x.npy", a.x)
+        sg.apply_blocks(function, f"{folder}/x.npy", f"{folder}/y.npy", axis=a.axis)
+        return np.load(f"{folder}/y.npy")
+
+
+def other_cases() -> Iterator[Case]:
+    """Layers, streams, the seeds' function, files, products with features, SciPy's signatures, boosting."""
+    for dtype in DTYPES:
+        for shape, axis in (((10,), -1), ((15, 7), -1), ((7, 15), 0), ((3, 4, 5), -1), ((20, 300), -1)):
+            a = Inputs(dtype, shape, axis)
+            at = f"{dtype} {shape} axis={axis}"
+            yield f"calculate_gradient {at}", lambda a=a: [sg.calculate_gradient(a.x, n) for n in (True, False)]
+            yield f"Softmax {at}", lambda a=a: _through(sg.Softmax(a.axis), a)
+            yield f"Softmax {at} textbook", lambda a=a: _through(sg.Softmax(a.axis), a, False)
+            yield f"LogSoftmax {at}", lambda a=a: _through(sg.LogSoftmax(a.axis), a)
+            yield f"SoftmaxCrossEntropy {at}", lambda a=a: _through(sg.SoftmaxCrossEntropy(a.axis), a, a.labels)
+            options = {"label_smoothing": 0.1, "ignore_index": 1, "z_loss": 1e-3}
+            layer = partial(sg.SoftmaxCrossEntropy, axis, weight=a.class_weight, **options)
+            yield f"SoftmaxCrossEntropy {at} options", lambda a=a, make=layer: _through(make(), a, a.labels)
+            yield f"LogSumExpState {at}", lambda a=a: _stream(a, None)
+            yield f"LogSumExpState {at} where", lambda a=a: _stream(a, a.mask)
+            for name in ("softmax", "log_softmax"):
+                function = getattr(compat, name)
+                yield f"compat.scipy.{name} {at}", lambda a=a, f=function: (f(a.x), f(a.x, axis=a.axis))
+                if dtype not in ("longdouble", "bfloat16"):
+                    yield f"apply_blocks {name} {at}", lambda a=a, name=name: _file(a, getattr(sg, name))
+            for signs in (False, True):
+                f = partial(compat.logsumexp, axis=axis, return_sign=signs)
+                yield f"compat.scipy.logsumexp {at} return_sign={signs}", lambda a=a, f=f: (f(a.x), f(a.x, b=a.b))
+    for dtype in DTYPES:
+        a, square = Inputs(dtype, (40, 6), -1), Inputs(dtype, (6, 6), -1)
+        for name in ("linear_cross_entropy", "linear_cross_entropy_grad"):
+            operands = (a.v, square.x, a.labels)
+            bounds = {"max_bytes": 4096, "label_smoothing": 0.1, "ignore_index": 1, "z_loss": 1e-3}
+            weights = {"class_weight": a.class_weight, "sample_weight": a.sample_weight}
+            for options in ({}, bounds, weights, bounds | weights | {"bias": square.g[0]}):
+                call = partial(getattr(sg, name), *operands, **options)
+                yield f"{name} {dtype} (40, 6) {' '.join(options)}", call
+        features = a.v
+        for weight in (None, a.sample_weight):
+            label, tail = f"{dtype} (40, 6)", " sample_weight" if weight is not None else ""
+            hessian = partial(sg.softmax_regression_hessian, features, a.x, sample_weight=weight)
+            yield f"softmax_regression_hessian {label}{tail}", hessian
+            product = partial(sg.softmax_regression_hvp, features, a.x, square.g, sample_weight=weight)
+            yield f"softmax_regression_hvp {label}{tail}", product
+        for objective in (boosting.xgboost_objective, boosting.lightgbm_objective):
+            for curvature in ("diagonal", "upper", "friedman", "residual"):
+                call = partial(objective(6, curvature=curvature), a.labels.astype(np.float32), a.x, a.sample_weight)
+                yield f"boosting.{objective.__name__} {dtype} (40, 6) {curvature}", call
+        cat = boosting.catboost_objective().calc_ders_multi
+        yield f"boosting.catboost_objective {dtype}", lambda a=a, f=cat: [f(list(row), 2, 0.5) for row in a.x]
+
+
+def regression_cases() -> Iterator[Case]:
+    try:
+        from softgrad.regression import SoftmaxRegression  # noqa: PLC0415  needs scikit-learn
+    except ImportError:
+        return
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((200, 5)), rng.integers(0, 3, 200)
+
+    def fit(**options: Any) -> Any:
+        model = SoftmaxRegression(**options).fit(X, y)
+        return model.coef_, model.intercept_, model.n_iter_, model.predict_proba(X), model.predict_log_proba(X)
+
+    yield "regression.SoftmaxRegression", fit
+    yield "regression.SoftmaxRegression C class_weight", partial(fit, C=0.1, class_weight="balanced")
+
+
+def cases() -> Iterator[Case]:
+    yield from function_cases(DTYPES, SMALL, few=False)
+    yield from function_cases(KERNEL_DTYPES, LARGE, few=True)
+    yield from function_cases(("longdouble", "int8"), LARGE[:3], few=True)
+    yield from layout_cases()
+    yield from operator_cases()
+    yield from other_cases()
+    yield from regression_cases()
+
+
+def arrays(result: Any) -> Iterator[Array]:
+    """The arrays of a result, in order; of a masked array its mask too."""
+    if isinstance(result, (tuple, list)):
+        for member in result:
+            yield from arrays(member)
+    elif isinstance(result, np.ma.MaskedArray):
+        yield from (result.data, np.ma.getmaskarray(result))
+    elif result is not None:
+        yield np.asarray(result)
+
+
+def evaluate(call: Callable[[], Any]) -> list[Array]:
+    """The arrays that the call returns; or the type of the error that it raises, as one."""
+    try:
+        return list(arrays(call()))
+    except Exception as error:  # noqa: BLE001  whatever it is, the other build is to raise it too
+        return [np.asarray(f"raises {type(error).__name__}")]
+
+
+def digest(found: list[Array]) -> str:
+    total = hashlib.blake2b(digest_size=12)
+    for array in found:
+        total.update(f"{array.dtype} {array.shape}".encode())
+        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        if array.dtype == np.longdouble and np.finfo(np.longdouble).nmant == 63:  # the other 6 bytes mean nothing
+            data = np.ascontiguousarray(data.reshape(-1, array.itemsize)[:, :10])
+        total.update(data)
+    raised = str(found[0]) if len(found) == 1 and found[0].dtype.kind == "U" else ""
+    return raised or total.hexdigest()
+
+
+def untested() -> list[str]:
+    """Public functions and classes that no case calls."""
+    public = {name for name in sg.__all__ if not issubclass(type(getattr(sg, name)), type) or not hasattr(getattr(sg, name), "_fields")}
+    return sorted(public - {"backend"} - {name.split()[0].split(".")[0] for name, _ in cases()} - {"softmax_jacobian"})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", type=Path, help="a file with the names of the calls to compute, a line each")
+    parser.add_argument("--save", type=Path, help="the folder for their results, 0.pickle and on")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    only = options.only.read_text().splitlines() if options.only else None
+    print(sg.backend(), inspect.getfile(sg), *untested(), sep="\t")
+    with np.errstate(all="ignore"):
+        for name, call in cases():
+            if only is None:
+                print(name, digest(evaluate(call)), sep="\t")
+            elif name in only:
+                (options.save / f"{only.index(name)}.pickle").write_bytes(pickle.dumps(evaluate(call)))
+
+
+if __name__ == "__main__":
+    main()
