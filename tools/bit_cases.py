@@ -9,125 +9,25 @@ SOFTGRAD_ISA. With --only, computes the calls whose names FILE lists, a line eac
 from __future__ import annotations
 
 import argparse
-import hashlib
 import inspect
 import pickle
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bit_inputs import DTYPES, KERNEL_DTYPES, LARGE, SMALL, Array, Inputs
+from digests import digest, evaluate
 
 import softgrad as sg
 from softgrad import boosting
 from softgrad.compat import scipy as compat
 
-try:
-    import ml_dtypes
-
-    HALVES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
-except ImportError:
-    HALVES = {"float16": np.float16}
-
-Array = Any
 Case = tuple[str, Callable[[], Any]]
 """A name, which starts with that of the function, and the call."""
-
-INTEGERS = ("bool", "int8", "uint16", "int64")
-KERNEL_DTYPES = {**HALVES, "float32": np.float32, "float64": np.float64}
-DTYPES = {**KERNEL_DTYPES, "longdouble": np.longdouble, **{name: np.dtype(name) for name in INTEGERS}}
-
-LENGTHS = (1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17, 24, 31, 33, 64, 65, 100, 129, 255, 256, 257, 300)
-SMALL = (
-    *(((n,), -1) for n in (1, 2, 3, 10, 40)),
-    *(((25, n), -1) for n in LENGTHS),
-    *(((2, 3, 5), axis) for axis in (0, 1, (0, 2), None)),
-    *(((300, 9), 0), ((9, 300), 0), ((0, 5), -1), ((5, 0), -1)),
-)
-LARGE = (
-    *(((1000, 10), -1), ((64, 1000), -1), ((25, 4097), -1), ((2, 70_001), -1)),
-    *(((1000, 70), 0), ((1, 2**21 + 5), -1)),
-)
-
-
-def _rows(rng: np.random.Generator, n: int) -> list[Callable[[Array], Array]]:
-    """What makes rows of every kind out of normal numbers: saturated, subnormal, tied, not finite."""
-    k, down = n // 2, np.linspace(0, 1, n)
-    at = np.arange(n) == k
-    return [
-        lambda row: row,
-        lambda row: row * 100,
-        np.rint,
-        lambda row: row + 120 * at,
-        lambda row: row - 110 * down,  # results down to the subnormal numbers of float32
-        lambda row: row - 760 * rng.permutation(down),  # and of float64
-        lambda row: row + 1e6,
-        lambda row: row * 1e-42,
-        lambda row: row * 1e-310,
-        lambda row: row * 0.0,  # zeros of both signs
-        lambda row: np.where(at, np.nan, row),
-        lambda row: np.where(at, np.inf, row),
-        lambda row: np.where(at | (row > 0), -np.inf, row),
-        lambda row: np.full(n, -np.inf),
-    ]
-
-
-class Inputs:
-    """Arrays of one dtype and shape for every operand and option, made when they are asked for."""
-
-    def __init__(self, dtype: str, shape: tuple[int, ...], axis: Any) -> None:
-        self.dtype, self.shape, self.axis = dtype, shape, axis
-        axes = range(len(shape)) if axis is None else [a % len(shape) for a in np.atleast_1d(axis)]
-        self.axes = tuple(axes)
-        self.slices = tuple(1 if a in self.axes else size for a, size in enumerate(shape))
-        self.values = tuple(size for a, size in enumerate(shape) if a not in self.axes)
-        self.n = int(np.prod([shape[a] for a in self.axes]))
-
-    def rng(self, stream: int) -> np.random.Generator:
-        return np.random.default_rng([stream, *self.shape])
-
-    def logits(self, stream: int) -> Array:
-        rng = self.rng(stream)
-        if self.dtype in INTEGERS:
-            low, high = (0, 2) if self.dtype == "bool" else (np.iinfo(self.dtype).min, np.iinfo(self.dtype).max)
-            return rng.integers(low, high, self.shape, DTYPES[self.dtype], endpoint=self.dtype != "bool")
-        x = rng.standard_normal(self.shape) * 3
-        rows = x.reshape(-1, self.shape[-1])
-        kinds = _rows(rng, self.shape[-1])
-        for i in range(min(len(rows), 500)):
-            rows[i] = kinds[(i + stream) % len(kinds)](rows[i])
-        return x / np.longdouble(3) if self.dtype == "longdouble" else x.astype(DTYPES[self.dtype])
-
-    x = cached_property(lambda self: self.logits(0))
-    x2 = cached_property(lambda self: self.logits(1))
-    g = cached_property(lambda self: self.logits(2))
-    v = cached_property(lambda self: self.logits(3))
-    mask = cached_property(lambda self: (self.rng(4).random(self.shape) < 0.8) & (self.rng(5).random(self.slices) < 0.9))
-    per_slice = cached_property(lambda self: self.rng(6).integers(0, 5, self.slices) / 2)  # with zeros
-    sample_weight = cached_property(lambda self: self.rng(6).integers(0, 5, self.values) / 2)
-    labels = cached_property(lambda self: self.rng(7).integers(0, max(self.n, 1), self.values))
-    class_weight = cached_property(lambda self: np.linspace(0, 2, self.n))
-    b = cached_property(lambda self: self.rng(8).standard_normal(self.shape))
-
-    @cached_property
-    def p(self) -> Array:
-        """Probabilities, by NumPy alone, so that they are the same whatever softgrad returns."""
-        wide = np.asarray(self.x2, np.float64)
-        e = np.exp(wide - wide.max(self.axes, keepdims=True, initial=-1e308))
-        return (e / e.sum(self.axes, keepdims=True)).astype(self.x2.dtype if self.dtype not in INTEGERS else float)
-
-    @cached_property
-    def y(self) -> Array:
-        return np.log(self.p)
-
-    @cached_property
-    def targets(self) -> Array:
-        positive = self.rng(9).random(self.shape)
-        return positive / positive.sum(self.axes, keepdims=True)
-
 
 OPTIONS: dict[str, Callable[[Inputs], dict[str, Any]]] = {
     "where": lambda a: {"where": a.mask},
@@ -231,19 +131,29 @@ def operator_cases() -> Iterator[Case]:
             for options in ("", "where", "temperature", "where temperature"):
                 keywords = {k: v for option in options.split() for k, v in OPTIONS[option](a).items()}
                 make = partial(sg.softmax_jacobian, a.x, axis=axis, **keywords)
-                for kind, operator in {"": make, ".sqrt": lambda m=make: m().sqrt(), ".pinv": lambda m=make: m().pinv()}.items():
+                for kind, operator in {
+                    "": make,
+                    ".sqrt": lambda m=make: m().sqrt(),
+                    ".pinv": lambda m=make: m().pinv(),
+                }.items():
                     label = f"SimplexJacobian{kind} {where} {options}"
                     yield f"{label} toarray", lambda o=operator: o().toarray()
                     yield f"{label} T", lambda o=operator: o().T.toarray()
-                    yield f"{label} matmat", lambda o=operator, V=x[..., None] * g[..., None, :3]: (o() @ V, o().rmatmat(V))
+                    yield (
+                        f"{label} matmat",
+                        lambda o=operator, V=x[..., None] * g[..., None, :3]: (o() @ V, o().rmatmat(V)),
+                    )
                 for method in OPERATOR:
-                    yield f"SimplexJacobian {where} {options} {method}", lambda m=make, f=method, v=g: getattr(m(), f)(v)
+                    yield (
+                        f"SimplexJacobian {where} {options} {method}",
+                        lambda m=make, f=method, v=g: getattr(m(), f)(v),
+                    )
                 for method in ("diagonal", "trace", "eigvalsh", "logpdet"):
                     yield f"SimplexJacobian {where} {options} {method}", lambda m=make, f=method: getattr(m(), f)()
                 yield f"SimplexJacobian {where} {options} damped", lambda m=make, b=g: m().solve(b, damping=0.1)
-            for options in ("", "where", "sample_weight"):
-                hessian = partial(_call, a, "cross_entropy_hessian", "x", options)
-                yield f"cross_entropy_hessian {where} {options}", lambda h=hessian, v=g: (h().toarray(), h() @ v[..., None])
+            for options in ({}, {"where": a.mask}, {"sample_weight": a.sample_weight + 0.5}):
+                hessian = partial(sg.cross_entropy_hessian, a.x, axis=axis, **options)
+                yield f"cross_entropy_hessian {where} {' '.join(options)}", lambda h=hessian: h().toarray()
 
 
 def _through(layer: Any, a: Inputs, *more: Any) -> Any:
@@ -255,7 +165,7 @@ def _through(layer: Any, a: Inputs, *more: Any) -> Any:
 def _stream(a: Inputs, where: Array | None) -> Any:
     first, second = sg.LogSumExpState(axis=a.axis), sg.LogSumExpState(axis=a.axis)
     first.update(a.x, where=where).update(a.x2)
-    second = pickle.loads(pickle.dumps(second.update(a.g)))  # noqa: S301  our own bytes
+    second = pickle.loads(pickle.dumps(second.update(a.g)))
     both = [state.merge(second) if i else state for i, state in enumerate((first, first))]
     return [(s.logsumexp(), s.entropy(), s.mean(), s.normalize(a.x), s.normalize(a.x, log=True)) for s in both]
 
@@ -341,41 +251,10 @@ def cases() -> Iterator[Case]:
     yield from regression_cases()
 
 
-def arrays(result: Any) -> Iterator[Array]:
-    """The arrays of a result, in order; of a masked array its mask too."""
-    if isinstance(result, (tuple, list)):
-        for member in result:
-            yield from arrays(member)
-    elif isinstance(result, np.ma.MaskedArray):
-        yield from (result.data, np.ma.getmaskarray(result))
-    elif result is not None:
-        yield np.asarray(result)
-
-
-def evaluate(call: Callable[[], Any]) -> list[Array]:
-    """The arrays that the call returns; or the type of the error that it raises, as one."""
-    try:
-        return list(arrays(call()))
-    except Exception as error:  # noqa: BLE001  whatever it is, the other build is to raise it too
-        return [np.asarray(f"raises {type(error).__name__}")]
-
-
-def digest(found: list[Array]) -> str:
-    total = hashlib.blake2b(digest_size=12)
-    for array in found:
-        total.update(f"{array.dtype} {array.shape}".encode())
-        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        if array.dtype == np.longdouble and np.finfo(np.longdouble).nmant == 63:  # the other 6 bytes mean nothing
-            data = np.ascontiguousarray(data.reshape(-1, array.itemsize)[:, :10])
-        total.update(data)
-    raised = str(found[0]) if len(found) == 1 and found[0].dtype.kind == "U" else ""
-    return raised or total.hexdigest()
-
-
 def untested() -> list[str]:
-    """Public functions and classes that no case calls."""
-    public = {name for name in sg.__all__ if not issubclass(type(getattr(sg, name)), type) or not hasattr(getattr(sg, name), "_fields")}
-    return sorted(public - {"backend"} - {name.split()[0].split(".")[0] for name, _ in cases()} - {"softmax_jacobian"})
+    """The public functions and classes that no case calls; results and `backend` need none."""
+    called = {name.split()[0] for name, _ in cases()} | {"backend", "softmax_jacobian"}
+    return [name for name in sg.__all__ if name not in called and not hasattr(getattr(sg, name), "_fields")]
 
 
 def main() -> None:
@@ -385,7 +264,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     only = options.only.read_text().splitlines() if options.only else None
-    print(sg.backend(), inspect.getfile(sg), *untested(), sep="\t")
+    print(inspect.getfile(sg), *untested(), sep="\t")
     with np.errstate(all="ignore"):
         for name, call in cases():
             if only is None:
