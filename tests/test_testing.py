@@ -221,7 +221,7 @@ def test_wrong_column_is_named():
 
     found = mismatch(check_vjp, sg.softmax, vjp, X)
     assert found.index[1] == 1
-    assert "all of them lie at index 1 of axis 1 of x" in found.hints
+    assert "all of them are at index 1 of axis 1 of x" in found.hints
 
 
 def test_one_wrong_entry_among_many_is_found():

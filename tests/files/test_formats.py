@@ -356,7 +356,7 @@ def test_only_the_same_call_is_resumed(monkeypatch):
         (Counting(), 0, "axis"),
         (partial(sg.softmax, temperature=2.0), -1, "function"),
     ):
-        with pytest.raises(ValueError, match=rf"was begun with another {changed}; run without resume to start anew"):
+        with pytest.raises(ValueError, match=rf"was begun with another {changed}; run without resume to start again"):
             sg.apply_blocks(function, "x.npy", "y.zarr", axis=axis, resume=True)
     os.utime("x.npy", (0, 0))
     with pytest.raises(ValueError, match="was begun with another time of the source"):

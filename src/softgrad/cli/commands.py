@@ -112,7 +112,7 @@ def show(
     """
     x = np.array([_number(text) for text in logits])
     p = softgrad.softmax(x, temperature=temperature)
-    entropy = _entropy(p, softgrad.log_softmax(x, temperature=temperature))
+    entropy = float(softgrad.entropy(softgrad.log_softmax(x, temperature=temperature)))
     J = softgrad.softmax_jacobian(x, temperature=temperature) if jacobian or plot else None
     console = Console(highlight=False)
     terminal.print_probabilities(console, x, p)
@@ -121,7 +121,7 @@ def show(
         terminal.print_jacobian(console, p, J)
     if plot and J is not None:
         _plots().save_figure(plot, p, J.toarray())
-        _tell(f"wrote {plot}")
+        _report(f"wrote {plot}")
 
 
 @app.command(name="apply")
@@ -168,7 +168,7 @@ def apply_(
             progress=advance,
         )
     shape = " x ".join(map(str, result.final_shape)) or "1"
-    _tell(f"wrote {target}: {shape} {result.dtype} in {time.monotonic() - began:.1f} s")
+    _report(f"wrote {target}: {shape} {result.dtype} in {time.monotonic() - began:.1f} s")
 
 
 def _number(text: str) -> float:
@@ -177,11 +177,6 @@ def _number(text: str) -> float:
     except ValueError:
         what = "no such option" if text.startswith("--") else "a logit must be a number; got"
         raise CommandError(f"{what} {text!r}") from None
-
-
-def _entropy(p: Any, log_p: Any) -> float:
-    """−Σ p log p in nats; what has no probability adds nothing."""
-    return -float(np.sum(np.where(p == 0, 0.0, p) * np.where(p == 0, 0.0, log_p))) + 0.0  # no −0
 
 
 def _plots() -> Any:
@@ -224,5 +219,5 @@ def _progress(description: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def _tell(message: str) -> None:
+def _report(message: str) -> None:
     typer.echo(message, err=True)

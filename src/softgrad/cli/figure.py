@@ -18,7 +18,7 @@ ANNOTATED = 8
 
 
 def save_figure(path: Path, p: Array, J: Array) -> None:
-    """Draw the probabilities beside the Jacobian into a file whose suffix tells its format.
+    """Draw the probabilities and the Jacobian into a file whose suffix names its format.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The command `softgrad`, seen from outside: exit codes, one line on stderr for whatever goes wrong, no tracebacks."""
+"""The command `softgrad`, as a process: exit codes, one line on stderr for whatever goes wrong, no tracebacks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = run(sys.argv[1:] if arguments is None else arguments)
     except Stopped as stopped:
-        _tell("interrupted" if stopped.signum == signal.SIGINT else "terminated")
+        _report("interrupted" if stopped.signum == signal.SIGINT else "terminated")
         code = 128 + stopped.signum
     sys.exit(code)
 
@@ -48,12 +48,12 @@ def run(arguments: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("typer", "rich"):
             raise
-        _tell('the command needs typer and rich: pip install "softgrad[cli]"')
+        _report('the command needs typer and rich: pip install "softgrad[cli]"')
         return FAILURE
     try:
         return int(commands.run(list(arguments)) or 0)
     except commands.CommandError as error:
-        _tell(str(error))
+        _report(str(error))
         return FAILURE
 
 
@@ -68,5 +68,5 @@ def _stop(signum: int, frame: FrameType | None) -> None:
     raise Stopped(signum, frame)
 
 
-def _tell(message: str) -> None:
+def _report(message: str) -> None:
     print(f"softgrad: {' '.join(message.split())}", file=sys.stderr)

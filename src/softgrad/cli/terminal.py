@@ -59,7 +59,7 @@ def _bar(probability: float, plain: bool) -> str:
 
 
 def _entries(J: SimplexJacobian, shown: Array) -> Array:
-    """Compute the rows and columns `shown` of J, without the n² others."""
+    """Compute the rows and columns `shown` of J, without the other n²."""
     units = np.zeros((J.shape[-1], len(shown)))
     units[shown, np.arange(len(shown))] = 1
     return np.asarray(J @ units)[shown] + 0.0  # no −0

@@ -1,4 +1,4 @@
-"""What a file holds, and the blocks in which it is gone through."""
+"""What a file holds, and the blocks in which it is processed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Lengths = tuple[int, ...]
 """How long the blocks of a regular grid are along each axis."""
 
 BYTES = 2**21
-"""Bytes of a block that lies in one run, so that it stays in the processor's cache from its reading to its writing."""
+"""Bytes of a block that is one run of the file, so that it stays in the processor's cache."""
 
-BYTES_OF_PIECES = 2**23
-"""Bytes of a block of pieces: merging the states of blocks costs as much for a few entries as for many."""
+BYTES_OF_PARTIAL_SLICES = 2**23
+"""Bytes of a block of partial slices: merging the states of blocks costs as much for a few entries as for many."""
 
 BYTES_READ = 2**25
-"""Bytes to read at once where slices lie scattered, for more of them make longer runs; and the most to read at once."""
+"""Bytes to read at once where slices are scattered, since more of them make longer runs; also the most to read."""
 
 RUN = 2**12
 """Bytes in one run below which it is quicker to read whole runs twice."""
 
 BATCH = 2**12
-"""Slices side by side in a block that holds only pieces of them."""
+"""Slices side by side in a block of partial slices."""
 
 ROWS_READ = 2**19
 """Entries of a table to read at once: as text and as Python's numbers they take ten times the room."""
@@ -51,7 +51,7 @@ class Contents:
     names: tuple[str, ...] | None = None
     """The names of a table's columns."""
     tensor: str | None = None
-    """The array's own name."""
+    """The name of the array in the file."""
     chunks: Lengths | None = None
     """The grid that the array is stored in, which blocks keep to."""
     reduced: int | None = None
@@ -72,16 +72,16 @@ class Contents:
 
     def place(self, region: Region) -> Region:
         """Where the result for a region of whole slices belongs."""
-        return tuple(slice(0, 1) if a == self.reduced else piece for a, piece in enumerate(region))
+        return tuple(slice(0, 1) if a == self.reduced else part for a, part in enumerate(region))
 
 
 def shape_of(region: Region) -> tuple[int, ...]:
     """Count the entries of a region along each axis."""
-    return tuple(piece.stop - piece.start for piece in region)
+    return tuple(part.stop - part.start for part in region)
 
 
 def regions(shape: tuple[int, ...], lengths: Lengths, order: str, axis: int | None = None) -> Iterator[Region]:
-    """Blocks of a regular grid that cover an array, in the order in which they lie in it.
+    """Blocks of a regular grid that cover an array, in the order in which they are stored.
 
     One without length along `axis` still has a result for each of its slices, so that it is a block, too.
     """
@@ -100,12 +100,12 @@ def whole_slices(contents: Contents, axis: int, by_rows: bool) -> Lengths:
     return _filled(contents, axis, (BYTES if one_run else BYTES_READ) // contents.dtype.itemsize)
 
 
-def pieces(contents: Contents, axis: int, by_rows: bool) -> Lengths:
-    """How long blocks are that hold pieces of slices along `axis`, no more slices side by side than make long runs."""
+def partial_slices(contents: Contents, axis: int, by_rows: bool) -> Lengths:
+    """How long blocks of partial slices along `axis` are, no more slices side by side than make long runs."""
     shape = contents.shape
     if by_rows:
         return (_rows(contents), *(max(1, n) for n in shape[1:]))
-    lengths, room = list(_unit(contents)), BYTES_OF_PIECES // contents.dtype.itemsize
+    lengths, room = list(_unit(contents)), BYTES_OF_PARTIAL_SLICES // contents.dtype.itemsize
     closest = list(reversed(range(len(shape)))) if contents.order == "C" else list(range(len(shape)))
     inner = closest[: closest.index(axis)]
     _fill(lengths, contents, inner, min(BATCH, room))
@@ -114,7 +114,7 @@ def pieces(contents: Contents, axis: int, by_rows: bool) -> Lengths:
 
 
 def scattered(contents: Contents, axis: int, lengths: Lengths, by_rows: bool) -> bool:
-    """Whether blocks of these whole slices are too large, or lie in runs too short to be read as such."""
+    """Whether blocks of these whole slices are too large, or their runs too short to be read as such."""
     if by_rows:
         return axis == 0 and contents.shape[0] > _rows(contents)
     if math.prod(lengths) * contents.dtype.itemsize > BYTES_READ:
@@ -148,7 +148,7 @@ def _unit(contents: Contents) -> Lengths:
 
 
 def _filled(contents: Contents, axis: int, entries: int) -> Lengths:
-    """Fill a block of `entries`, or of one slice, with the axes that lie closest together first."""
+    """Fill a block of `entries`, or of one slice, with the axes whose entries are closest together first."""
     lengths = list(_unit(contents))
     lengths[axis] = max(1, contents.shape[axis])
     axes = range(len(lengths))

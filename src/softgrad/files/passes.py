@@ -1,4 +1,4 @@
-"""One block after the other: functions of whole slices in one pass, normalizations of long slices in two."""
+"""Passes over a file: functions of whole slices take one, normalizations of long slices two."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from softgrad.files.blocks import (
     Lengths,
     Region,
     array_regions,
-    pieces,
+    partial_slices,
     regions,
     scattered,
     shape_of,
@@ -33,12 +33,12 @@ Write = Callable[[Region, Array], None]
 Written = Callable[[Region], bool]
 """Whether a region of the result is there already."""
 Count = Callable[[int], None]
-"""Told how many entries were gone through."""
+"""Receives the number of entries that are done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Normalization:
-    """One of the functions that a pass over the pieces of a slice prepares: softmax, log_softmax or logsumexp."""
+    """softmax, log_softmax or logsumexp: a first pass over partial slices computes their state."""
 
     function: Callable[..., Any]
     temperature: float
@@ -63,7 +63,7 @@ class Normalization:
         return cls(states.logsumexp, 1.0, True) if function is functions.logsumexp else None
 
     def state(self, rows: Array) -> states.State:
-        """The state of some pieces."""
+        """The state of partial slices."""
         return numpy_states.normalizer(rows, None, self.temperature)
 
     def merge(self, a: states.State, b: states.State) -> states.State:
@@ -71,13 +71,13 @@ class Normalization:
         return numpy_states.merge_normalizers(a, b, self.temperature)
 
     def apply(self, rows: Array, state: states.State) -> Array:
-        """The result for pieces of slices whose state is known."""
+        """The result for partial slices whose state is known."""
         return np.asarray(self.function(rows, state, None, self.temperature))
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to go through a file: blocks of whole slices once, or pieces of slices twice where slices are long."""
+    """How a file is processed: in blocks of whole slices once, or of partial slices twice where slices are long."""
 
     function: Callable[..., Any]
     given: Contents
@@ -85,14 +85,14 @@ class Plan:
     axis: int
     lengths: Lengths
     long: Normalization | None
-    """What to do with pieces of slices; None: blocks hold whole ones."""
+    """What is computed of partial slices; None: blocks hold whole ones."""
 
     @classmethod
     def of(cls, function: Callable[..., Any], given: Contents, result: Contents, axis: int, by_rows: bool) -> Plan:
-        """Choose by how the slices lie in the file."""
+        """Choose by how the slices are stored in the file."""
         lengths, long = whole_slices(given, axis, by_rows), Normalization.of(function)
         if long is not None and scattered(given, axis, lengths, by_rows):
-            lengths = pieces(given, axis, by_rows)
+            lengths = partial_slices(given, axis, by_rows)
         else:
             long = None
         return cls(function, given, replace(result, chunks=given.chunks or lengths), axis, lengths, long)
@@ -106,11 +106,11 @@ class Plan:
         """Compute what is not written yet; there is one way of reading for each pass."""
         with WriteBehind(write) as behind:
             if self.long is None:
-                self._run_whole(reads[0], behind, written, count)
+                self._run_whole_slices(reads[0], behind, written, count)
             else:
-                self._run_pieces(self.long, reads, behind, written, count)
+                self._run_partial_slices(self.long, reads, behind, written, count)
 
-    def _run_whole(self, read: Read, write: Write, written: Written, count: Count) -> None:
+    def _run_whole_slices(self, read: Read, write: Write, written: Written, count: Count) -> None:
         def missing() -> Iterator[Region]:
             for region in regions(self.given.shape, self.lengths, self.given.order, self.axis):
                 if written(self.result.place(region)):
@@ -122,7 +122,7 @@ class Plan:
             write(self.result.place(region), self._computed(block))
             count(math.prod(shape_of(region)))
 
-    def _run_pieces(
+    def _run_partial_slices(
         self, long: Normalization, reads: tuple[Read, ...], write: Write, written: Written, count: Count
     ) -> None:
         axis, shape = self.axis, self.given.shape
@@ -152,9 +152,9 @@ class Plan:
         return values.astype(self.result.dtype, copy=False)
 
     def _computed(self, block: Array) -> Array:
-        """The result for whole slices, in blocks of its own where it is large, so that what it needs stays small."""
-        own = Normalization.of(self.function)
-        if own is not None and not own.by_slice and block.dtype == self.result.dtype and block.flags.writeable:
+        """The result for whole slices, computed in small blocks, so that temporary arrays stay small."""
+        known = Normalization.of(self.function)
+        if known is not None and not known.by_slice and block.dtype == self.result.dtype and block.flags.writeable:
             for region in array_regions(block.shape, self.axis, self.result.order):
                 self.function(block[region], axis=self.axis, out=block[region])
             return block

@@ -1,6 +1,6 @@
 """Multinomial logistic regression as a scikit-learn estimator; it needs the extra ``sklearn``.
 
-`multinomial` is what is minimized, and `newton` minimizes it.
+`objective` is what is minimized, and `trust_region` minimizes it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from softgrad._api.softmax import log_softmax, softmax
 from softgrad._dispatch import dispatched, library_of
 from softgrad.regression import trust_region
-from softgrad.regression.objective import Array, InMemory, Objective, Rows, beside_zeros
+from softgrad.regression.objective import Array, InMemory, PenalizedLoss, RowBlocks, beside_zeros
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
@@ -124,7 +124,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Raises
         ------
         TypeError, ValueError
-            If a parameter of the estimator lies outside its range, or the data are none for a classifier.
+            If a parameter of the estimator is outside its range, or the data are not those of a classifier.
         """
         self._check_parameters()
         rows, X, y, weight = self._columns(X, y, sample_weight)
@@ -140,7 +140,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         labels = rows.each(_places, y, classes=self.classes_)
         weight = rows.each(_weights, labels, weight, factors=factors / total)
         penalty = 1 / (self.C * total)
-        problem = Objective.of(rows, X, labels, weight, len(self.classes_), penalty, self.fit_intercept)
+        problem = PenalizedLoss.of(rows, X, labels, weight, len(self.classes_), penalty, self.fit_intercept)
         start = np.zeros(problem.penalty.size * problem.columns)
         found = trust_region.minimize(problem, start, self.tol, self.max_iter)
         if not found.size <= self.tol:
@@ -235,7 +235,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         if self.max_iter < 1:
             raise ValueError(f"max_iter must be at least 1; got {self.max_iter!r}")
 
-    def _columns(self, X: Any, y: Any, sample_weight: Any) -> tuple[Rows, Array, Array, Array]:
+    def _columns(self, X: Any, y: Any, sample_weight: Any) -> tuple[RowBlocks, Array, Array, Array]:
         """Where the rows are, and their features, labels and weights, checked: those of Dask when they are computed."""
         blocks = _row_blocks(X)
         if blocks is None:

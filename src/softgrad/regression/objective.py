@@ -21,7 +21,7 @@ Column = Any
 """Something for each row, in blocks of rows."""
 
 
-class Rows(Protocol):
+class RowBlocks(Protocol):
     """Where the rows are: in memory, or in the blocks of a library's arrays."""
 
     def each(self, f: Callable[..., Any], *columns: Column, **common: Any) -> Column:
@@ -44,14 +44,14 @@ class InMemory:
 
 
 @dataclass(frozen=True, eq=False)
-class Objective:
+class PenalizedLoss:
     """The loss and the penalty over C Σ s, for coefficients of centred and scaled features.
 
-    Centring parts the intercept from the rest, and scaling evens out the curvature: both are a change of variables,
-    which leaves the optimum where it is and takes fewer products with the Hessian to get there.
+    Centring separates the intercept from the other coefficients, and scaling evens out the curvature: both are a
+    change of variables, which leaves the optimum where it is and takes fewer products with the Hessian to get there.
     """
 
-    rows: Rows
+    rows: RowBlocks
     design: Column
     """Features, centred and divided by `scale`, and a column of ones: shape (m, d + 1), or (m, d) without intercept."""
     labels: Column
@@ -66,20 +66,20 @@ class Objective:
     @classmethod
     def of(
         cls,
-        rows: Rows,
+        rows: RowBlocks,
         X: Array,
         labels: Column,
         weight: Column,
         n_classes: int,
         penalty: float,
         intercept: bool,
-    ) -> Objective:
+    ) -> PenalizedLoss:
         """The objective for rows whose weights sum to 1."""
         centre = np.zeros(X.shape[1])
         if intercept:
             (centre,) = rows.merged(rows.each(_mean, X, weight), _added)
         (variance,) = rows.merged(rows.each(_variance, X, weight, centre=centre), _added)
-        # The diagonal of the Hessian at 0 is about its square. Its own root, which is the usual choice, is worse where
+        # The diagonal of the Hessian at 0 is about its square. Its root, which is the usual choice, is worse where
         # a few rows alone are left with curvature: 750 products for the digits, against 390 by this and unscaled.
         scale = (variance / n_classes + 10 * penalty) ** 0.25
         scale[scale == 0] = 1
@@ -111,10 +111,10 @@ class Objective:
         """The largest entry of the gradient with respect to the coefficients of the features as they came."""
         G = self._matrix(grad)
         d = len(self.scale)
-        own = G[:d] * self.scale[:, None]
+        scaled = G[:d] * self.scale[:, None]
         if len(G) > d:
-            own = np.concatenate([own + self.centre[:, None] * G[d], G[d:]])
-        return float(np.abs(own).max(initial=0.0))
+            scaled = np.concatenate([scaled + self.centre[:, None] * G[d], G[d:]])
+        return float(np.abs(scaled).max(initial=0.0))
 
     def coefficients(self, z: Array) -> tuple[Array, Array]:
         """`coef_` and `intercept_`."""
@@ -136,7 +136,7 @@ def beside_zeros(logits: Array) -> Array:
     return np.where([False, True], logits, 0.0)
 
 
-# What is done with each block of rows
+# Computed for each block of rows
 
 
 def _added(found: list[tuple[Array, ...]]) -> tuple[Array, ...]:
@@ -163,7 +163,7 @@ def _design(X: Array, *, centre: Array, scale: Array, intercept: bool) -> Array:
 def _loss_grad(design: Array, labels: Array, weight: Array, *, W: Array) -> tuple[Array, Array]:
     logits = _of_all_classes(design @ W)
     loss, grad = cross_entropy_grad(logits, labels, sample_weight=weight, grad_out=logits)
-    return loss.sum(), design.T @ _of_own_columns(grad, W)
+    return loss.sum(), design.T @ _of_free_columns(grad, W)
 
 
 def _probabilities(design: Array, *, W: Array) -> Array:
@@ -171,7 +171,7 @@ def _probabilities(design: Array, *, W: Array) -> Array:
 
 
 def _product(design: Array, weight: Array, p: Array, *, V: Array) -> tuple[Array]:
-    change = _of_own_columns(softmax_vjp(p, _of_all_classes(design @ V)), V)
+    change = _of_free_columns(softmax_vjp(p, _of_all_classes(design @ V)), V)
     return (design.T @ (weight[:, None] * change),)
 
 
@@ -179,6 +179,6 @@ def _of_all_classes(logits: Array) -> Array:
     return logits if logits.shape[1] > 1 else beside_zeros(logits)
 
 
-def _of_own_columns(grad: Array, W: Array) -> Array:
+def _of_free_columns(grad: Array, W: Array) -> Array:
     """The part of a gradient that belongs to the logits which have coefficients."""
     return grad if W.shape[1] > 1 else grad[:, 1:]

@@ -13,10 +13,10 @@ import numpy as np
 Array = Any
 
 ROUNDING = 10 * np.finfo(np.float64).eps
-"""What a value of the function may be off by, relative to its size."""
+"""The rounding error of a value of the function, relative to its size."""
 
 
-class Function(Protocol):
+class Problem(Protocol):
     """What is minimized, over vectors z."""
 
     def value_grad(self, z: Array) -> tuple[float, Array]:
@@ -44,17 +44,19 @@ class Minimum(NamedTuple):
     steps: int
 
 
-def minimize(function: Function, z: Array, tol: float, max_steps: int) -> Minimum:
+def minimize(problem: Problem, z: Array, tol: float, max_steps: int) -> Minimum:
     """Descend from z until the size of the gradient is at most `tol`, or for `max_steps` steps."""
-    value, grad = function.value_grad(z)
+    value, grad = problem.value_grad(z)
     radius = 1.0
     steps = 0
     curvature = None
-    while function.size(grad) > tol and steps < max_steps:
-        curvature = curvature or function.curvature(z)
-        step, predicted = _newton_step(function, curvature, grad, radius, tol)
-        new_value, new_grad = function.value_grad(z + step)
-        noise = ROUNDING * max(1.0, abs(value))  # near the minimum the decrease drowns in it: then trust the model
+    while problem.size(grad) > tol and steps < max_steps:
+        curvature = curvature or problem.curvature(z)
+        step, predicted = _newton_step(problem, curvature, grad, radius, tol)
+        new_value, new_grad = problem.value_grad(z + step)
+        noise = ROUNDING * max(
+            1.0, abs(value)
+        )  # near the minimum the decrease is smaller than it: then the model is trusted
         ratio = (value - new_value + noise) / (predicted + noise)
         length = float(np.linalg.norm(step))
         if not ratio >= 0.25:
@@ -64,12 +66,10 @@ def minimize(function: Function, z: Array, tol: float, max_steps: int) -> Minimu
         if ratio > 0.1:
             z, value, grad, curvature = z + step, new_value, new_grad, None
         steps += 1
-    return Minimum(z, function.size(grad), steps)
+    return Minimum(z, problem.size(grad), steps)
 
 
-def _newton_step(
-    function: Function, curvature: Curvature, grad: Array, radius: float, tol: float
-) -> tuple[Array, float]:
+def _newton_step(problem: Problem, curvature: Curvature, grad: Array, radius: float, tol: float) -> tuple[Array, float]:
     """A step to about the minimum of the quadratic model within the radius, and the decrease that the model promises.
 
     The accuracy grows with the iteration, so that it converges superlinearly, but never beyond what `tol` asks for: on
@@ -82,22 +82,22 @@ def _newton_step(
     direction, squared = residual, residual @ residual
     while True:
         product = curvature(direction)
-        bend = direction @ product
-        length = squared / bend if bend > 0 else np.inf
+        quadratic = direction @ product
+        length = squared / quadratic if quadratic > 0 else np.inf
         if not np.linalg.norm(step + length * direction) < radius:
-            length = _to_the_edge(step, direction, radius)
+            length = _length_to_boundary(step, direction, radius)
             step, curved = step + length * direction, curved + length * product
             break
         step, curved = step + length * direction, curved + length * product
         residual = residual - length * product
         before, squared = squared, residual @ residual
-        if np.sqrt(squared) <= enough or function.size(residual) <= tol / 2:
+        if np.sqrt(squared) <= enough or problem.size(residual) <= tol / 2:
             break
         direction = residual + squared / before * direction
     return step, float(-(grad @ step + step @ curved / 2))
 
 
-def _to_the_edge(step: Array, direction: Array, radius: float) -> float:
+def _length_to_boundary(step: Array, direction: Array, radius: float) -> float:
     """The t > 0 for which step + t direction has the length `radius`."""
     a, b, c = direction @ direction, step @ direction, step @ step - radius**2
     return float(-c / (b + np.sqrt(b * b - a * c)))  # of the two forms of the root the one without cancellation

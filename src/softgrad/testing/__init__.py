@@ -1,5 +1,6 @@
-"""Gradient checks for anybody's own functions."""
+"""Gradient checks for any function."""
 
-from softgrad.testing.checks import GradientMismatch, check_jacobian, check_jvp, check_vjp
+from softgrad.testing.checks import check_jacobian, check_jvp, check_vjp
+from softgrad.testing.report import GradientMismatch
 
 __all__ = ["GradientMismatch", "check_jacobian", "check_jvp", "check_vjp"]

@@ -1,4 +1,4 @@
-"""Gradient checks: a derivative written by hand beside finite differences of the function that it belongs to.
+"""Gradient checks: a derivative compared with finite differences of its function.
 
 For any function or layer of NumPy arrays, not only softgrad's. The derivative is always meant *at the point x*, right
 after ``function(x)`` was called, as a layer that remembers its forward pass has it: ``vjp(g)``, ``jvp(v)``,
@@ -7,19 +7,16 @@ after ``function(x)`` was called, as a layer that remembers its forward pass has
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from softgrad._validation.arrays import as_real
 from softgrad._validation.axis import Axis, Rows
-from softgrad.testing.finite_differences import Function, Point, first_not_finite, relative_tolerance, unravel
-
-__all__ = ["GradientMismatch", "check_jacobian", "check_jvp", "check_vjp"]
+from softgrad.testing.finite_differences import ArrayFunction, Point, first_not_finite, relative_tolerance
+from softgrad.testing.report import Comparison, GradientMismatch, in_tolerances, tolerances
 
 Array = np.ndarray[Any, Any]
 
@@ -27,44 +24,9 @@ EXAMINED = 128
 """Entries of x that a report looks at one by one."""
 
 
-class GradientMismatch(AssertionError):  # noqa: N818  it is what happened, not an accident
-    """A derivative that disagrees with finite differences; the message is a report on the worst entry.
-
-    Attributes
-    ----------
-    index : tuple of ints or None
-        The worst entry: an index into x (`check_vjp`), or an index into the output followed by one into x. Where the
-        derivative is not finite, the index of the first such entry of it; None if it has the wrong shape.
-    expected, got, error, tolerance : float
-        The entry by finite differences, as computed by the derivative, how far apart they are and how far they may be.
-    hints : tuple of str
-        Typical faults that look the same.
-    """
-
-    __module__ = "softgrad.testing"  # as users import it
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        index: tuple[int, ...] | None = None,
-        expected: float = math.nan,
-        got: float = math.nan,
-        tolerance: float = math.nan,
-        hints: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__(message)
-        self.index = index
-        self.expected = expected
-        self.got = got
-        self.error = abs(got - expected)
-        self.tolerance = tolerance
-        self.hints = hints
-
-
 def check_vjp(
-    function: Function,
-    vjp: Function,
+    function: ArrayFunction,
+    vjp: ArrayFunction,
     x: Any,
     /,
     *,
@@ -147,8 +109,8 @@ def check_vjp(
 
 
 def check_jvp(
-    function: Function,
-    jvp: Function,
+    function: ArrayFunction,
+    jvp: ArrayFunction,
     x: Any,
     /,
     *,
@@ -192,7 +154,7 @@ def check_jvp(
 
 
 def check_jacobian(
-    function: Function,
+    function: ArrayFunction,
     jacobian: Any,
     x: Any,
     /,
@@ -293,7 +255,7 @@ def _check_products(
 
 @dataclass(frozen=True)
 class _Cotangent:
-    """vjp(g) = `gradient` beside finite differences of ⟨g, function⟩."""
+    """vjp(g) = `gradient` compared with finite differences of ⟨g, function⟩."""
 
     point: Point
     gradient: Array
@@ -305,7 +267,7 @@ class _Cotangent:
         image, error = self.point.along(v)
         terms, expected = np.multiply(self.gradient, v, dtype=np.float64), self.g * image
         allowed = np.sum(np.abs(self.g) * error) + self.rtol * np.hypot(_norm(terms), _norm(expected))
-        return float(_in_tolerances(np.sum(terms) - np.sum(expected), allowed))
+        return float(in_tolerances(np.sum(terms) - np.sum(expected), allowed))
 
     def report(self, v: Array) -> GradientMismatch:
         """Say what is wrong, entry by entry."""
@@ -315,11 +277,11 @@ class _Cotangent:
         expected = np.array([np.sum(self.g * image) for image, _ in images])
         error = np.array([np.sum(np.abs(self.g) * image_error) for _, image_error in images])
         got = self.gradient.ravel()[entries.start : entries.stop]
-        allowed = _allowed(expected, error, self.rtol)
-        table = _Table(point, "vjp(g)", (), entries, expected, got, allowed)
+        allowed = tolerances(expected, error, self.rtol)
+        table = Comparison(point, "vjp(g)", (), entries, expected, got, allowed)
         return table.mismatch(self._transposed(table))
 
-    def _transposed(self, table: _Table) -> str | None:
+    def _transposed(self, table: Comparison) -> str | None:
         x = self.point.x
         if x.ndim == 2 and x.shape[0] == x.shape[1] and table.complete and table.explained_by(self.gradient.T.ravel()):
             return "it is the transposed gradient"
@@ -332,7 +294,7 @@ class _Cotangent:
 
 @dataclass(frozen=True)
 class _Tangent:
-    """jvp(v), or the product of a dense Jacobian with v, beside finite differences of the function."""
+    """jvp(v), or the product of a dense Jacobian with v, compared with finite differences of the function."""
 
     point: Point
     product: Callable[[Array], Array]
@@ -342,7 +304,7 @@ class _Tangent:
     def mismatch(self, v: Array) -> float:
         """Measure how far product(v) and J v are apart in the worst entry, in tolerances."""
         got, expected, allowed = self._compare(v)
-        return float(np.max(_in_tolerances(got - expected, allowed)))
+        return float(np.max(in_tolerances(got - expected, allowed)))
 
     def report(self, v: Array) -> GradientMismatch:
         """Say what is wrong, entry by entry."""
@@ -351,108 +313,18 @@ class _Tangent:
         entries = _suspects(v, count, self.mismatch)
         columns = [self._compare(point.unit(j)) for j in entries]
         got, expected, allowed = (np.stack([a.ravel() for a in part], axis=1) for part in zip(*columns, strict=True))
-        table = _Table(point, self.name, point.y.shape, entries, expected, got, allowed)
+        table = Comparison(point, self.name, point.y.shape, entries, expected, got, allowed)
         square = table.complete and got.shape[0] == got.shape[1]
         return table.mismatch("it is the transposed Jacobian" if square and table.explained_by(got.T) else None)
 
     def _compare(self, v: Array) -> tuple[Array, Array, Array]:
         got = self.product(v)
         expected, error = self.point.along(v)
-        return got, expected, _allowed(expected, error, relative_tolerance(self.rtol, self.point.x, self.point.y, got))
-
-
-@dataclass(frozen=True)
-class _Table:
-    """Entries of a derivative, expected beside got: the last axis runs over the examined `entries` of x."""
-
-    point: Point
-    name: str
-    output_shape: tuple[int, ...]
-    entries: range
-    expected: Array
-    got: Array
-    allowed: Array
-
-    @property
-    def complete(self) -> bool:
-        """Whether every entry of x was examined."""
-        return len(self.entries) == self.point.x.size
-
-    def explained_by(self, other: Array, than: Array | None = None) -> bool:
-        """Tell whether `other` is what was expected, or what `than` is."""
-        than = self.expected if than is None else than
-        return bool(np.all(np.abs(other - than) <= np.max(self.allowed)))
-
-    def mismatch(self, transposed: str | None) -> GradientMismatch:
-        """Write the report."""
-        error = np.abs(self.got - self.expected)
-        distance = _in_tolerances(error, self.allowed)
-        wrong = distance > 1
-        # The largest error, not the largest in tolerances: an entry that ought to be 0 would win over all others.
-        worst = int(np.argmax(np.where(wrong, error, -1.0) if np.any(wrong) else distance))
-        output, column = divmod(worst, len(self.entries))
-        index_y = unravel(output, self.output_shape)
-        index_x = unravel(self.entries[column], self.point.x.shape)
-        expected, got, allowed = (float(a.flat[worst]) for a in (self.expected, self.got, self.allowed))
-        hints = tuple(self._hints(wrong, transposed, self.entries[column]))
-        examined = "" if self.complete else f" examined, where x is worst; x has {self.point.x.size}"
-        function = f"f{_subscript(index_y)}" if self.name != "vjp(g)" else "⟨g, f(x)⟩"
-        lines = [
-            f"{self.name} is wrong in {np.count_nonzero(wrong)} of {wrong.size} entries{examined}",
-            f"  worst     d{function}/dx{_subscript(index_x)}",
-            f"  expected  {expected:.6g}  (finite difference)",
-            f"  got       {got:.6g}",
-            f"  error     {abs(got - expected):.2g}, tolerance {allowed:.1g}",
-            *(f"  hint      {hint}" for hint in hints),
-        ]
-        return GradientMismatch(
-            "\n".join(lines), index=index_y + index_x, expected=expected, got=got, tolerance=allowed, hints=hints
+        return (
+            got,
+            expected,
+            tolerances(expected, error, relative_tolerance(self.rtol, self.point.x, self.point.y, got)),
         )
-
-    def _hints(self, wrong: Array, transposed: str | None, worst: int) -> Iterator[str]:
-        count = np.count_nonzero(wrong)
-        if not count:
-            yield "no entry stands out: small errors add up over many of them"
-            return
-        if self.point.has_kink(worst):
-            yield "the function has a kink here: the slopes to either side differ"
-        if transposed:
-            yield transposed
-        elif not np.any(self.got):
-            yield "it is 0 everywhere: was it ever filled in?"
-        else:
-            yield from self._factor(wrong)
-        if count == 1 < wrong.size:
-            yield "every other entry agrees"
-        elif count < wrong.size:
-            yield from self._shared_index(wrong)
-
-    def _factor(self, wrong: Array) -> Iterator[str]:
-        """Recognise the same number times the expected value in every wrong entry."""
-        got, expected, allowed = self.got[wrong], self.expected[wrong], self.allowed[wrong]
-        square = float(np.sum(expected**2))
-        factor = float(np.sum(got * expected)) / square if square else 0.0
-        telling = got.size > 1 or any(map(partial(math.isclose, factor, rel_tol=1e-6), (-1, 2, 0.5)))
-        if not telling or not factor or np.any(np.abs(got - factor * expected) > allowed * max(1, abs(factor))):
-            return
-        if math.isclose(factor, -1, rel_tol=1e-6):
-            yield "the wrong entries have the opposite sign"
-            return
-        yield f"the wrong entries are {factor:.6g} times what they should be"
-        for name, shape in (("x", self.point.x.shape), ("the output", self.point.y.shape)):
-            for axis, n in enumerate(shape):
-                if n > 1 and math.isclose(abs(factor), n, rel_tol=1e-6):
-                    yield f"{n} is the length of axis {axis} of {name}: is a mean over it missing?"
-                if n > 1 and math.isclose(abs(factor), 1 / n, rel_tol=1e-6):
-                    yield f"{n} is the length of axis {axis} of {name}: was it divided by once too often?"
-
-    def _shared_index(self, wrong: Array) -> Iterator[str]:
-        """Recognise one index along an axis of x that all wrong entries share."""
-        shape = self.point.x.shape
-        columns = np.flatnonzero(np.any(wrong.reshape(-1, wrong.shape[-1]), axis=0)) + self.entries.start
-        for axis, index in enumerate(np.unravel_index(columns, shape)):
-            if shape[axis] > 1 and np.all(index == index[0]):
-                yield f"all of them lie at index {index[0]} of axis {axis} of x"
 
 
 def _suspects(v: Array, count: int, mismatch: Callable[[Array], float]) -> range:
@@ -485,20 +357,5 @@ def _returned(value: Any, name: str, shape: tuple[int, ...]) -> Array:
     return found
 
 
-def _allowed(expected: Array, error: Array, rtol: float) -> Array:
-    """Tell the tolerance per entry; the last term is for entries that are 0 by cancellation, up to rounding."""
-    return np.asarray(error + rtol * np.abs(expected) + 64 * rtol**2 * np.max(np.abs(expected)))
-
-
-def _in_tolerances(difference: Any, allowed: Any) -> Any:
-    """Express a difference in units of what is allowed; none is 0 even where nothing is allowed."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(difference == 0, 0.0, np.abs(difference) / allowed)
-
-
 def _norm(a: Array) -> float:
     return float(np.sqrt(np.sum(a**2)))
-
-
-def _subscript(index: tuple[int, ...]) -> str:
-    return f"[{', '.join(map(str, index))}]" if index else ""

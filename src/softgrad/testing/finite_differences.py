@@ -1,4 +1,4 @@
-"""A function at a point, differentiated along directions by finite differences that know their own error."""
+"""A function at a point, differentiated along directions by finite differences with an estimate of their error."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from softgrad._validation.arrays import as_real
 
 Array = np.ndarray[Any, Any]
-Function = Callable[[Any], Any]
+ArrayFunction = Callable[[Any], Any]
 
 STEPS = 4.0 ** -np.arange(1, 13)
-"""Steps relative to the size of x: the first leave rounding far behind, the last suit functions 10⁶ times as steep."""
+"""Steps relative to the size of x: the first leave rounding far behind, the last suit slopes 10⁶ times as large."""
 
 NEAR = 6
 """Which step the larger ones must agree with, roughly."""
@@ -23,7 +23,7 @@ NEAR = 6
 class Point:
     """A function at a point: its value, and its derivative along directions by finite differences."""
 
-    def __init__(self, function: Function, x: Any) -> None:
+    def __init__(self, function: ArrayFunction, x: Any) -> None:
         self.function = function
         self.x = np.array(as_real(x))
         self.x64 = self.x.astype(np.result_type(self.x.dtype, np.float64))
@@ -35,7 +35,7 @@ class Point:
         self.eps = self._precision()
 
     def _precision(self) -> float:
-        """Tell the machine epsilon that the function computes in: the values of a float32 layer all fit in float32."""
+        """The machine epsilon that the function computes in: the values of a float32 layer all fit in float32."""
         nearby = self.x64 + STEPS[-1] * self.size * np.random.default_rng(0).uniform(-1, 1, self.x.shape)
         values = np.asarray(self.function(nearby))
         single = np.array_equal(values.astype(np.float32), values)
@@ -105,7 +105,7 @@ class Point:
         return slope, 16 * self.eps * magnitude / step, magnitude
 
     def has_kink(self, j: int) -> bool:
-        """Tell whether the slopes to either side of x differ along entry j."""
+        """Whether the slopes to either side of x differ along entry j."""
         e = STEPS[-3] * self.size * self.unit(j)
         with np.errstate(all="ignore"):
             right, left = self._value(self.x64 + e) - self.y64, self.y64 - self._value(self.x64 - e)

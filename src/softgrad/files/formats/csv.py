@@ -20,8 +20,8 @@ Array = np.ndarray[Any, Any]
 class CsvReader:
     """A table of float64. A first row in which no field is a number is a header; blank lines are passed over.
 
-    A first row of numbers is data, whatever it was meant as: nothing tells the names 0, 1, 2, … that pandas writes over
-    columns without names (unless ``header=False``) from a row of logits.
+    A first row of numbers is data, whatever was meant: nothing distinguishes the names 0, 1, 2, … that pandas writes
+    over columns without names (unless ``header=False``) from a row of logits.
     """
 
     by_rows: ClassVar[bool] = True

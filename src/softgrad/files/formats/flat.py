@@ -1,4 +1,4 @@
-"""Arrays that lie in a file as in memory, from some byte on: read and written in pieces.
+"""Arrays stored in a file as in memory, from some byte on: read and written block by block.
 
 Plain reads and writes rather than a memory map: mapped pages count as the process's memory until the system takes them
 back, and a full disk or a file cut short would end the process by a signal instead of an error that can be reported.
@@ -28,7 +28,7 @@ class FlatReader:
     def __init__(self, path: Path, tensor: str | None = None) -> None:
         self._path = path
         self._tensor = tensor
-        self._file = path.open("rb", buffering=0)  # a buffer would read ahead of every strided piece
+        self._file = path.open("rb", buffering=0)  # a buffer would read too much at every stride
         try:
             self.contents, self._offset = self._describe()
             self.nbytes = self._check_size()
@@ -65,11 +65,11 @@ class FlatReader:
 
     def _check_size(self) -> int:
         promised = self.contents.nbytes
-        present = self._path.stat().st_size - self._offset
-        if present < promised:
+        available = self._path.stat().st_size - self._offset
+        if available < promised:
             raise ValueError(
                 f"{self._path}: truncated: {self.contents.dtype} of shape {self.contents.shape} takes {promised} bytes,"
-                f" the file has {present}"
+                f" the file has {available}"
             )
         return promised
 
@@ -119,7 +119,7 @@ def runs(contents: Contents, region: Region) -> Iterator[tuple[int, int]]:
     last = len(shape) - 1  # the last axis that is not taken as a whole: under one index before it, a run
     while last and lengths[last] == shape[last]:
         last -= 1
-    outer = [np.arange(piece.start, piece.stop) * stride for piece, stride in zip(region[:last], strides, strict=False)]
+    outer = [np.arange(part.start, part.stop) * stride for part, stride in zip(region[:last], strides, strict=False)]
     starts = sum(np.ix_(*outer), np.intp(region[last].start * strides[last]))
     for start in np.ravel(starts).tolist():
         yield start, start + lengths[last] * strides[last]

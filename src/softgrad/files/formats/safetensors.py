@@ -1,4 +1,4 @@
-"""Tensors in .safetensors files: the length of a header in JSON, the header, and the numbers as they lie in memory."""
+"""Tensors in .safetensors files: the length of a header in JSON, the header, and the numbers as in memory."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ MARKER = "zarr.json"
 """The file that makes a directory a Zarr array."""
 
 ORIGIN = "softgrad"
-"""The attribute that says, until the array is complete, of what it is being made."""
+"""The attribute that says, until the array is complete, what it is computed from."""
 
 
 class ZarrReader:
@@ -49,7 +49,7 @@ class ZarrReader:
         try:
             return np.asarray(self._array[region])
         except Exception as error:  # whatever its codecs make of a chunk
-            place = ", ".join(f"{piece.start}:{piece.stop}" for piece in region)
+            place = ", ".join(f"{part.start}:{part.stop}" for part in region)
             raise ValueError(f"{self._path}: the chunks of [{place}] cannot be read ({_first_line(error)})") from None
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class ZarrReader:
 
 
 class ZarrWriter:
-    """A Zarr array in the grid of `contents.chunks`; what is written already can be told, and need not be again."""
+    """A Zarr array in the grid of `contents.chunks`; finished chunks are recognised and not written again."""
 
     by_rows: ClassVar[bool] = False
     any_order: ClassVar[bool] = False
@@ -71,7 +71,7 @@ class ZarrWriter:
             if begun != origin:
                 changed = [key for key in origin if not isinstance(begun, dict) or begun.get(key) != origin[key]]
                 raise ValueError(
-                    f"{path}: was begun with another {', '.join(changed)}; run without resume to start anew"
+                    f"{path}: was begun with another {', '.join(changed)}; run without resume to start again"
                 )
             return
         if path.exists():
@@ -86,7 +86,7 @@ class ZarrWriter:
                 chunks=tuple(max(1, min(c, n)) for c, n in zip(chunks, shape, strict=True)),
                 zarr_format=3,
                 attributes={ORIGIN: origin},
-                config={"write_empty_chunks": True},  # a chunk that exists is how a finished one is told
+                config={"write_empty_chunks": True},  # a chunk that exists is finished
             )
         except (ValueError, TypeError) as error:
             raise TypeError(f"a .zarr array holds no {contents.dtype} ({_first_line(error)})") from None
@@ -100,13 +100,13 @@ class ZarrWriter:
     def write(self, region: Region, values: Array) -> None:
         """Put `values` at `region`, whose edges are those of chunks."""
         place = self._contents.without_reduced(region)
-        self._array[place] = values.reshape([piece.stop - piece.start for piece in place])
+        self._array[place] = values.reshape([part.stop - part.start for part in place])
 
     def close(self) -> None:
-        """Do nothing, as there: what is written stays for a later run."""
+        """Do nothing: what is written stays for a later run."""
 
     def finish(self) -> None:
-        """Forget what the array was made of, since it is complete."""
+        """Remove the attribute that says what the array is computed from, since it is complete."""
         attributes = dict(self._array.attrs)
         attributes.pop(ORIGIN, None)
         self._array.attrs.put(attributes)

@@ -1,0 +1,187 @@
+"""Functions of arrays, applied to files that are larger than memory.
+
+A file is processed block by block: read a block, call the function, write the result.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from softgrad._validation.axis import normalize_axis
+from softgrad.files.blocks import Contents, Region
+from softgrad.files.formats.table import Format, Reader, format_of
+from softgrad.files.formats.zarr import MARKER
+from softgrad.files.passes import Normalization, Plan
+
+
+def apply_blocks(
+    function: Callable[..., Any],
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    /,
+    *,
+    axis: int = -1,
+    tensor: str | None = None,
+    force: bool = False,
+    resume: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Contents:
+    """Apply a function of slices to a file that may be larger than memory, and write the result to another file.
+
+    Parameters
+    ----------
+    function : callable
+        Called as ``function(block, axis=axis)``; returns an array of the block's shape, or one value per slice.
+        `softmax`, `log_softmax` and `logsumexp` (options bound with `functools.partial`) may also be called with
+        ``out``, and where slices are long are computed from their `LogSumExpState` instead, in two passes.
+    source, target : path
+        Files; their suffixes name their formats: ``.npy``, ``.csv``, ``.parquet``, ``.safetensors``, or the directory
+        of a Zarr array, ``.zarr``. They may be the same file if `force` is given.
+    axis : int, default: -1
+        The axis of the slices.
+    tensor : str, optional
+        The name of the tensor to read from a ``.safetensors`` file that holds several.
+    force : bool, default: False
+        Whether an existing `target` is replaced.
+    resume : bool, default: False
+        Whether to go on with what an interrupted run of the same call has left of a ``.zarr`` target: the chunks that
+        are finished are not computed again.
+    progress : callable, optional
+        Called as ``progress(done, total)`` after each block, in bytes of `source`.
+
+    Returns
+    -------
+    Contents
+        The result: ``final_shape`` and ``dtype``.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read or written; FileExistsError if `target` exists and `force` is not given.
+    TypeError, ValueError, numpy.exceptions.AxisError
+        If `source` is damaged, truncated or no array of real numbers, if a suffix is unknown, if `target` cannot hold
+        the result, and what `function` raises.
+    ModuleNotFoundError
+        If the library of a format is not installed.
+
+    Notes
+    -----
+    A block takes about 2 MiB, 32 MiB where its slices are scattered over the file, or one chunk of a Zarr array. Longer
+    slices than that are held in memory only for other functions than those named above.
+
+    The rows of a table, in text or Parquet, are those of an array of two dimensions; so is one column of lists.
+    Names of columns stay while the columns do. An array without them becomes one column of lists in Parquet. The first
+    row of text is names if no field of it is a number; names that are numbers, such as the 0, 1, 2, … of pandas' own,
+    cannot be distinguished from data and are taken for data.
+
+    `target` appears under its name when it is complete; whatever interrupts the work leaves nothing behind, but for a
+    Zarr array the finished chunks, in ``.NAME.part`` in the same folder.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> import softgrad as sg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     logits, result = os.path.join(folder, "logits.npy"), os.path.join(folder, "result.npy")
+    ...     np.save(logits, np.zeros((3, 4)))
+    ...     contents = sg.apply_blocks(sg.softmax, logits, result)
+    ...     np.load(result)[0]
+    array([0.25, 0.25, 0.25, 0.25])
+    """
+    source, target = Path(source), Path(target)
+    source_format, target_format = format_of(source), format_of(target)
+    _check_options(tensor, resume, source_format, target_format)
+    with target_format.replacing(target, force) as path, ExitStack() as files:
+        reader = files.enter_context(closing(source_format.reader(source, tensor)))
+        plan = _plan(function, reader, target_format.writer, axis)
+        reads = [reader.read] * plan.passes
+        if reader.by_rows and plan.passes > 1:
+            reads[1] = files.enter_context(closing(source_format.reader(source, tensor))).read
+        count = _counter(progress, reader.nbytes, math.prod(plan.given.shape) * plan.passes)
+        if target_format.resumable:
+            chunks = target_format.writer(path, plan.result, _origin(plan, source), resume)
+            plan.run(tuple(reads), chunks.write, chunks.has if resume else _nothing, count)
+            chunks.finish()
+        else:
+            writer = files.enter_context(closing(target_format.writer(path, plan.result)))
+            plan.run(tuple(reads), writer.write, _nothing, count)
+    return plan.result
+
+
+def _plan(function: Callable[..., Any], reader: Reader, writer: Any, axis: int) -> Plan:
+    given = reader.contents
+    result = _result(function, given, axis)
+    if not writer.any_order:
+        result = replace(result, order="C")
+    (sliced,) = normalize_axis(axis, len(given.shape))
+    return Plan.of(function, given, result, sliced, reader.by_rows or writer.by_rows)
+
+
+def _nothing(region: Region) -> bool:
+    """Nothing is written yet."""
+    del region
+    return False
+
+
+def _counter(progress: Callable[[int, int], None], nbytes: int, entries: int) -> Callable[[int], None]:
+    """Report entries that are done as bytes of the source."""
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        progress(nbytes * done // max(1, entries), nbytes)
+
+    return count
+
+
+def _check_options(tensor: str | None, resume: bool, source: Format, target: Format) -> None:
+    if tensor is not None and not source.has_tensors:
+        raise ValueError(f"tensor is for .safetensors files, which hold several; got {tensor!r}")
+    if resume and not target.resumable:
+        raise ValueError("resume is for .zarr targets, whose finished chunks can be recognised")
+
+
+def _result(function: Callable[..., Any], given: Contents, axis: int) -> Contents:
+    """Describe what `function` makes of a file: call it on zeros, so that it checks dtype and axis itself."""
+    ndim = len(given.shape)
+    lengths = [1] * ndim
+    if Normalization.of(function) is None and -ndim <= axis < ndim:  # it may know the length, by weights for example
+        lengths[axis] = max(1, given.shape[axis])
+    sample = np.asarray(function(np.zeros(lengths, given.dtype), axis=axis))
+    if sample.ndim == ndim:
+        return replace(given, dtype=sample.dtype)
+    (reduced,) = normalize_axis(axis, ndim)
+    shape = tuple(1 if a == reduced else n for a, n in enumerate(given.shape))
+    names = None if reduced == ndim - 1 else given.names  # the columns that they name are summed
+    return replace(given, shape=shape, dtype=sample.dtype, names=names, reduced=reduced)
+
+
+def _origin(plan: Plan, source: Path) -> dict[str, Any]:
+    """Describe what a result is computed from: only the same call resumes it."""
+    marked = source / MARKER if source.is_dir() else source
+    return {
+        "source": str(source.resolve()),
+        "time of the source": marked.stat().st_mtime_ns if marked.exists() else None,
+        "function": _words(plan.function),
+        "axis": plan.axis,
+        "shape": list(plan.given.shape),
+        "dtype": str(plan.result.dtype),
+    }
+
+
+def _words(function: Callable[..., Any]) -> str:
+    if isinstance(function, partial):
+        bound = [*map(repr, function.args), *(f"{key}={value!r}" for key, value in sorted(function.keywords.items()))]
+        return f"{_words(function.func)}({', '.join(bound)})"
+    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__qualname__)}"
