@@ -1,8 +1,9 @@
-"""The table of public functions, and the way of a call: to a kernel, to what its arrays' library needs, or straight on.
+"""The table of public functions and their options, and the way of a call: to a kernel, to a library, or straight on.
 
-A function declares with `dispatched` what a slice of each operand and of each result is, in the words of NumPy's
+A function declares with `dispatched` what a slice of each operand and of each result is, in the notation of NumPy's
 generalized ufuncs: "(n),()->(),(n)" takes slices of n entries and one number for each, and returns one number and n
-entries for each. Whatever handles foreign arrays works from that, never from a list of functions of its own.
+entries for each. The tables below say the same of its options. Whatever handles the arrays of another library works
+from these declarations, never from a list of its own.
 """
 
 from __future__ import annotations
@@ -23,11 +24,18 @@ from softgrad._validation.axis import Axis
 
 Plain = TypeVar("Plain", bound=Callable[..., Any])
 
-SLICE, VALUE = "n", ""
-"""What belongs to one slice: n entries along `axis`, or one number."""
+SLICE, VALUE, CHOICES, CLASSES, MATRIX = "n", "", "k", "c", "n,n"
+"""What belongs to one slice: n entries along `axis`, one number, k chosen entries, n entries that all slices share, a
+matrix."""
 
-OPTIONS = {"where": SLICE, "b": SLICE, "temperature": VALUE, "sample_weight": VALUE}
+OPTIONS = {"where": SLICE, "b": SLICE, "temperature": VALUE, "sample_weight": VALUE, "weight": CLASSES}
 """Options that may be arrays, and what of them belongs to one slice."""
+
+BUFFERS = ("out", "grad_out", "hess_out", "grad_p_out", "grad_q_out")
+"""Options that take a result each."""
+
+IN_MEMORY = (*BUFFERS, "workers")
+"""Options of a computation that NumPy's arrays go through at once."""
 
 LIBRARIES = {
     "dask": "softgrad._libraries.dask",
@@ -57,6 +65,11 @@ class Function:
 
     def __reduce__(self) -> tuple[Callable[..., Function], tuple[str, str]]:
         return _declared, (self.plain.__module__, self.name)
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether a result has a matrix for each slice."""
+        return MATRIX in self.results
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
@@ -124,6 +137,13 @@ def library_of(kind: type) -> ModuleType | None:
         name = next((name for name in names if name is not None), None)
         _known[kind] = None if name is None else importlib.import_module(name)
     return _known[kind]
+
+
+def refuse(options: dict[str, Any], names: tuple[str, ...], reason: str) -> None:
+    """TypeError with a `reason` if one of the options `names` is given."""
+    for name in names:
+        if options.get(name) is not None:
+            raise TypeError(f"{name} is for {reason}")
 
 
 def axis_of(options: dict[str, Any]) -> Axis:

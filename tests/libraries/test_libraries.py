@@ -13,7 +13,7 @@ import torch
 
 import softgrad as sg
 from softgrad import _dispatch as dispatch
-from softgrad._libraries.derivative_rules import COMPOSED, RULES
+from softgrad._libraries.derivatives import COMPOSED, RULES
 
 from .libraries import ARRAYS, DASK_CUT, JAX, JAX_64, LIBRARIES, TORCH
 from ..maps import assert_close, directions, logits

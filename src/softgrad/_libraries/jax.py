@@ -16,26 +16,24 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from softgrad._dispatch import Function
+from softgrad._dispatch import IN_MEMORY, OPTIONS, Function, refuse
 from softgrad._formulas.namespace import is_known
-from softgrad._libraries.derivative_rules import COMPOSED, RULES, Call
-from softgrad._libraries.last_axis import ARRAY_OPTIONS, BUFFERS, as_rows
+from softgrad._libraries.derivatives import COMPOSED, RULES
+from softgrad._libraries.derivatives.rules import Call
+from softgrad._libraries.last_axis import as_rows
 
 Array = Any
 
 
 def call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """`function` of JAX arrays: JAX arrays come back."""
-    for name in (*BUFFERS, "workers"):
-        if options.get(name) is not None:
-            raise TypeError(f"{name} is for NumPy arrays; got an array of JAX")
+    refuse(options, IN_MEMORY, "NumPy arrays; got an array of JAX")
     arrays = [a for a in (*operands, *options.values()) if isinstance(a, jax.Array)]
-    is_operator = "n,n" in function.results
-    if not is_operator and all(is_known(a) and _is_on_cpu(a) for a in arrays):
+    if not function.is_operator and all(is_known(a) and _is_on_cpu(a) for a in arrays):
         return _through_numpy(function, operands, options)
     operands = tuple(jnp.asarray(a) for a in operands)
-    options = {k: jnp.asarray(v) if k in ARRAY_OPTIONS and _is_array(v) else v for k, v in options.items()}
-    if is_operator:
+    options = {k: jnp.asarray(v) if k in OPTIONS and _is_array(v) else v for k, v in options.items()}
+    if function.is_operator:
         return function.plain(*operands, **options)
     operands, given, restore = as_rows(function, operands, options, jnp)
     if function.name in COMPOSED:

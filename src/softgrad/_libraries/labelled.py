@@ -11,17 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from softgrad import _dispatch as dispatch
-from softgrad._dispatch import SLICE, Function
+from softgrad._dispatch import BUFFERS, CHOICES, CLASSES, OPTIONS, SLICE, Function, refuse
 from softgrad._validation.axis import Axis, normalize_axis
 
 Array = Any
 
-ENTRIES, CLASSES = "k", "n alone"
-"""Chosen entries of each slice, along one more last axis; and one number for each entry of any slice."""
-
-OPTIONS = {**dispatch.OPTIONS, "weight": CLASSES}
-OUTPUTS = ("out", "grad_out", "hess_out")
 PACKAGES = ("pandas", "xarray")
 
 
@@ -56,7 +50,7 @@ class Labelled(ABC):
         if not slices:  # labels alone do not say what a slice is: everything goes by position
             return function(*(self._plain(x, name) for x, name, _ in given), *operands[len(given) :], **options)
         x, name = max(slices, key=lambda slice_: slice_[0].ndim)
-        _refuse_outputs(options, x)
+        refuse(options, BUFFERS, f"NumPy arrays; got {_package(x)}.{type(x).__name__} as input")
         like = Like(x, name, normalize_axis(self.positions(options.get("axis", -1), x), x.ndim))
         keepdims = options.get("keepdims", False)
         known = {key: (value, key, OPTIONS[key]) for key, value in options.items() if key in OPTIONS}
@@ -69,7 +63,7 @@ class Labelled(ABC):
                 "axis": like.axes[0] if len(like.axes) == 1 else like.axes,
             },
         )
-        chosen = next((x for x, _, part in given if part == ENTRIES), None)
+        chosen = next((x for x, _, part in given if part == CHOICES), None)
         results = (result,) if len(function.results) == 1 else result
         parts = zip(results, function.results, strict=True)
         return function.packed(tuple(self.labelled(values, part, like, chosen, keepdims) for values, part in parts))
@@ -116,12 +110,6 @@ class Like:
 
 def _package(x: Any) -> str:
     return type(x).__module__.partition(".")[0]
-
-
-def _refuse_outputs(options: dict[str, Any], x: Any) -> None:
-    for name in OUTPUTS:
-        if options.get(name) is not None:
-            raise TypeError(f"{name} is for NumPy arrays; got {_package(x)}.{type(x).__name__} as input")
 
 
 def _check_fits(x: Any, name: str, like: Like) -> None:

@@ -1,4 +1,4 @@
-"""A call along any axes as one along the last: what follows, derivatives above all, knows rows only."""
+"""A call along any axes as one along the last axis: derivatives are defined for rows only."""
 
 from __future__ import annotations
 
@@ -6,25 +6,19 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from softgrad._dispatch import OPTIONS, SLICE, Function, axis_of
+from softgrad._dispatch import CLASSES, OPTIONS, SLICE, Function, axis_of
 from softgrad._validation.arrays import as_mask, as_real, as_temperature, broadcast_shapes, broadcast_to, promoted
 from softgrad._validation.axis import Rows
 
 Array = Any
 
-ARRAY_OPTIONS = (*OPTIONS, "weight")
-"""Every option that may be an array; `weight` belongs to the classes, and stays as it is."""
-
-BUFFERS = ("out", "grad_out", "hess_out", "grad_p_out", "grad_q_out")
-"""Options that take results."""
-
 
 def as_rows(
     function: Function, operands: tuple[Array, ...], options: dict[str, Any], xp: Any
 ) -> tuple[tuple[Array, ...], dict[str, Any], Callable[[tuple[Array, ...]], Any]]:
-    """Operands and options as rows along the last axis, and the way back for the results.
+    """Operands and options as rows along the last axis, and a function that turns results back.
 
-    Operands are arrays of `xp`; those that are slices come out in one shape and one dtype.
+    Operands are arrays of `xp`. Those that are slices come out in one shape and one dtype.
     """
     slices = {
         name: as_real(operand, name)
@@ -42,7 +36,7 @@ def as_rows(
         return rows.gather(xp.broadcast_to(xp.astype(slices[name], dtype, copy=False), shape), xp)
 
     def option(name: str, value: Any) -> Any:
-        if value is None or name not in OPTIONS:
+        if value is None or OPTIONS.get(name, CLASSES) == CLASSES:
             return value
         if name == "where":
             return rows.gather(as_mask(value, shape, xp), xp)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from softgrad._dispatch import SLICE, VALUE
-from softgrad._libraries.labelled import CLASSES, ENTRIES, Labelled, Like
+from softgrad._dispatch import CHOICES, CLASSES, SLICE, VALUE
+from softgrad._libraries.labelled import Labelled, Like
 from softgrad._validation.axis import Axis
 
 Array = Any
@@ -42,7 +42,7 @@ class _Pandas(Labelled):
             axes = axes[-x.ndim :]  # a Series lies along the columns, as in the arithmetic of pandas
         if part == CLASSES and len(axes) > 1:
             raise TypeError(f"{name} must be an array without labels where classes lie along several axes")
-        if part == ENTRIES and x.ndim == len(axes) + 1:
+        if part == CHOICES and x.ndim == len(axes) + 1:
             _check_same(_labels(x)[:-1], [own[a] for a in axes], axes, name, like)
             return self.array(x, name)
         if x.ndim != len(axes):
@@ -52,12 +52,12 @@ class _Pandas(Labelled):
         return self.array(x, name)
 
     def labelled(self, values: Array, part: str, like: Like, chosen: Any, keepdims: bool) -> Any:
-        if part not in (SLICE, VALUE, ENTRIES):
+        if part not in (SLICE, VALUE, CHOICES):
             return values
         if keepdims and part == VALUE:
             raise TypeError("keepdims is for arrays without labels: a summed axis of a pandas object has none to keep")
         labels = [_labels(like.x)[a] for a in like.axes_of(part)]
-        if part == ENTRIES and np.ndim(values) > len(labels):
+        if part == CHOICES and np.ndim(values) > len(labels):
             labels.append(_labels(chosen)[-1] if self.has_labels(chosen) else None)
         if not labels:
             return values

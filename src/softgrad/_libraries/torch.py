@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch.autograd import forward_ad
 
-from softgrad._dispatch import Function
+from softgrad._dispatch import IN_MEMORY, OPTIONS, Function, refuse
 from softgrad._formulas.namespace import namespace
-from softgrad._libraries.derivative_rules import COMPOSED, RULES, Call
-from softgrad._libraries.last_axis import ARRAY_OPTIONS, BUFFERS, as_rows
+from softgrad._libraries.derivatives import COMPOSED, RULES
+from softgrad._libraries.derivatives.rules import Call
+from softgrad._libraries.last_axis import as_rows
 
 Tensor = Any
 
@@ -36,12 +37,12 @@ def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]
         if tensor.layout != torch.strided:
             raise TypeError(f"{function.name} takes dense tensors; got layout {tensor.layout}")
     tracked = any(map(_is_tracked, tensors))
-    if not tracked and "n,n" not in function.results and all(tensor.device.type == "cpu" for tensor in tensors):
+    if not tracked and not function.is_operator and all(tensor.device.type == "cpu" for tensor in tensors):
         return _through_numpy(function, operands, options)
     device = tensors[0].device
     operands = tuple(_as_tensor(a, device) for a in operands)
-    options = {k: _as_tensor(v, device) if k in ARRAY_OPTIONS and _is_array(v) else v for k, v in options.items()}
-    if not tracked or "n,n" in function.results:
+    options = {k: _as_tensor(v, device) if k in OPTIONS and _is_array(v) else v for k, v in options.items()}
+    if not tracked or function.is_operator:
         return function.plain(*operands, **options)
     return _differentiable(function, operands, options)
 
@@ -126,9 +127,7 @@ class _Spec(NamedTuple):
 
 
 def _differentiable(function: Function, operands: tuple[Tensor, ...], options: dict[str, Any]) -> Any:
-    for name in (*BUFFERS, "workers"):
-        if options.get(name) is not None:
-            raise TypeError(f"{name} is for tensors without a gradient; got one that requires it")
+    refuse(options, IN_MEMORY, "tensors without a gradient; got one that requires it")
     for name, value in options.items():
         if isinstance(value, torch.Tensor) and value.requires_grad:
             raise TypeError(f"{name} is a constant, with respect to which nothing is differentiated; detach() it")

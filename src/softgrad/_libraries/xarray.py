@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from softgrad._dispatch import SLICE, VALUE
-from softgrad._libraries.labelled import CLASSES, ENTRIES, Labelled, Like
+from softgrad._dispatch import CHOICES, CLASSES, SLICE, VALUE
+from softgrad._libraries.labelled import Labelled, Like
 from softgrad._validation.axis import Axis
 
 Array = Any
@@ -34,7 +34,7 @@ class _XArray(Labelled):
 
     def aligned(self, x: Any, name: str, part: str, like: Like) -> Array:
         sizes = {like.x.dims[a]: like.x.shape[a] for a in like.axes_of(part)}
-        if part == ENTRIES:
+        if part == CHOICES:
             sizes |= {dim: size for dim, size in x.sizes.items() if dim not in like.x.dims}
             if len(sizes) > len(like.batch) + 1:
                 raise ValueError(f"{name} must have at most one dimension besides {like.name}; got {tuple(x.dims)}")
@@ -49,13 +49,13 @@ class _XArray(Labelled):
         return x.variable.set_dims(sizes).data
 
     def labelled(self, values: Array, part: str, like: Like, chosen: Any, keepdims: bool) -> Any:
-        if part not in (SLICE, VALUE, ENTRIES):
+        if part not in (SLICE, VALUE, CHOICES):
             return values
         keepdims = keepdims and part == VALUE
         dims = [like.x.dims[a] for a in like.axes_of(part, keepdims)]
         gone = [] if part == SLICE else [like.x.dims[a] for a in like.axes]
         coords = like.x.coords.to_dataset().drop_dims(gone, errors="ignore").coords
-        if part == ENTRIES and np.ndim(values) > len(dims):
+        if part == CHOICES and np.ndim(values) > len(dims):
             dims.append(_last_dim(chosen, dims) if self.has_labels(chosen) else f"dim_{len(dims)}")
             if self.has_labels(chosen):
                 coords = coords.to_dataset().merge(chosen.coords.to_dataset(), join="exact").coords

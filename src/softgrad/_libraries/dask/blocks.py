@@ -1,4 +1,4 @@
-"""Slices that lie in one block each: one task for each block, which calls the function on it."""
+"""Slices that are in one block each: one task for each block, which calls the function on it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def arrays(
     if len(indices) == 1:
         first, new = partial(_entry_of_task, task), slices.new_axes(indices[0])
         return [build(first, indices[0], *given, new_axes=new, meta=metas[0])]
-    # One task computes all results of a block, as the entries of a tuple: the block of an array that nobody sees.
+    # One task computes all results of a block: a tuple, which is the block of an internal array.
     everything = tuple(sorted({d for index in given[1::2] if index is not None for d in index if d != PLACE}))
     tuples = build(task, everything, *given, meta=np.empty((0,) * len(everything)))
     return [
@@ -47,7 +47,7 @@ def arrays(
 
 
 def without_slices(slices: Slices) -> Any:
-    """The results for no slice at all: their types, and the errors of options, without a computation."""
+    """The results for an empty batch: they have the right types, and wrong options raise here, not in a task."""
     shapes = ((1 if math.isnan(n) else n for n in a.array.shape) for a in slices.operands.values())
     operands = (
         np.empty_like(a.array._meta, shape=(0, *shape))
@@ -70,14 +70,14 @@ def numbers(result: Any) -> tuple[Array, ...]:
 
 
 def only(block: Any) -> Array:
-    """The block itself: along a dimension that the result lacks, blockwise passes lists of blocks, here of one."""
+    """The block itself: along a dimension that the result lacks, blockwise passes a list of blocks, here of one."""
     while isinstance(block, list):
         (block,) = block
     return block
 
 
 def leaves(found: Any) -> Iterator[Any]:
-    """What blocks have found: reductions pass it as it is, or in lists of lists."""
+    """The results of blocks, which reductions pass alone or in nested lists."""
     if isinstance(found, list):
         for item in found:
             yield from leaves(item)
@@ -86,12 +86,12 @@ def leaves(found: Any) -> Iterator[Any]:
 
 
 def alone(found: Any, axis: Any = None, keepdims: Any = None) -> Any:
-    """The first step of a reduction, where blocks hold already what is to be merged."""
+    """The first step of a reduction whose blocks already hold what is to be merged."""
     return found
 
 
 def reduced(found: Array, together: Callable[..., Any], slices: Slices, what: str) -> Array:
-    """What blocks have found, merged in a tree: a block for each block of the batch."""
+    """The results of blocks, merged in a tree along the axes of the slices: one block for each block of the batch."""
     name, meta = f"{slices.function.name}-{what}", np.empty((0,) * len(slices.batch))
     return da.reduction(
         found, alone, together, axis=slices.axes, concatenate=False, dtype=meta.dtype, meta=meta, name=name
@@ -99,7 +99,7 @@ def reduced(found: Array, together: Callable[..., Any], slices: Slices, what: st
 
 
 def joined(groups: list[tuple[Array, ...]]) -> tuple[Array, ...]:
-    """What groups of slices have each found, in one."""
+    """The results of groups of slices, concatenated."""
     return groups[0] if len(groups) == 1 else tuple(np.concatenate(parts) for parts in zip(*groups, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""The Jacobian of lazy probabilities: what its methods compute are functions of slices, lazy as all the others."""
+"""The Jacobian of lazy probabilities. Its methods are functions of slices, computed lazily as all others are."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LazyJacobian(SimplexJacobian):
         return _trace(self.p, temperature=self.temperature)
 
     def toarray(self) -> Array:
-        """The dense array of shape (..., n, n); every slice must lie in one block."""
+        """The dense array of shape (..., n, n); every slice must be in one block."""
         return _toarray(self.p, temperature=self.temperature)
 
     def quadratic(self, v: Array) -> Array:
@@ -50,7 +50,7 @@ class LazyJacobian(SimplexJacobian):
         return _solve(self.p, self._vector(b, "b"), temperature=self.temperature, damping=damping)
 
     def eigvalsh(self) -> Array:
-        """Eigenvalues in ascending order, shape (..., n); every slice must lie in one block."""
+        """Eigenvalues in ascending order, shape (..., n); every slice must be in one block."""
         return _eigvalsh(self.p, temperature=self.temperature)
 
     def logpdet(self) -> Array:

@@ -1,12 +1,13 @@
-"""Slices in pieces that are never in one place: the formulas as they are, run on each piece until they need the others.
+"""Slices that are never in one block: the formulas, unchanged, run on each block until they need a sum over all blocks.
 
-A `Piece` looks like the array of whole slices and holds some of their entries. What a formula does entry by entry, the
-piece does; a reduction over the slice is a question to all pieces. So a formula runs in rounds. In each, every piece
-runs it from the start, and reports its part of those reductions whose operands are known by now; the parts of all
-pieces are merged, in any tree, and the answers go into the next round. Where none is missing the piece has its result.
+A `PartialArray` has the shape of whole slices and holds those of their entries that are in one block. An operation
+entry by entry is computed at once. A reduction over the slice needs every block. So a formula runs in rounds. In each
+round every block runs the formula from the start and reports its part of every reduction whose operand is known by now.
+The parts of all blocks are merged, in any tree, and the merged values (the answers) go into the next round. A block has
+its result when no answer is missing.
 
-softmax, for example, asks in the first round for the maximum, in the second for the sum, and has its result in the
-third. What nobody knows yet is computed with no entries at all, which costs nothing.
+softmax, for example, asks for the maximum in the first round and for the sum in the second, and has its result in the
+third. Arrays that depend on a missing answer are computed without entries, which costs nothing.
 """
 
 from __future__ import annotations
@@ -22,23 +23,23 @@ from softgrad._formulas import compensated
 Array = Any
 Part = tuple[Array, ...]
 Parts = dict[int, tuple[str, Part]]
-"""Parts of reductions, or answers, by the number of the reduction: the name of the merge, and the numbers."""
+"""Parts of reductions, or answers, by the number of the reduction: the name of the merge, and the values."""
 
 
 class PendingError(Exception):
-    """A formula asks what is not known yet."""
+    """A formula needs an answer that is missing."""
 
 
-class Piece(np.lib.mixins.NDArrayOperatorsMixin):
-    """Some of the entries of slices along the last axis, or an array that is the same for all pieces."""
+class PartialArray(np.lib.mixins.NDArrayOperatorsMixin):
+    """Some of the entries of slices along the last axis (`cut`), or an array that all blocks have in common."""
 
-    def __init__(self, data: Array, space: Space, cut: bool, known: bool = True) -> None:
-        self.data, self.space, self.cut, self.known = np.asarray(data), space, cut, known
+    def __init__(self, data: Array, namespace: PartialNamespace, cut: bool, known: bool = True) -> None:
+        self.data, self.namespace, self.cut, self.known = np.asarray(data), namespace, cut, known
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the whole."""
-        return (*self.data.shape[:-1], self.space.n) if self.cut else self.data.shape
+        """The shape of the whole slices."""
+        return (*self.data.shape[:-1], self.namespace.n) if self.cut else self.data.shape
 
     @property
     def ndim(self) -> int:
@@ -50,16 +51,16 @@ class Piece(np.lib.mixins.NDArrayOperatorsMixin):
         """The dtype of the entries."""
         return self.data.dtype
 
-    def __array_namespace__(self, api_version: str | None = None) -> Space:
-        return self.space
+    def __array_namespace__(self, api_version: str | None = None) -> PartialNamespace:
+        return self.namespace
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *operands: Any, **options: Any) -> Any:
-        return self.space.each(getattr(ufunc, method), *operands, **options)
+        return self.namespace.each(getattr(ufunc, method), *operands, **options)
 
     def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, Piece):
+        if isinstance(index, PartialArray):
             index = index.value()
-        return self.space.each(lambda data: data[index], self)
+        return self.namespace.each(lambda data: data[index], self)
 
     def __bool__(self) -> bool:
         return bool(self.value())
@@ -71,23 +72,23 @@ class Piece(np.lib.mixins.NDArrayOperatorsMixin):
         return float(self.value())
 
     def value(self) -> Array:
-        """What an array that is not cut holds."""
+        """The data of an array that all blocks have in common; PendingError if they depend on a missing answer."""
         if not self.known:
             raise PendingError
         return self.data
 
 
-class Space:
-    """The array namespace of pieces: NumPy's, where reductions over the last axis ask all pieces.
+class PartialNamespace:
+    """The array namespace of partial arrays: NumPy's, where a reduction over the last axis is one over all blocks.
 
     Parameters
     ----------
     n : int
         The number of entries of a slice.
     positions : ndarray of int
-        Which of them the pieces hold, in ascending order.
+        Which of them are in the block, in ascending order.
     answers : dict
-        What earlier rounds have found.
+        The answers of earlier rounds.
     """
 
     __name__ = "softgrad._libraries.dask.partial"
@@ -95,7 +96,7 @@ class Space:
     def __init__(self, n: int, positions: Array, answers: Parts) -> None:
         self.n, self.positions, self.answers = n, positions, answers
         self.parts: Parts = {}
-        """What this round has to say."""
+        """The parts of the reductions of this round."""
         self._asked = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -103,61 +104,61 @@ class Space:
         return functools.partial(self.each, found) if callable(found) and not isinstance(found, type) else found
 
     def each(self, function: Callable[..., Any], *operands: Any, **options: Any) -> Any:
-        """`function`, entry by entry; of arrays that are whole, a piece meets the entries that it has itself."""
-        pieces = [a for a in _leaves((*operands, *options.values())) if isinstance(a, Piece)]
-        cut, known = any(a.cut for a in pieces), all(a.known for a in pieces)
+        """`function`, entry by entry; of arrays with whole slices it takes the entries that are in the block."""
+        partial = [a for a in _leaves((*operands, *options.values())) if isinstance(a, PartialArray)]
+        cut, known = any(a.cut for a in partial), all(a.known for a in partial)
 
-        def own(a: Any) -> Any:
+        def taken(a: Any) -> Any:
             if isinstance(a, tuple | list):
-                return type(a)(map(own, a))
-            data = a.data if isinstance(a, Piece) else a
+                return type(a)(map(taken, a))
+            data = a.data if isinstance(a, PartialArray) else a
             if not cut or not isinstance(data, np.ndarray) or not data.ndim:
                 return data
-            if isinstance(a, Piece) and a.cut:
+            if isinstance(a, PartialArray) and a.cut:
                 return data if known else data[..., :0]
             positions = self.positions if known else self.positions[:0]
             return data[..., positions] if data.shape[-1] == self.n != 1 else data
 
-        result = function(*map(own, operands), **{name: own(a) for name, a in options.items()})
+        result = function(*map(taken, operands), **{name: taken(a) for name, a in options.items()})
         if isinstance(result, tuple):
-            return tuple(Piece(a, self, cut, known) for a in result)
-        return Piece(result, self, cut, known) if isinstance(result, np.ndarray | np.generic) else result
+            return tuple(PartialArray(a, self, cut, known) for a in result)
+        return PartialArray(result, self, cut, known) if isinstance(result, np.ndarray | np.generic) else result
 
-    def arange(self, n: int, dtype: Any = None) -> Piece:
+    def arange(self, n: int, dtype: Any = None) -> PartialArray:
         """The positions in a slice."""
         assert n == self.n
-        return Piece(self.positions.astype(dtype), self, cut=True)
+        return PartialArray(self.positions.astype(dtype), self, cut=True)
 
-    def broadcast_to(self, x: Any, shape: tuple[int, ...]) -> Piece:
-        """`x` in the shape of the whole."""
-        if not (isinstance(x, Piece) and x.cut):
+    def broadcast_to(self, x: Any, shape: tuple[int, ...]) -> PartialArray:
+        """`x` in the shape of the whole slices."""
+        if not (isinstance(x, PartialArray) and x.cut):
             return self.each(np.broadcast_to, x, shape)  # type: ignore[no-any-return]
         np.broadcast_shapes(x.shape, shape)
-        return Piece(np.broadcast_to(x.data, (*shape[:-1], x.data.shape[-1])), self, cut=True, known=x.known)
+        return PartialArray(np.broadcast_to(x.data, (*shape[:-1], x.data.shape[-1])), self, cut=True, known=x.known)
 
     def isdtype(self, dtype: Any, kind: Any) -> bool:
         """As NumPy's, and bfloat16 is a floating type."""
         return (dtype.name == "bfloat16" and "real floating" in kind) or np.isdtype(dtype, kind)
 
-    def max(self, x: Piece, axis: int | None = None, keepdims: bool = False) -> Piece:
+    def max(self, x: PartialArray, axis: int | None = None, keepdims: bool = False) -> PartialArray:
         """The largest entry of each slice."""
         return self._reduced("max", functools.partial(np.max, initial=-np.inf), x, axis, keepdims)
 
-    def sum(self, x: Piece, axis: int | None = None, keepdims: bool = False) -> Piece:
+    def sum(self, x: PartialArray, axis: int | None = None, keepdims: bool = False) -> PartialArray:
         """The sum of each slice."""
         return self._reduced("sum", np.sum, x, axis, keepdims)
 
-    def any(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Piece:
+    def any(self, x: Any, axis: int | None = None, keepdims: bool = False) -> PartialArray:
         """Whether any entry of each slice is true."""
         return self._reduced("any", np.any, x, axis, keepdims)
 
-    def all(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Piece:
+    def all(self, x: Any, axis: int | None = None, keepdims: bool = False) -> PartialArray:
         """Whether all entries of each slice are true."""
         return self._reduced("all", np.all, x, axis, keepdims)
 
-    def argmax(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Piece:
+    def argmax(self, x: Any, axis: int | None = None, keepdims: bool = False) -> PartialArray:
         """The position of the first largest entry of each slice, the first NaN if there is one."""
-        if not (isinstance(x, Piece) and x.cut):
+        if not (isinstance(x, PartialArray) and x.cut):
             return self.each(np.argmax, x, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
         assert axis == -1
         assert keepdims
@@ -168,16 +169,16 @@ class Space:
         part = np.take_along_axis(x.data, index, axis=-1), self.positions[index]
         return self._ask("argmax", x, part)[1]
 
-    def compensated_sum(self, x: Piece) -> tuple[Piece, Piece]:
+    def compensated_sum(self, x: PartialArray) -> tuple[PartialArray, PartialArray]:
         """The sum of each slice (axis kept), and its rounding error."""
         if x.data.shape[-1] == 0:
             zero = np.zeros((*x.shape[:-1], 1), dtype=x.dtype)
             return self._ask("compensated_sum", x, (zero, zero))  # type: ignore[return-value]
         return self._ask("compensated_sum", x, compensated.compensated_sum(np, x.data))  # type: ignore[return-value]
 
-    def take_along_axis(self, x: Piece, index: Any, axis: int = -1) -> Piece:
+    def take_along_axis(self, x: PartialArray, index: Any, axis: int = -1) -> PartialArray:
         """The entries of each slice at the positions `index`."""
-        wanted = index.value() if isinstance(index, Piece) else index
+        wanted = index.value() if isinstance(index, PartialArray) else index
         wanted = np.broadcast_to(wanted, (*x.shape[:-1], wanted.shape[-1]))
         if x.data.shape[-1] == 0:
             return self._ask("sum", x, (np.zeros(wanted.shape, dtype=x.dtype),))[0]
@@ -186,25 +187,27 @@ class Space:
         values = np.take_along_axis(x.data, found, axis=-1)
         return self._ask("sum", x, (np.where(here, values, np.zeros_like(values)),))[0]  # all others add 0
 
-    def _reduced(self, merge: str, reduce: Callable[..., Array], x: Any, axis: int | None, keepdims: bool) -> Piece:
-        if not (isinstance(x, Piece) and x.cut):
+    def _reduced(
+        self, merge: str, reduce: Callable[..., Array], x: Any, axis: int | None, keepdims: bool
+    ) -> PartialArray:
+        if not (isinstance(x, PartialArray) and x.cut):
             return self.each(getattr(np, merge), x, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
         assert axis == -1
         return self._ask(merge, x, (reduce(x.data, axis=-1, keepdims=keepdims),))[0]
 
-    def _ask(self, merge: str, x: Piece, part: Part) -> tuple[Piece, ...]:
+    def _ask(self, merge: str, x: PartialArray, part: Part) -> tuple[PartialArray, ...]:
         number, self._asked = self._asked, self._asked + 1
         known = number in self.answers
         if known:
             _, part = self.answers[number]
         elif x.known:
             self.parts[number] = merge, part
-        return tuple(Piece(a, self, cut=False, known=known) for a in part)
+        return tuple(PartialArray(a, self, cut=False, known=known) for a in part)
 
 
 @np.errstate(all="ignore")
 def merged(parts: Iterable[Parts]) -> Parts:
-    """What several pieces say together."""
+    """The parts of several blocks, merged."""
     return functools.reduce(_merged, parts)
 
 
@@ -213,7 +216,7 @@ def _merged(a: Parts, b: Parts) -> Parts:
 
 
 def _later(a: Part, b: Part) -> Part:
-    """Of two argmax, the larger value's; of equal ones, NaN among them, the first."""
+    """Of two argmax the one with the larger value; of equal values, or NaNs, the first."""
     (x, i), (y, j) = a, b
     larger = (y > x) | (np.isnan(y) & ~np.isnan(x))
     equal = (x == y) | (np.isnan(x) & np.isnan(y))

@@ -1,6 +1,7 @@
-"""Slices that lie in several blocks each, where a state of every slice tells all: the kernels on each block.
+"""Slices that span several blocks, for functions that need only a state of every slice: the kernels on each block.
 
-A pass over the blocks leaves their states, which a tree merges; a second one needs nothing else.
+The first pass over the blocks computes their states, which a tree merges. A second pass, if there is one, uses the
+merged states.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Array = Any
 
 
 class Kind(NamedTuple):
-    """How the state of some pieces is found, and that of two from theirs."""
+    """How the state of a block is computed, and how two states are merged."""
 
     of: Callable[..., states.State]
     merge: Callable[[states.State, states.State], states.State]
@@ -41,20 +42,20 @@ ONE_PASS: dict[str, tuple[Kind, Callable[[states.State], Array]]] = {
     "logsumexp": (WITHOUT_DEPTH, states.logsumexp),
     "entropy": (WITH_DEPTH, states.entropy),
 }
-"""What the states tell without a second pass."""
+"""Functions of the states alone: one pass."""
 
 TWO_PASSES: dict[str, Callable[..., Array]] = {
     "softmax": numpy_states.softmax,
     "log_softmax": numpy_states.log_softmax,
 }
-"""What a second pass knows from the states alone."""
+"""Functions of the states and the entries: two passes."""
 
 LABELLED = ("cross_entropy", "cross_entropy_grad")
-"""What it knows from the states and labels, if there is nothing else."""
+"""Functions of the states, the entries and the labels, if there are no options: two passes."""
 
 
 def compute(formula: Formula, given: list[Any], slices: Slices, empty: tuple[Array, ...]) -> list[Array] | None:
-    """The results, of the types of the empty ones; None if there is more to them than states."""
+    """The results, of the types of the empty ones; None if states are not enough for them."""
     name, operands = slices.function.name, slices.operands.keys()
     if operands <= {"x", "logits", "where"} and name in ONE_PASS:
         kind, value = ONE_PASS[name]
@@ -79,7 +80,7 @@ def _labelled(formula: Formula, given: list[Any], slices: Slices, empty: tuple[A
     results = [_per_slice(_negative, [], log, slices, empty[0])]
     if len(empty) > 1:
         given = [*logits, *places, *labels, log, slices.batch]
-        results.append(_per_entry(partial(_slope, alone), given, found, slices, empty[1]))
+        results.append(_per_entry(partial(_label_gradient, alone), given, found, slices, empty[1]))
     return results
 
 
@@ -128,7 +129,7 @@ def _normalized(normalize: Callable[..., Array], formula: Formula, dtype: Any, *
 
 
 def _log_probability(formula: Formula, *blocks: Any) -> Array:
-    """Log p at the labels that lie in a block, 0 for those of others."""
+    """Log p at the labels that are in the block, 0 for the others."""
     *others, labels, state = blocks
     (x,), places, _ = formula.given(others)
     x = as_real(x)
@@ -141,8 +142,8 @@ def _log_probability(formula: Formula, *blocks: Any) -> Array:
 
 
 @np.errstate(all="ignore")
-def _slope(formula: Formula, dtype: Any, *blocks: Any) -> Array:
-    """P, and p − 1 at the label, which from log p is exact however near to 1 p is."""
+def _label_gradient(formula: Formula, dtype: Any, *blocks: Any) -> Array:
+    """The gradient: p, and p − 1 at the label as expm1(log p), which does not cancel where p is nearly 1."""
     *others, labels, log, state = blocks
     (x,), places, _ = formula.given(others)
     p = numpy_states.softmax(as_real(x), only(state)).astype(dtype, copy=False)
@@ -154,7 +155,7 @@ def _slope(formula: Formula, dtype: Any, *blocks: Any) -> Array:
 
 
 def _position(positions: Array, labels: Array) -> tuple[Array, Array]:
-    """Where labels stand among the positions of a block, and whether they do."""
+    """The index of labels among the positions of a block, and whether they are among them."""
     index = np.minimum(np.searchsorted(positions, labels), len(positions) - 1)
     return index, positions[index] == labels
 

@@ -1,4 +1,4 @@
-"""Values that are checked one by one: their positions in errors are those in the whole array, not in its block."""
+"""Values that are checked one by one: errors name their position in the whole array, not in its block."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABELS, WEIGHTS = ("labels", "index"), ("sample_weight",)
 
 
 def located(name: str, array: Array, n: float, options: dict[str, Any]) -> Array:
-    """`array`, whose blocks are checked as they are computed if it holds labels of n classes or weights."""
+    """`array`, whose blocks are checked when they are computed if it holds labels of n classes or weights."""
     if name in LABELS and not math.isnan(n):
         check: Callable[..., Any] = partial(_check_labels, name, int(n), options.get("ignore_index"))
     elif name in WEIGHTS:
@@ -29,7 +29,7 @@ def located(name: str, array: Array, n: float, options: dict[str, Any]) -> Array
 
 def _checked(check: Callable[..., Any], block: Array, block_info: Any = None) -> Array:
     start = tuple(first for first, _ in block_info[0]["array-location"])
-    if not any(map(math.isnan, start)):  # behind a chunk of unknown size only the position in the block is known
+    if not any(map(math.isnan, start)):  # after a chunk of unknown size only the position in the block is known
         check(block, start)
     return block
 

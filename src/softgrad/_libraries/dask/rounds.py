@@ -1,6 +1,6 @@
-"""Slices that lie in several blocks each: rounds of tasks, one for each block, and trees that merge what they found.
+"""Slices that span several blocks: rounds of tasks, one for each block, and trees that merge their results.
 
-The formulas are those of any array; `softgrad._libraries.dask.partial` runs them piece by piece.
+The formulas are those of any array; `softgrad._libraries.dask.partial` runs them block by block.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ import dask.array as da
 import numpy as np
 from dask.array.core import unify_chunks
 
-from softgrad._dispatch import SLICE, VALUE, Function
+from softgrad._dispatch import CHOICES, MATRIX, SLICE, VALUE, Function
 from softgrad._libraries.dask import passes
 from softgrad._libraries.dask.blocks import arrays as lazy_arrays
 from softgrad._libraries.dask.blocks import called, joined, leaves, numbers, only, reduced
-from softgrad._libraries.dask.partial import Parts, PendingError, Piece, Space, merged
-from softgrad._libraries.dask.slices import CHOICES, CHOSEN, FLAT, MATRIX, PLACE, ROW, Slices
+from softgrad._libraries.dask.partial import PartialArray, PartialNamespace, Parts, PendingError, merged
+from softgrad._libraries.dask.slices import CHOSEN, FLAT, PLACE, ROW, Slices
 from softgrad._validation.axis import Rows
 
 Array = Any
 
 GROUP = 2**17
-"""How many entries a formula is run on at a time."""
+"""The number of entries that a formula is run on at a time."""
 
 Found = tuple[tuple[int, ...], Parts]
-"""The shape of the batch of a block, and the parts or answers that are known of its slices."""
+"""The shape of the batch of a block, and the parts or answers of its slices."""
 
 
 @dataclass(frozen=True)
 class Formula:
-    """A function of slices in pieces."""
+    """A function of slices that span several blocks."""
 
     function: Function
     names: tuple[str, ...]
@@ -48,22 +48,22 @@ class Formula:
     """Of the slices along the axes."""
 
     def ask(self, arrays: Sequence[Array], positions: Array, answers: Parts) -> Parts:
-        """What it has to say to all pieces."""
+        """The parts of the reductions that this block contributes to the next round."""
         asked = [self(*group)[0].parts for group in self.groups(arrays, positions, answers)]
         first = asked[0]
         return {i: (merge, joined([parts[i][1] for parts in asked])) for i, (merge, _) in first.items()}
 
     def result(self, arrays: Sequence[Array], positions: Array, answers: Parts) -> tuple[Array, ...]:
-        """The arrays in its result, where nothing is left to ask."""
+        """The arrays in its result, when no answer is missing."""
         results = []
         for group in self.groups(arrays, positions, answers):
-            space, result = self(*group)
-            assert not space.parts
-            results.append(tuple(piece.value() for piece in numbers(result)))
+            namespace, result = self(*group)
+            assert not namespace.parts
+            results.append(tuple(array.value() for array in numbers(result)))
         return joined(results)
 
     def groups(self, arrays: Sequence[Array], positions: Array, answers: Parts) -> Iterator[tuple[Any, ...]]:
-        """The same for some slices at a time, along the first axis of the batch: temporary arrays stay small."""
+        """The arguments for some slices at a time, along the first axis of the batch: temporary arrays stay small."""
         shape = self.batch_shape(arrays)
         size = math.prod(shape) * len(positions)
         count = min(shape[0], math.ceil(size / GROUP)) if shape and size else 1
@@ -75,18 +75,18 @@ class Formula:
             group = {i: (merge, tuple(a[start:stop] for a in part)) for i, (merge, part) in answers.items()}
             yield [a[start:stop] for a in whole], positions, group
 
-    def __call__(self, arrays: Sequence[Array], positions: Array, answers: Parts) -> tuple[Space, Any]:
-        """One run on rows with the entries at `positions`: what it asks, and its result."""
-        space = Space(math.prod(self.lengths), positions, answers)
-        pieces = [Piece(a, space, cut=core == SLICE) for a, core in zip(arrays, self.cores, strict=True)]
+    def __call__(self, arrays: Sequence[Array], positions: Array, answers: Parts) -> tuple[PartialNamespace, Any]:
+        """One run on rows with the entries at `positions`: the namespace with the parts, and the result or None."""
+        namespace = PartialNamespace(math.prod(self.lengths), positions, answers)
+        partials = [PartialArray(a, namespace, cut=core == SLICE) for a, core in zip(arrays, self.cores, strict=True)]
         try:
             with np.errstate(all="ignore"):
-                return space, called(self.function, self.names, {**self.options, "axis": -1}, *pieces)
+                return namespace, called(self.function, self.names, {**self.options, "axis": -1}, *partials)
         except PendingError:
-            return space, None
+            return namespace, None
 
     def given(self, blocks: Sequence[Any]) -> tuple[list[Array], list[Array], Parts]:
-        """Operands as rows, the places of the block along the axes, and the answers so far."""
+        """Operands as rows, start and length of the block along each axis, and the answers so far."""
         operands, others = blocks[: len(self.cores)], blocks[len(self.cores) :]
         places = [only(place)[0] for place in others[: len(self.axes)]]
         answers: Parts = {}
@@ -103,14 +103,14 @@ class Formula:
         return np.broadcast_shapes(*(a.shape[:-1] for a, core in zip(arrays, self.cores, strict=True) if core == SLICE))
 
     def positions(self, places: Sequence[Array]) -> Array:
-        """Which entries of the slices a block holds."""
+        """Which entries of the slices are in the block."""
         found = np.zeros(1, dtype=np.int64)
         for n, (start, length) in zip(self.lengths, places, strict=True):
             found = (found[:, None] * n + np.arange(start, start + length)).ravel()
         return found
 
     def in_block(self, arrays: Sequence[Array], places: Sequence[Array], rows: Array) -> Array:
-        """Rows of a result, laid out as the block that its slices lie in."""
+        """Rows of a result in the layout of the block."""
         shape = [0] * (len(self.batch_shape(arrays)) + len(places))
         for a, (_, length) in zip(self.axes, places, strict=True):
             shape[a] = length
@@ -140,15 +140,15 @@ def compute(slices: Slices, cores: tuple[str, ...], empty: tuple[Array, ...]) ->
         tuple(int(slices.shape[a]) for a in slices.axes),
     )
     everywhere = [*operands, *_places(slices, operands)]
-    if (told := passes.compute(formula, everywhere, slices, empty)) is not None:
-        return told
+    if (results := passes.compute(formula, everywhere, slices, empty)) is not None:
+        return results
     answers: list[Any] = []
     for _ in range(_rounds(formula, slices)):
         meta = np.empty((0,) * len(slices.shape))
         name = f"{slices.function.name}-parts"
         parts = da.blockwise(partial(_parts, formula), slices.everything, *everywhere, *answers, meta=meta, token=name)
         answers += [reduced(parts, _together, slices, "answers"), slices.batch]
-    # What there is one of per slice follows from the answers alone: it needs no block of entries, only their type.
+    # A result with one value per slice follows from the answers alone: it needs the dtype of the entries, not a block.
     once = list(operands)
     for i, core in enumerate(formula.cores):
         if core == SLICE:
@@ -164,7 +164,7 @@ def compute(slices: Slices, cores: tuple[str, ...], empty: tuple[Array, ...]) ->
 
 
 def _check(slices: Slices, cores: tuple[str, ...]) -> None:
-    """ValueError or TypeError for what cannot be done in pieces."""
+    """ValueError or TypeError for a call that needs every slice in one block."""
     name = next(iter(slices.operands))
     if math.isnan(slices.n):
         raise ValueError(
@@ -179,7 +179,7 @@ def _check(slices: Slices, cores: tuple[str, ...]) -> None:
 
 
 def _aligned(slices: Slices) -> list[Any]:
-    """The operands in common blocks, and chosen entries in one, as blockwise takes them."""
+    """The operands in common blocks, with chosen entries in one block, in the form that blockwise takes."""
     given: list[Any] = []
     for array, index, _ in slices.operands.values():
         given += [array.rechunk({index.index(CHOSEN): -1}) if CHOSEN in index else array, index]
@@ -188,7 +188,7 @@ def _aligned(slices: Slices) -> list[Any]:
 
 
 def _places(slices: Slices, operands: list[Any]) -> list[Any]:
-    """For each axis an array that says of every block where it lies: the start and the length, as its only entries."""
+    """For each axis an array whose blocks hold the start and the length of the block of entries at their place."""
     places = []
     for a in slices.axes:
         chunks = max(
@@ -196,13 +196,13 @@ def _places(slices: Slices, operands: list[Any]) -> list[Any]:
         )
         lengths = np.asarray(chunks)
         place = da.from_array(np.stack([np.cumsum(lengths) - lengths, lengths], axis=1), chunks=(1, 2))
-        # Its blocks are smaller than the chunks say, so that it lies on the operands.
+        # The declared chunks are those of the operands, so that the blocks are aligned with theirs.
         places += [da.Array(place.dask, place.name, (chunks, (2,)), dtype=place.dtype), (a, PLACE)]
     return places
 
 
 def _rounds(formula: Formula, slices: Slices) -> int:
-    """How often pieces have to hear of each other, found out without any entries."""
+    """The number of rounds, determined by runs without entries."""
     rounds, nothing = 0, np.zeros(0, dtype=np.int64)
     answers: Parts = {}
     operands = []
@@ -237,6 +237,6 @@ def _values(formula: Formula, chosen: tuple[int, ...], *blocks: Any) -> tuple[Ar
 
 
 def _together(found: Any, axis: Any = None, keepdims: Any = None) -> Found:
-    """What several blocks have found, merged."""
+    """The results of several blocks, merged."""
     every = list(leaves(found))
     return every[0][0], merged(parts for _, parts in every)

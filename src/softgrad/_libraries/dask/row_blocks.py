@@ -1,4 +1,4 @@
-"""Rows in the blocks of Dask arrays: what a function makes of each block, and what that comes to together."""
+"""Rows in the blocks of Dask arrays: a function of each block, and the merged results of all blocks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def beside(X: Array, name: str, values: Any) -> Array:
         raise ValueError(f"{name} must have shape {X.shape[:1]}, one entry per row of X; got shape {values.shape}")
     if known:
         chunks = X.chunks[:1]
-        # What is in memory would otherwise travel to the workers with every graph.
+        # Without persist, an array in memory would be sent to the workers with every graph.
         return values.rechunk(chunks) if lazy else da.from_array(values, chunks=chunks).persist()
     if not lazy or values.numblocks != X.numblocks[:1]:
         raise ValueError(f"chunks of X and {name} have unknown sizes: call compute_chunk_sizes() before")
@@ -45,14 +45,14 @@ def beside(X: Array, name: str, values: Any) -> Array:
 
 
 def each(f: Callable[..., Any], *columns: Array, **common: Any) -> Array:
-    """What `f` makes of every block, lazily: the blocks of an array that nobody sees."""
+    """The results of `f` on every block, lazily: they are the blocks of an internal array."""
     given = [part for column in columns for part in (column, tuple(range(column.ndim)))]
     shared = {name: dask.delayed(value) for name, value in common.items()}
     return da.blockwise(partial(_of_block, f), (0,), *given, token=f.__name__.strip("_"), meta=np.empty(0), **shared)
 
 
 def merged(found: Array, together: Callable[[list[Any]], Any]) -> Any:
-    """What the blocks of `found` come to together, computed now, in a tree that is always the same."""
+    """The blocks of `found`, merged now, in a tree that is always the same."""
     task = partial(_together, together)
     whole = da.reduction(found, alone, task, axis=0, concatenate=False, dtype=found.dtype, meta=np.empty(()))
     return whole.to_delayed().item().compute()

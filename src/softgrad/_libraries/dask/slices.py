@@ -1,4 +1,4 @@
-"""A call on Dask arrays: which dimensions of the array of all slices the dimensions of its operands are."""
+"""A call on Dask arrays, checked: each operand with the dimensions that its own are of the array of all slices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import dask.array as da
 import numpy as np
 
-from softgrad._dispatch import OPTIONS, SLICE, VALUE, Function
+from softgrad._dispatch import CHOICES, CLASSES, MATRIX, OPTIONS, SLICE, VALUE, Function
 from softgrad._libraries.dask.positions import located
 from softgrad._validation.arrays import broadcast_shapes
 from softgrad._validation.axis import normalize_axis
@@ -20,12 +20,12 @@ Array = Any
 Index = tuple[int, ...]
 """The dimensions of an array, as `dask.array.blockwise` asks for them: those of the array of all slices by number."""
 
-MATRIX, CHOICES, ROW = "n,n", "k", "m"
-"""What may belong to a slice beside its entries and one number: a matrix, chosen entries, as many numbers in a row."""
+ROW = "m"
+"""What may belong to a slice in a result, besides what the table of all functions has: n numbers along a new axis."""
 
 FLAT, CHOSEN, COLUMN, PLACE = -1, -2, -3, -4
-"""Dimensions of their own: the entries of several axes in a row, those that an index chose, the columns of a matrix,
-and the two numbers that say where a block lies along an axis."""
+"""Further dimensions: the entries of several axes as one, those that an index chose, the columns of a matrix, and the
+start and length of a block along an axis."""
 
 
 class Operand(NamedTuple):
@@ -38,15 +38,15 @@ class Operand(NamedTuple):
 
 @dataclass(frozen=True)
 class Slices:
-    """A call on Dask arrays that lie on each other."""
+    """A call on Dask arrays whose shapes agree."""
 
     function: Function
     operands: dict[str, Operand]
-    """The function's own, then the options that are arrays."""
+    """The function's operands, then its options that are arrays."""
     options: dict[str, Any]
-    """The others, but for `axis` and `keepdims`."""
+    """The other options, except `axis` and `keepdims`."""
     shape: tuple[float, ...]
-    """Of the array of all slices; NaN where nobody knows yet."""
+    """Of the array of all slices; NaN where chunk sizes are unknown."""
     axes: tuple[int, ...]
     keepdims: bool
 
@@ -54,11 +54,12 @@ class Slices:
     def of(cls, function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Slices:
         """Check shapes, as far as they are known."""
         signature = inspect.signature(function.plain)
-        signature.bind(*operands, **options)  # what every function says of arguments that it does not have
+        signature.bind(*operands, **options)  # TypeError for arguments that the function does not have
         options = {**options}
         axis, keepdims = options.pop("axis", -1), bool(options.pop("keepdims", False))
         required = dict(zip(signature.parameters, operands, strict=False))
-        optional = {name: options.pop(name) for name in OPTIONS if _is_array(options.get(name))}
+        per_slice = [name for name, core in OPTIONS.items() if core != CLASSES]  # every task has those of all classes
+        optional = {name: options.pop(name) for name in per_slice if _is_array(options.get(name))}
         cores = {**OPTIONS, **dict(zip(required, function.operands, strict=True))}
         arrays = {name: _as_dask(a) for name, a in (required | optional).items()}
         shape = _common_shape({name: arrays[name] for name in required if cores[name] == SLICE})
@@ -87,28 +88,26 @@ class Slices:
 
     @property
     def cut(self) -> bool:
-        """Whether slices lie in more than one block."""
+        """Whether slices span more than one block."""
         pairs = [pair for a in self.operands.values() for pair in zip(a.dimensions, a.array.chunks, strict=True)]
         return any(len(chunks) > 1 for d, chunks in pairs if d in self.axes)
 
     @property
     def with_axes(self) -> tuple[Any, ...]:
-        """What makes values per slice an array with the slices' axes kept as 1, by indexing."""
+        """The index that restores the slices' axes, with length 1, in an array of one value per slice."""
         return tuple(None if a in self.axes else slice(None) for a in self.everything)
 
     def index(self, core: str) -> Index:
         """The dimensions of a result."""
         row = self.axes[0] if len(self.axes) == 1 else FLAT
-        match core:
-            case "n":
-                return self.everything
-            case "m":
-                return (*self.batch, row)
-            case "n,n":
-                return (*self.batch, row, COLUMN)
-            case "k":
-                return next(a.dimensions for a in self.operands.values() if a.core == CHOICES)
-        return self.batch
+        if core == CHOICES:
+            return next(a.dimensions for a in self.operands.values() if a.core == CHOICES)
+        return {
+            SLICE: self.everything,
+            VALUE: self.batch,
+            ROW: (*self.batch, row),
+            MATRIX: (*self.batch, row, COLUMN),
+        }[core]
 
     def new_axes(self, index: Index) -> dict[int, float] | None:
         """The lengths of those dimensions of a result that no operand has."""
@@ -116,7 +115,7 @@ class Slices:
 
     @property
     def given(self) -> list[Any]:
-        """The operands as blockwise takes them."""
+        """The operands in the form that blockwise takes."""
         return [part for a in self.operands.values() for part in (a.array, a.dimensions)]
 
     @property
@@ -149,9 +148,9 @@ def _of_shape(shape: Iterable[int]) -> Array:
 def _placed(
     name: str, array: Array, core: str, shape: tuple[float, ...], axes: tuple[int, ...], exactly: bool
 ) -> Operand:
-    """`array` with all the dimensions that its kind has; ValueError if it does not lie on the slices.
+    """`array` with all the dimensions that its kind has; ValueError if it does not broadcast to the slices.
 
-    `exactly` asks for one entry for each slice, without broadcasting.
+    With `exactly` its shape must be that of one entry per slice, without broadcasting.
     """
     batch = tuple(a for a in range(len(shape)) if a not in axes)
     if core == VALUE and not exactly and array.ndim == len(shape) and all(array.shape[a] == 1 for a in axes):
@@ -171,7 +170,7 @@ def _placed(
 
 
 def _in_blocks_of_the_first(operands: dict[str, Operand], axes: tuple[int, ...]) -> dict[str, Operand]:
-    """Along the axes of the slices all arrays are cut as the first one is.
+    """All arrays, with the chunks of the first one along the axes of the slices.
 
     Along the other axes blockwise unifies chunks, as in every operation of Dask.
     """

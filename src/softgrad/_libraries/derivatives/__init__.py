@@ -1,0 +1,24 @@
+"""The table of derivatives: for every function that has one, the product of its Jacobian with a vector, both ways.
+
+Every rule is written with softgrad's own functions, so that it is exact where they are, keeps to their edges, and has
+itself a derivative wherever it is called on arrays that track one. A rule sees rows along the last axis: in formulas p
+is softmax(x), y is log_softmax(x), and Σ runs over a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from softgrad._libraries.derivatives import information, losses, softmax
+from softgrad._libraries.derivatives.rules import Rule
+
+Array = Any
+
+RULES: dict[str, Rule] = {**softmax.RULES, **losses.RULES, **information.RULES}
+
+COMPOSED: dict[str, Callable[..., Array]] = {
+    "selective_log_softmax": information.selected,
+    "_scaled": lambda grad, factor: grad * factor[..., None],  # the last step of a layer's backward pass
+}
+"""Functions whose derivative follows from those of the functions that they are composed of."""

@@ -1,0 +1,61 @@
+"""Derivatives of entropy, divergence and the log-probabilities of chosen entries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from softgrad._api import information
+from softgrad._api import softmax as functions
+from softgrad._formulas.namespace import namespace
+from softgrad._libraries.derivatives.rules import Call, Rule, of_loss, of_loss_and_gradients
+
+Array = Any
+
+
+def _entropy_hessian(call: Call, v: Array) -> Array:
+    """−D²softmax(x)[v, y] − J v: the gradient is −J y."""
+    p, y = _distribution(call.operands[0], call)
+    return -functions.softmax_second(p, v, y) - functions.softmax_vjp(p, v)
+
+
+def _divergence_pp(call: Call, v: Array) -> Array:
+    """D²softmax(a)[v, log p − log q] + J_p v: the gradient with respect to a is J_p (log p − log q)."""
+    (p, y), (_, z) = (_distribution(x, call) for x in call.operands)
+    return functions.softmax_second(p, v, y - z) + functions.softmax_vjp(p, v)
+
+
+def _divergence_pq(call: Call, v: Array) -> Array:
+    return -functions.softmax_vjp(_distribution(call.operands[0], call)[0], v)
+
+
+def _divergence_qq(call: Call, v: Array) -> Array:
+    return functions.softmax_vjp(_distribution(call.operands[1], call)[0], v)
+
+
+def _distribution(x: Array, call: Call) -> tuple[Array, Array]:
+    where = call.options.get("where")
+    return functions.softmax(x, where=where), functions.log_softmax(x, where=where)
+
+
+def selected(logits: Array, index: Array, **options: Any) -> Array:
+    """selective_log_softmax as log_softmax of every entry, which its derivative needs in any case."""
+    xp = namespace(logits)
+    y = functions.log_softmax(logits, **options)
+    several = index.ndim == y.ndim
+    picked = xp.take_along_axis(y, index if several else index[..., None], axis=-1)
+    return picked if several else picked[..., 0]
+
+
+RULES: dict[str, Rule] = {
+    "entropy": Rule({0: of_loss(information.entropy_grad, 0)}),
+    "entropy_grad": Rule({0: of_loss_and_gradients(0, _entropy_hessian)}),
+    "kl_divergence": Rule(
+        {0: of_loss(information.kl_divergence_grad, 0), 1: of_loss(information.kl_divergence_grad, 1)}
+    ),
+    "kl_divergence_grad": Rule(
+        {
+            0: of_loss_and_gradients(0, _divergence_pp, _divergence_pq),
+            1: of_loss_and_gradients(1, _divergence_pq, _divergence_qq),
+        }
+    ),
+}

@@ -1,0 +1,151 @@
+"""Derivatives of the losses: of each value by its gradient function, and of each gradient by the Hessian."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from softgrad._api import losses
+from softgrad._api import softmax as functions
+from softgrad._formulas.namespace import namespace
+from softgrad._libraries.derivatives.products import column, dot, product, row_sum
+from softgrad._libraries.derivatives.rules import (
+    Call,
+    Derivative,
+    Results,
+    Rule,
+    of_loss,
+    of_loss_and_gradients,
+    of_one_result,
+)
+from softgrad._validation.logits import Logits
+from softgrad._validation.targets import label_target, soft_target
+
+Array = Any
+
+
+def _label_hessian(call: Call, v: Array) -> Array:
+    logits, labels = call.operands
+    o = call.options
+    rows = Logits.of(logits, -1, o.get("where"))
+    target = label_target(
+        rows,
+        labels,
+        o.get("weight"),
+        o.get("sample_weight"),
+        o.get("label_smoothing", 0.0),
+        o.get("ignore_index"),
+        o.get("z_loss", 0.0),
+    )
+    return _hessian(call, target, v)
+
+
+def _soft_hessian(call: Call, v: Array) -> Array:
+    logits, targets = call.operands
+    o = call.options
+    rows = Logits.of(logits, -1, o.get("where"))
+    target = soft_target(
+        rows, targets, o.get("weight"), o.get("sample_weight"), o.get("label_smoothing", 0.0), o.get("z_loss", 0.0)
+    )
+    return _hessian(call, target, v)
+
+
+def _hessian(call: Call, target: Any, v: Array) -> Array:
+    """The product of v with the Hessian s ((W + 2 z lse) J + 2 z p pᵀ); s is the row's scale, W the sum of its targets."""
+    x, where = call.operands[0], call.options.get("where")
+    xp = namespace(x)
+    s = xp.asarray(target.scale, dtype=x.dtype)
+    s = s[..., None] if s.ndim else s
+    x = xp.where(s == 0, xp.zeros_like(x), x)  # such a row is not read, whatever its values
+    W = column(xp.asarray(target.label_weight, dtype=x.dtype))
+    if target.base is not None:
+        W = W + row_sum(xp.astype(target.base, x.dtype))
+    p = functions.softmax(x, where=where)
+    Jv = functions.softmax_vjp(p, v)
+    if not target.z_loss:
+        return s * (W * Jv)
+    lse = column(functions.logsumexp(x, where=where))
+    lse = xp.where(s == 0, xp.zeros_like(lse), lse)
+    return s * ((W + 2 * target.z_loss * lse) * Jv + 2 * target.z_loss * p * column(dot(p, v)))
+
+
+def _targets(call: Call) -> tuple[Array, Array, Array]:
+    """The derivative of the loss with respect to every target is a factor times −log p: both, and log p.
+
+    The first two are 0 for entries outside `where`.
+    """
+    logits, targets = call.operands
+    o = call.options
+    rows = Logits.of(logits, -1, o.get("where"))
+    target = soft_target(rows, targets, o.get("weight"), o.get("sample_weight"), 0.0, 0.0)
+    xp = namespace(logits)
+    s = column(xp.asarray(target.scale, dtype=logits.dtype))
+    factor = xp.broadcast_to((1 - o.get("label_smoothing", 0.0)) * s, logits.shape)
+    if o.get("weight") is not None:
+        factor = factor * xp.astype(xp.asarray(o["weight"]), logits.dtype)
+    y = functions.log_softmax(xp.where(s == 0, xp.zeros_like(logits), logits), where=o.get("where"))
+    return rows.hidden(factor), rows.hidden(-y), y
+
+
+def _soft_by_targets_jvp(call: Call, v: Array) -> Array:
+    factor, loss, _ = _targets(call)
+    return dot(factor * v, loss)
+
+
+def _soft_by_targets_vjp(call: Call, g: Array) -> Array:
+    factor, loss, _ = _targets(call)
+    return product(factor, g[..., None] * loss)
+
+
+def _soft_grad_by_targets_jvp(call: Call, v: Array) -> Results:
+    factor, loss, y = _targets(call)
+    return dot(factor * v, loss), -functions.log_softmax_vjp(y, factor * v)
+
+
+def _soft_grad_by_targets_vjp(call: Call, cotangents: Results) -> Array:
+    factor, loss, y = _targets(call)
+    of_value, of_gradient = cotangents
+    terms = [] if of_value is None else [product(factor, of_value[..., None] * loss)]
+    terms += [] if of_gradient is None else [-factor * functions.log_softmax_jvp(y, of_gradient)]
+    return sum(terms[1:], terms[0])
+
+
+def _focal_hessian(call: Call, v: Array) -> Array:
+    """s (f″(ℓ) e eᵀ + f′(ℓ) J) v, with f the focal loss as a function of the cross-entropy ℓ and e = p − e_label."""
+    logits, labels = call.operands
+    o = call.options
+    gamma, where, xp = o.get("gamma", 2.0), o.get("where"), namespace(logits)
+    rows = Logits.of(logits, -1, where)
+    target = label_target(rows, labels, o.get("weight"), o.get("sample_weight"), 0.0, o.get("ignore_index"), 0.0)
+    s = column(xp.asarray(target.scale, dtype=logits.dtype))
+    x = xp.where(s == 0, xp.zeros_like(logits), logits)
+    loss, e = losses.cross_entropy_grad(x, target.labels, where=where)
+    loss = loss[..., None]
+    # The last two factors of f′ and f″ are powers of 1 − p with a quotient ℓ/(1 − p), which tends to 1.
+    certain = loss == 0
+    others = xp.where(certain, xp.ones_like(loss), -xp.expm1(-loss))
+    label = xp.exp(-loss)
+    loss = xp.where(loss == xp.inf, xp.zeros_like(loss), loss)  # p log p is 0 there
+    ratio = xp.where(certain, xp.ones_like(loss), loss / others)
+    power = others ** (gamma - 1) if gamma != 1 else xp.ones_like(others)
+    power = xp.where(certain, xp.full_like(power, 0.0 if gamma > 1 else 1.0), power)
+    first = power * (xp.where(certain, xp.zeros_like(others), others) + gamma * label * loss)
+    second = gamma * label * power * ((2 - loss) + (gamma - 1) * label * ratio)
+    Jv = functions.softmax_vjp(functions.softmax(x, where=where), v)
+    return s * (first * Jv + second * e * column(dot(e, v)))
+
+
+RULES: dict[str, Rule] = {
+    "cross_entropy": Rule({0: of_loss(losses.cross_entropy_grad, 0)}),
+    "cross_entropy_grad": Rule({0: of_loss_and_gradients(0, _label_hessian)}),
+    "soft_cross_entropy": Rule(
+        {0: of_loss(losses.soft_cross_entropy_grad, 0), 1: of_one_result(_soft_by_targets_jvp, _soft_by_targets_vjp)}
+    ),
+    "soft_cross_entropy_grad": Rule(
+        {
+            0: of_loss_and_gradients(0, _soft_hessian),
+            1: Derivative(_soft_grad_by_targets_jvp, _soft_grad_by_targets_vjp),
+        }
+    ),
+    "focal_loss": Rule({0: of_loss(losses.focal_loss_grad, 0)}),
+    "focal_loss_grad": Rule({0: of_loss_and_gradients(0, _focal_hessian)}),
+}

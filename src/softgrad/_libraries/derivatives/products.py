@@ -1,0 +1,44 @@
+"""Sums and products over rows. An entry whose factor is 0 is not read, whatever its value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from softgrad._formulas import softmax as formulas
+from softgrad._formulas.namespace import namespace
+
+Array = Any
+
+
+def row_sum(x: Array) -> Array:
+    """Σ x, with the axis kept."""
+    return namespace(x).sum(x, axis=-1, keepdims=True)
+
+
+def column(x: Array) -> Array:
+    """One number per row, with a last axis of 1; a single number stays as it is."""
+    return x[..., None] if x.ndim else x
+
+
+def product(a: Array, b: Array) -> Array:
+    """a b, 0 where a is 0."""
+    xp = namespace(a)
+    return xp.where(a == 0, xp.zeros_like(b), a * xp.where(a == 0, xp.zeros_like(b), b))
+
+
+def dot(a: Array, v: Array) -> Array:
+    """Σ a v, where v is not read at zeros of a."""
+    return namespace(a).sum(product(a, v), axis=-1)
+
+
+def possible_only(y: Array, v: Array) -> Array:
+    """v, and 0 where y = log p is −inf."""
+    xp = namespace(y)
+    return xp.where(y == -xp.inf, xp.zeros_like(v), v)
+
+
+def centred(p: Array, v: Array) -> Array:
+    """v − Σ p v, and 0 where p is 0."""
+    xp = namespace(p)
+    difference = formulas.widened(formulas.centred)(p, v)
+    return xp.where(p == 0, xp.zeros_like(difference), difference)
