@@ -42,10 +42,29 @@ def markdown(table: Table) -> str:
 def write(directory: Path, name: str, title: str, paragraphs: list[str], tables: list[Table], data: Any) -> None:
     """`name`.json with everything, `name`.md with the tables."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / f"{name}.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    (directory / f"{name}.json").write_text(as_json(data))
     text = [f"# {title}", *paragraphs, *map(markdown, tables)]
     (directory / f"{name}.md").write_text("\n\n".join(text))
     console.print(f"Written: {directory.name}/{name}.json and .md", style="dim")
+
+
+def as_json(data: dict[str, Any]) -> str:
+    """One case per line, so that a change of one is a change of one line."""
+    return "{\n" + ",\n".join(f"{_compact(key)}: {_by_line(value)}" for key, value in data.items()) + "\n}\n"
+
+
+def _by_line(value: Any) -> str:
+    """Members on lines of their own, if any of them has members itself."""
+    members = list(value.values() if isinstance(value, dict) else value) if isinstance(value, dict | list) else []
+    if not any(isinstance(member, dict | list | tuple) for member in members):
+        return _compact(value)
+    if isinstance(value, list):
+        return "[\n " + ",\n ".join(map(_compact, value)) + "\n]"
+    return "{\n " + ",\n ".join(f"{_compact(key)}: {_compact(member)}" for key, member in value.items()) + "\n}"
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _style(cell: str) -> str:
