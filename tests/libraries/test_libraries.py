@@ -15,8 +15,8 @@ import softgrad as sg
 from softgrad import _dispatch as dispatch
 from softgrad._libraries.derivatives import COMPOSED, RULES
 
-from .libraries import ARRAYS, DASK_CUT, JAX, JAX_64, LIBRARIES, TORCH
 from ..maps import assert_close, directions, logits
+from .libraries import ARRAYS, DASK_CUT, JAX, JAX_64, LIBRARIES, TORCH
 
 every_library = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
 every_unlabelled = pytest.mark.parametrize("library", ARRAYS, ids=lambda library: library.name)  # see test_labels.py

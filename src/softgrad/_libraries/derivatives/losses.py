@@ -50,7 +50,7 @@ def _soft_hessian(call: Call, v: Array) -> Array:
 
 
 def _hessian(call: Call, target: Any, v: Array) -> Array:
-    """The product of v with the Hessian s ((W + 2 z lse) J + 2 z p pᵀ); s is the row's scale, W the sum of its targets."""
+    """The product of v with the Hessian s ((W + 2 z lse) J + 2 z p pᵀ): s scales the row, W sums its targets."""
     x, where = call.operands[0], call.options.get("where")
     xp = namespace(x)
     s = xp.asarray(target.scale, dtype=x.dtype)
