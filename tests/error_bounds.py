@@ -22,6 +22,15 @@ LOG_SOFTMAX_JVP = 4.0
 SOFTMAX_SECOND = 8.0
 """Twice the VJP's: a product of two centred directions."""
 
+LOSS = 2.0
+"""In ulp of the value, or of its largest term."""
+LOSS_GRADIENT = 4.0
+"""In ulp of the terms, as the docstrings write them."""
+LOSS_HESSIAN = 4.0
+"""In ulp of the value, or with options of its terms."""
+GENERIC_LOSS_OPTIONS = 5.0
+"""float64 without the kernels, with every option at once: NumPy's exp and log1p take an ulp each of the room."""
+
 
 def softmax(level, dtype):
     """The bound for softmax itself."""

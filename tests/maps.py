@@ -10,6 +10,8 @@ import pytest
 
 import softgrad as sg
 
+from .rows import LENGTHS
+
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FLOATS = tuple(np.dtype(d) for d in (np.float16, BFLOAT16, np.float32, np.float64, np.longdouble))
 INTEGERS = tuple(np.dtype(d) for d in (np.int8, np.uint8, np.int16, np.int32, np.uint32, np.int64, np.uint64, np.bool))
@@ -111,6 +113,18 @@ MAPS = (
 
 every_map = pytest.mark.parametrize("f", MAPS, ids=lambda f: f.name)
 every_float = pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: d.name)
+
+
+def lengths(f):
+    """Row lengths for a map: n² numbers come back from a Jacobian."""
+    return [n for n in LENGTHS if n <= 100 or f.result != "matrix"]
+
+
+def some_valid(n, seed=0):
+    """A mask of one slice: some entries are valid, one of them for certain."""
+    valid = np.random.default_rng([n, seed]).random(n) < 0.6
+    valid[n // 2] = True
+    return valid
 
 
 def maps_with(option):

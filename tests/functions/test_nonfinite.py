@@ -1,0 +1,88 @@
+"""NaN and infinities, and that they cause no warning (docs/edges.md)."""
+
+from math import inf, nan
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from ..maps import BFLOAT16, assert_close, assert_same, directions, every_float, every_map, lengths, logits, some_valid
+
+pytestmark = pytest.mark.usefixtures("level")
+
+
+@every_map
+@every_float
+def test_nan_stays_in_its_slice(f, dtype):
+    for n in lengths(f):
+        x = logits((3, n), dtype)
+        clean = f(x)
+        for place in {0, n // 2, n - 1}:
+            poisoned = x.copy()
+            poisoned[1, place] = nan
+            got = f(poisoned, directions(x))
+            assert np.isnan(got[1]).all()
+            assert_same(got[[0, 2]], clean[[0, 2]])
+
+
+@every_map
+@every_float
+def test_positive_infinity(f, dtype):
+    for n in lengths(f):
+        x = logits((3, n), dtype)
+        clean = f(x)
+        for places in ([0], [n - 1], [0, n - 1]):
+            poisoned = x.copy()
+            poisoned[1, places] = inf
+            got = f(poisoned, directions(x))
+            np.testing.assert_array_equal(got[1].astype(float), np.full(f.shape(x.shape)[1:], f.posinf))
+            assert_same(got[[0, 2]], clean[[0, 2]])
+
+
+@every_map
+@every_float
+def test_nothing_but_negative_infinity(f, dtype):
+    for n in lengths(f):
+        x = logits((3, n), dtype)
+        clean = f(x)
+        x[1] = -inf
+        got = f(x, directions(x))
+        np.testing.assert_array_equal(got[1].astype(float), np.full(f.shape(x.shape)[1:], f.neginf))
+        assert_same(got[[0, 2]], clean[[0, 2]])
+
+
+@every_map
+@every_float
+def test_negative_infinity_is_as_good_as_absent(f, dtype):
+    for n in lengths(f):
+        x, read = logits((n,), dtype), some_valid(n)
+        g = directions(x)
+        expected = f.expand(f(x[read], g[read]), read, n)
+        x[~read] = -inf
+        assert_close(f(x, g), expected)
+
+
+@every_map
+@every_float
+def test_no_floating_point_error_reaches_the_caller(f, dtype):
+    """Not even one who asked NumPy to raise them all: underflow, inf and NaN are results here, never news."""
+    largest = float(ml_dtypes.finfo(dtype).max if dtype == BFLOAT16 else np.finfo(dtype).max)
+    hard = (
+        [1, -inf, 2],
+        [nan, 1, 2],
+        [inf, 1, -inf],
+        [-inf] * 3,
+        [0, -20, -800],
+        [largest, -largest, 0],
+        [-1e-4, 0, 1],
+    )
+    x = np.array(hard, np.longdouble).astype(dtype)
+    g = directions(x)
+    masks = (
+        ({}, {"where": np.array([True, False, True])}, {"where": np.zeros(3, np.bool)})
+        if "where" in f.options
+        else ({},)
+    )
+    for options in (*masks, *({"temperature": T} for T in (0.7, 1e-300, 1e300, inf) if "temperature" in f.options)):
+        with np.errstate(all="raise"):
+            f(x, g, **options)
