@@ -1,6 +1,6 @@
 """The exponential and the logarithm of the kernels, by the programs of tests/kernels: each level, each kind of row.
 
-`pytest -m exhaustive tests/kernels/test_exp.py` sends all 2³² numbers of float32 through them, and many more of float64.
+`pytest -m exhaustive tests/kernels/test_exp.py` sends all 2³² numbers of float32 through them, and many of float64.
 """
 
 import csv
