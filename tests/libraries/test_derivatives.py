@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from softgrad._libraries.derivatives import COMPOSED, RULES
 
 import softgrad as sg
+from softgrad._libraries.derivatives import COMPOSED, RULES
 
 from ..maps import assert_close
 from .derivatives import DERIVATIVES, GIVEN, every_derivative, no_jit_warning
