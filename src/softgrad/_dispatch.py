@@ -37,6 +37,9 @@ BUFFERS = ("out", "grad_out", "hess_out", "grad_p_out", "grad_q_out")
 IN_MEMORY = (*BUFFERS, "workers")
 """Options of a computation that NumPy's arrays go through at once."""
 
+LABELLED = ("pandas", "xarray")
+"""Libraries whose arrays have labels. They come first: they remove the labels and dispatch the call once more."""
+
 LIBRARIES = {
     "dask": "softgrad._libraries.dask",
     "jax": "softgrad._libraries.jax",
@@ -121,10 +124,14 @@ def dispatched(signature: str, *, kernel: bool = False) -> Callable[[Plain], Pla
 
 
 def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    for array in operands if not options else (*operands, *(options[name] for name in OPTIONS if name in options)):
-        if type(array) is not np.ndarray and (library := library_of(type(array))) is not None:
-            return library.call(function, operands, options)
-    return function.plain(*operands, **options)
+    found = None
+    if len(operands) == len(function.operands):  # otherwise the call ends in Python's own TypeError
+        for array in operands if not options else (*operands, *(options[name] for name in OPTIONS if name in options)):
+            if type(array) is not np.ndarray and (library := library_of(type(array))) is not None:
+                if library.__name__.rpartition(".")[2] in LABELLED:
+                    return library.call(function, operands, options)
+                found = found or library
+    return function.plain(*operands, **options) if found is None else found.call(function, operands, options)
 
 
 _known: dict[type, ModuleType | None] = {}  # a plain dict: torch.compile warns where functools.cache is called

@@ -31,8 +31,8 @@ def call(function: Function, operands: tuple[Any, ...], options: dict[str, Any])
     arrays = [a for a in (*operands, *options.values()) if isinstance(a, jax.Array)]
     if not function.is_operator and all(is_known(a) and _is_on_cpu(a) for a in arrays):
         return _through_numpy(function, operands, options)
-    operands = tuple(jnp.asarray(a) for a in operands)
-    options = {k: jnp.asarray(v) if k in OPTIONS and _is_array(v) else v for k, v in options.items()}
+    operands = tuple(map(_as_array, operands))
+    options = {k: _as_array(v) if k in OPTIONS and _is_array(v) else v for k, v in options.items()}
     if function.is_operator:
         return function.plain(*operands, **options)
     operands, given, restore = as_rows(function, operands, options, jnp)
@@ -47,16 +47,26 @@ def _is_on_cpu(a: Array) -> bool:
     return a.is_fully_addressable and len(a.devices()) == 1 and next(iter(a.devices())).platform == "cpu"
 
 
+def _as_array(a: Any) -> Array:
+    """An array of JAX as it is; any other copied, since a derivative may read it after its owner has changed it."""
+    return a if isinstance(a, jax.Array) else jnp.array(np.asarray(a))
+
+
+def _from_numpy(result: Any) -> Array:
+    return jnp.asarray(np.asarray(result))
+
+
 def _is_array(value: Any) -> bool:
-    return isinstance(value, jax.Array | np.ndarray | list | tuple)
+    """Whether an option that may be an array is one, of whichever library, and no number."""
+    return hasattr(value, "shape") or isinstance(value, list | tuple)
 
 
 def _through_numpy(function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    def plain(a: Any) -> Any:
-        return np.asarray(a) if isinstance(a, jax.Array) else a
+    def plain(value: Any) -> Any:
+        return np.asanyarray(value) if hasattr(value, "__array__") else value
 
     result = function(*map(plain, operands), **{k: plain(v) for k, v in options.items()})
-    return type(result)(*map(jnp.asarray, result)) if isinstance(result, tuple) else jnp.asarray(result)
+    return type(result)(*map(_from_numpy, result)) if isinstance(result, tuple) else _from_numpy(result)
 
 
 def _differentiable(function: Function, names: tuple[str, ...], constant: dict[str, Any]) -> Callable[..., Any]:

@@ -1,7 +1,7 @@
 """Arrays with labels, by one rule: labels must agree, arrays without labels go by position, and results keep labels.
 
-The other libraries align by label, which reorders or pads in silence. Here nothing is reordered: operands and options
-whose labels differ are an error.
+The libraries themselves align by label, which reorders or pads silently. Here nothing is reordered: operands and
+options whose labels differ are an error.
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from softgrad._dispatch import BUFFERS, CHOICES, CLASSES, OPTIONS, SLICE, Function, refuse
+from softgrad._dispatch import BUFFERS, CHOICES, CLASSES, LABELLED, OPTIONS, SLICE, Function, library_of, refuse
 from softgrad._validation.axis import Axis, normalize_axis
 
 Array = Any
 
-PACKAGES = ("pandas", "xarray")
-
 
 class Labelled(ABC):
-    """A library of labelled arrays: what its arrays are, and how they meet and come back."""
+    """A library of labelled arrays: removes labels from operands and options, checks them, and labels results."""
 
     @abstractmethod
     def has_labels(self, x: Any) -> bool:
@@ -44,11 +42,11 @@ class Labelled(ABC):
 
     def call(self, function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Call `function` on arrays without labels, and label what comes back."""
-        # A missing operand is the function's to report.
-        given = [*zip(operands, function.names, function.operands, strict=False)]
+        given = [*zip(operands, function.names, function.operands, strict=True)]
         slices = [(x, name) for x, name, part in given if part == SLICE and self.has_labels(x)]
-        if not slices:  # labels alone do not say what a slice is: everything goes by position
-            return function(*(self._plain(x, name) for x, name, _ in given), *operands[len(given) :], **options)
+        if not slices:  # labels that no slice has are of no use: everything goes by position
+            plain = {key: _without_labels(value, key) if key in OPTIONS else value for key, value in options.items()}
+            return function(*(_without_labels(x, name) for x, name, _ in given), **plain)
         x, name = max(slices, key=lambda slice_: slice_[0].ndim)
         refuse(options, BUFFERS, f"NumPy arrays; got {_package(x)}.{type(x).__name__} as input")
         like = Like(x, name, normalize_axis(self.positions(options.get("axis", -1), x), x.ndim))
@@ -56,7 +54,6 @@ class Labelled(ABC):
         known = {key: (value, key, OPTIONS[key]) for key, value in options.items() if key in OPTIONS}
         result = function(
             *(self._unlabelled(*operand, like) for operand in given),
-            *operands[len(given) :],
             **{
                 **options,
                 **{key: self._unlabelled(*option, like) for key, option in known.items()},
@@ -68,15 +65,12 @@ class Labelled(ABC):
         parts = zip(results, function.results, strict=True)
         return function.packed(tuple(self.labelled(values, part, like, chosen, keepdims) for values, part in parts))
 
-    def _plain(self, x: Any, name: str) -> Array:
-        return self.array(x, name) if _package(x) in PACKAGES else x
-
     def _unlabelled(self, x: Any, name: str, part: str, like: Like) -> Array:
         if x is None:
             return None
         if self.has_labels(x):
             return self.aligned(x, name, part, like)
-        if _package(x) in PACKAGES:
+        if _package(x) in LABELLED:
             if _package(x) != _package(like.x):
                 raise TypeError(
                     f"{name} must be an array without labels or one of {_package(like.x)}, as {like.name} is; "
@@ -89,7 +83,7 @@ class Labelled(ABC):
 
 
 class Like:
-    """The operand whose labels the results have, under its argument's name, and the axes of its slices."""
+    """The operand whose labels the results get, the name of its argument, and the axes of its slices."""
 
     def __init__(self, x: Any, name: str, axes: tuple[int, ...]) -> None:
         self.x = x
@@ -98,11 +92,11 @@ class Like:
 
     @property
     def batch(self) -> tuple[int, ...]:
-        """The axes that tell slices apart."""
+        """The axes that number the slices."""
         return tuple(a for a in range(self.x.ndim) if a not in self.axes)
 
     def axes_of(self, part: str, keepdims: bool = False) -> tuple[int, ...]:
-        """The axes that a part of every slice has, but for the one of chosen entries."""
+        """The axes that a part of every slice has, except that of chosen entries."""
         if part == SLICE or keepdims:
             return tuple(range(self.x.ndim))
         return self.axes if part == CLASSES else self.batch
@@ -110,6 +104,11 @@ class Like:
 
 def _package(x: Any) -> str:
     return type(x).__module__.partition(".")[0]
+
+
+def _without_labels(x: Any, name: str) -> Array:
+    """`x` without its labels, of whichever library they are."""
+    return library_of(type(x)).array(x, name) if _package(x) in LABELLED else x  # type: ignore[union-attr]
 
 
 def _check_fits(x: Any, name: str, like: Like) -> None:

@@ -73,7 +73,8 @@ class _Pandas(Labelled):
         return result.__finalize__(like.x)
 
 
-call = _Pandas().call
+_library = _Pandas()
+call, array = _library.call, _library.array
 
 
 def _labels(x: Any) -> tuple[Any, ...]:

@@ -57,11 +57,16 @@ def _is_tracked(tensor: Tensor) -> bool:
 
 
 def _is_array(value: Any) -> bool:
-    return isinstance(value, torch.Tensor | np.ndarray | list | tuple)
+    """Whether an option that may be an array is one, of whichever library, and no number."""
+    return hasattr(value, "shape") or isinstance(value, list | tuple)
 
 
 def _as_tensor(a: Any, device: torch.device) -> Tensor:
-    return a if isinstance(a, torch.Tensor) else torch.as_tensor(np.asarray(a), device=device)
+    """A tensor as it is; any other array copied, since a backward pass may read it after its owner has changed it."""
+    if isinstance(a, torch.Tensor):
+        return a
+    a = np.asarray(a)
+    return _from_numpy(np.array(a, dtype=a.dtype.newbyteorder("="))).to(device)
 
 
 # Without derivatives: NumPy's arrays over the same memory
@@ -77,13 +82,13 @@ def _through_numpy(function: Function, operands: tuple[Any, ...], options: dict[
 
 
 def _as_numpy(value: Any) -> Any:
-    """A tensor as an array over its memory, a torch dtype as NumPy's; anything else as it is."""
+    """A tensor as an array over its memory, other arrays and torch's dtypes as NumPy's; anything else as it is."""
     if isinstance(value, torch.Tensor):
         value = value.detach()
         return value.view(torch.int16).numpy().view(_bfloat16()) if value.dtype == torch.bfloat16 else value.numpy()
     if isinstance(value, torch.dtype):
         return _bfloat16() if value == torch.bfloat16 else np.dtype(str(value).removeprefix("torch."))
-    return value
+    return np.asanyarray(value) if hasattr(value, "__array__") else value
 
 
 def _from_numpy(array: Any) -> Tensor:

@@ -62,7 +62,8 @@ class _XArray(Labelled):
         return type(like.x)(values, dims=dims, coords=coords, name=like.x.name, attrs=like.x.attrs)
 
 
-call = _XArray().call
+_library = _XArray()
+call, array = _library.call, _library.array
 
 
 def _last_dim(chosen: Any, dims: list[Any]) -> Any:
