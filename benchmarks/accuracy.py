@@ -15,6 +15,7 @@ import numpy as np
 from rich.progress import track
 
 import machine
+import own_calls
 import peers
 import report
 from cases import Array, Case
@@ -106,7 +107,7 @@ def parse() -> argparse.Namespace:
 def judged() -> list[peers.Peer]:
     """softgrad at every level, and one single-threaded entry of each other library."""
     own = [
-        peers.Peer(level, f"softgrad {level}", ("softgrad",), peers.with_softgrad, peers.run_softgrad(level))
+        peers.Peer(level, f"softgrad {level}", ("softgrad",), own_calls.plain, peers.run_softgrad(level))
         for level in kernels.LEVELS
     ]
     others = {peer.library: peer for peer in reversed(peers.PEERS) if peer.threads == 1}

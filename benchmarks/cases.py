@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+Call = Callable[[], Any]
+Inputs = tuple[Array, ...]
 
 DTYPES = ("float16", "float32", "float64")
 
@@ -42,8 +44,6 @@ class Prepared(NamedTuple):
     """NumPy moving the same bytes and computing nothing."""
     entries: int
     """What the time of a call is divided by."""
-    before_floor: Callable[[], None] = lambda: None
-    """What the floor needs before its turn."""
 
 
 def logits(case: Case) -> Array:

@@ -16,9 +16,11 @@ from rich.progress import track
 
 import derivatives
 import forward
+import loss_peers
 import losses
 import machine
 import masks_and_temperatures
+import option_peers
 import peers
 import picture
 import report
@@ -28,6 +30,8 @@ from cases import Case
 from timing import Time, Timed, interleaved
 
 FAMILIES = (forward, derivatives, losses, masks_and_temperatures, small_calls)
+MAKES = {losses: loss_peers.MAKES, masks_and_temperatures: option_peers.MAKES}
+"""By the entry's name, where the cases of a family are called in their own ways."""
 QUICK_SHAPES = ((10,), (1000,), (64, 1000), (100_000, 10), (4096, 4096))
 HEADINGS = {
     "floor": "floor",
@@ -107,8 +111,8 @@ def chosen(options: argparse.Namespace) -> dict[ModuleType, list[Case]]:
 def measure(family: ModuleType, case: Case, entries: list[peers.Peer], seconds: float) -> dict[str, Time]:
     """The times of all entries on one case, per entry or per call as the family says, in ns."""
     prepared = family.prepare(case)
-    calls = {"floor": Timed(prepared.floor, prepared.before_floor)}
-    makes = getattr(family, "MAKES", None)  # by the entry's name, where a family is called in its own ways
+    calls = {"floor": Timed(prepared.floor, peers.run_softgrad())}
+    makes = MAKES.get(family)
     for peer in entries:
         pointless = peer.threads > 1 and family is small_calls
         make = makes.get(peer.name) if makes else peer.make

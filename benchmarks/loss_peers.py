@@ -8,25 +8,11 @@ from typing import Any
 
 import numpy as np
 
-import softgrad
-from cases import Array, Case
-from peers import OUT, TWO, Call, Inputs, Make
+import own_calls
+from cases import Array, Call, Case, Inputs
+from peers import OUT, TWO, Make
 
 Outs = tuple[Array, ...]
-BUFFERS = ("out", "grad_out", "hess_out")
-
-
-def with_softgrad(case: Case, inputs: Inputs, outs: Outs) -> Call:
-    function, (x, labels) = getattr(softgrad, case.function), inputs
-    return lambda: function(x, labels)
-
-
-def with_softgrad_out(case: Case, inputs: Inputs, outs: Outs) -> Call | None:
-    if case.function == "cross_entropy":
-        return None  # a number per row: it takes no buffer
-    function, (x, labels) = getattr(softgrad, case.function), inputs
-    buffers = dict(zip(BUFFERS, outs, strict=False))
-    return lambda: function(x, labels, **buffers)
 
 
 def with_torch(case: Case, inputs: Inputs, outs: Outs) -> Call | None:
@@ -125,12 +111,12 @@ def _sklearn(case: Case, inputs: Inputs, buffers: dict[str, Array]) -> Call:
 
 
 def _preferring_out(case: Case, inputs: Inputs, outs: Outs) -> Call:
-    return with_softgrad_out(case, inputs, outs) or with_softgrad(case, inputs, outs)
+    return own_calls.loss_out(case, inputs, outs) or own_calls.loss(case, inputs, outs)
 
 
 MAKES: dict[str, Make] = {
-    OUT: with_softgrad_out,
-    "softgrad": with_softgrad,
+    OUT: own_calls.loss_out,
+    "softgrad": own_calls.loss,
     "softgrad AVX2": _preferring_out,
     TWO: _preferring_out,
     "torch": with_torch,

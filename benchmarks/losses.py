@@ -6,7 +6,6 @@ Loss and gradient are per row. Frameworks differentiate the sum of the losses, w
 import numpy as np
 
 import forward
-import loss_peers
 from cases import Case, Prepared, logits
 
 UNIT = "ns per entry"
@@ -15,7 +14,7 @@ SHAPES = ((64, 1000), (100_000, 10), (10_000, 100), (4096, 4096))
 DTYPES = ("float32", "float64")
 CASES = [Case(function, shape, dtype) for function in FUNCTIONS for dtype in DTYPES for shape in SHAPES]
 table = forward.table
-MAKES = loss_peers.MAKES
+BUFFERS = ("out", "grad_out", "hess_out")
 
 
 def prepare(case: Case) -> Prepared:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-import softgrad
-from cases import DTYPES, Array, Case
+import own_calls
+from cases import DTYPES, Array, Call, Case, Inputs
 from softgrad._numpy import kernels, threads
 
 # Read by libraries when they are imported, which happens only below, on demand.
@@ -20,8 +20,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 os.environ["NPROC"] = "1"  # the size of XLA's own thread pool
 
-Call = Callable[[], Any]
-Inputs = tuple[Array, ...]
 Make = Callable[[Case, Inputs, Array], Call | None]
 
 
@@ -42,24 +40,6 @@ class Peer:
     """softgrad's entry that is used in the same way: the one to compare with."""
     dtypes: tuple[str, ...] = ("float32", "float64")
     threads: int = 1
-
-
-def with_softgrad(case: Case, inputs: Inputs, out: Array) -> Call:
-    if case.function == "jacobian":
-        return lambda: softgrad.calculate_gradient(*inputs)
-    function, axis = getattr(softgrad, case.function), case.axis
-    if len(inputs) == 1:  # spelled out, as a user would: unpacking would cost a tenth of the smallest calls
-        (x,) = inputs
-        return lambda: function(x, axis=axis)
-    p, g = inputs
-    return lambda: function(p, g, axis=axis)
-
-
-def with_softgrad_out(case: Case, inputs: Inputs, out: Array) -> Call | None:
-    if case.function == "jacobian":
-        return None
-    function = getattr(softgrad, case.function)
-    return lambda: function(*inputs, axis=case.axis, out=out)
 
 
 def run_softgrad(level: str = kernels.level, cpus: int = 1) -> Callable[[], None]:
@@ -231,12 +211,12 @@ def with_numpy(case: Case, inputs: Inputs, out: Array) -> Call:
 
 
 OUT, TWO, AVX2 = "softgrad out=", "softgrad 2 threads", "softgrad AVX2"
-BEST = preferring_out(with_softgrad_out, with_softgrad)
+BEST = preferring_out(own_calls.plain_out, own_calls.plain)
 TORCH_BEST = preferring_out(with_torch_out, with_torch)
 
 OWN = [
-    Peer(OUT, "softgrad", ("softgrad",), with_softgrad_out, run_softgrad(), OUT, DTYPES),
-    Peer("softgrad", "softgrad", ("softgrad",), with_softgrad, run_softgrad(), "softgrad", DTYPES),
+    Peer(OUT, "softgrad", ("softgrad",), own_calls.plain_out, run_softgrad(), OUT, DTYPES),
+    Peer("softgrad", "softgrad", ("softgrad",), own_calls.plain, run_softgrad(), "softgrad", DTYPES),
     Peer(TWO, "softgrad, 2 threads", ("softgrad",), BEST, run_softgrad(cpus=2), TWO, DTYPES, threads=2),
 ]
 if "x86-64-v3" in kernels.LEVELS and kernels.level != "x86-64-v3":
