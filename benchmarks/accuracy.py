@@ -1,4 +1,4 @@
-"""Errors in ulp of every library on the same hard inputs, judged by exact arithmetic: tables and JSON.
+"""Errors in ulp of every library on the same hard inputs, measured by exact arithmetic: tables and JSON.
 
 python benchmarks/accuracy.py           rows of 10, 1000 and 50000 numbers, two minutes
 python benchmarks/accuracy.py --quick   rows of 10 and 1000 numbers
@@ -69,7 +69,7 @@ HOW_TO_READ = (
 def main() -> None:
     options = parse()
     lengths = (10, 1000) if options.quick else (10, 1000, 50_000)
-    entries, versions, missing = peers.installed(judged())
+    entries, versions, missing = peers.installed(measured())
     about = machine.describe(versions)
     errors: dict[tuple[str, str, str, str], list[Array]] = {}
     work = [(dtype, n, kind) for dtype in DTYPES for n in lengths for kind in INPUTS]
@@ -89,7 +89,7 @@ def main() -> None:
     ]
     for table in tables:
         report.show(table)
-    notes = [f"Not installed, so not judged: {', '.join(missing)}."] if missing else []
+    notes = [f"Not installed, so not measured: {', '.join(missing)}."] if missing else []
     lengths_text = f"Rows of {', '.join(map(str, lengths))} numbers."
     data = {"machine": about, "lengths": lengths, "ulp": [entry for figures in found for entry in figures]}
     directory = options.into or machine.results_directory(options.quick)
@@ -104,7 +104,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def judged() -> list[peers.Peer]:
+def measured() -> list[peers.Peer]:
     """softgrad at every level, and one single-threaded entry of each other library."""
     own = [
         peers.Peer(level, f"softgrad {level}", ("softgrad",), own_calls.plain, peers.run_softgrad(level))

@@ -40,7 +40,7 @@ class Prepared(NamedTuple):
     inputs: tuple[Array, ...]
     out: Any
     """What entries that take buffers write to: an array, or one for each result."""
-    floor: Callable[[], Any]
+    baseline: Callable[[], Any]
     """NumPy moving the same bytes and computing nothing."""
     entries: int
     """What the time of a call is divided by."""

@@ -1,4 +1,4 @@
-"""Time softgrad beside other libraries and beside moving the same bytes: tables, JSON and a picture.
+"""Time softgrad, other libraries, and moving the same bytes: tables, JSON and a picture.
 
 python benchmarks/compare.py                      everything, 5 to 8 minutes
 python benchmarks/compare.py --quick              a minute or two
@@ -34,26 +34,22 @@ MAKES = {losses: loss_peers.MAKES, masks_and_temperatures: option_peers.MAKES}
 """By the entry's name, where the cases of a family are called in their own ways."""
 QUICK_SHAPES = ((10,), (1000,), (64, 1000), (100_000, 10), (4096, 4096))
 HEADINGS = {
-    "floor": "floor",
-    "softgrad out=": "own out=",
-    "softgrad": "own fresh",
-    "softgrad AVX2": "own AVX2",
-    "softgrad 2 threads": "own 2 thr",
+    "softgrad 2 threads": "softgrad 2 thr",
     "torch 2 threads": "torch 2 thr",
     "scikit-learn": "sk learn",
     "scikit-learn out=": "sk learn out=",
     "ONNX Runtime": "ONNX RT",
 }
-GOALS = ["case", "target", "measured", "floors: goal", "floors: own", ""]
+TARGETS = ["case", "target", "measured", "× baseline: target", "× baseline: softgrad", ""]
 HOW_TO_READ = (
-    "Medians of interleaved repeats, single-threaded unless marked (2 thr). *floor* and *own* are times; the other "
-    "columns tell how many times as long as softgrad that library takes, used in the same way: `out=`, ONNX Runtime "
-    "and numba, which write into a given array, against own `out=`; the others, which return a new array, against own "
-    "fresh; 2 threads against 2 threads. The floor is NumPy moving the same bytes: a copy; for logsumexp reading alone "
-    "(an integer maximum); for the VJP two reads and a write (an integer sum); for the Jacobian filling a new array; "
-    "for losses a copy for each derivative; for masked and tempered calls the plain call. Losses: the frameworks run "
-    "forward and backward; scikit-learn's gradient and Hessian come without the loss. What a goal allows is told in "
-    "floors, too: near 1 it is memory's own time."
+    "Medians of interleaved repeats, single-threaded unless marked (2 thr). The columns *baseline* and *softgrad* are "
+    "times; the others show how many times as long as softgrad that library takes, used in the same way: `out=`, ONNX "
+    "Runtime and numba, which write into a given array, against softgrad with `out=`; the others, which return a new "
+    "array, against softgrad returning one; 2 threads against 2 threads. The baseline is NumPy moving the same bytes: "
+    "a copy; for logsumexp reading alone (an integer maximum); for the VJP two reads and a write (an integer sum); "
+    "for the Jacobian filling a new array; for losses a copy for each derivative; for masked and tempered calls the "
+    "plain call. Losses: the frameworks run forward and backward; scikit-learn's gradient and Hessian come without "
+    "the loss. What a target allows is given in baselines, too: near 1 the call is bound by memory bandwidth."
 )
 
 
@@ -67,9 +63,9 @@ def main() -> None:
     for family, case in track(work, "Measuring", console=report.console):
         results[case] = measure(family, case, entries, 0.5 if options.quick else 2.0)
     tables = [table for family in FAMILIES for table in tabulate(family, families[family], results, entries)]
-    goals = targets.rows(results)
-    if goals:
-        tables.append(report.Table("what the project set out to reach", GOALS, goals))
+    reached = targets.rows(results)
+    if reached:
+        tables.append(report.Table("what the project set out to reach", TARGETS, reached))
     for table in tables:
         report.show(table)
     pictured = any(map(picture.shows, results))
@@ -80,9 +76,9 @@ def main() -> None:
     directory.mkdir(parents=True, exist_ok=True)
     text = [machine.summary(about), HOW_TO_READ, *notes]
     if pictured:
-        text.append("![time over floor by shape](compare.png)")
+        text.append("![time over baseline by shape](compare.png)")
         picture.draw(results, entries, directory / "compare.png")
-    data = {"machine": about, "results": records(results), "targets": goals}
+    data = {"machine": about, "results": records(results), "targets": reached}
     report.write(directory, "compare", "Speed", text, tables, data)
 
 
@@ -111,7 +107,7 @@ def chosen(options: argparse.Namespace) -> dict[ModuleType, list[Case]]:
 def measure(family: ModuleType, case: Case, entries: list[peers.Peer], seconds: float) -> dict[str, Time]:
     """The times of all entries on one case, per entry or per call as the family says, in ns."""
     prepared = family.prepare(case)
-    calls = {"floor": Timed(prepared.floor, peers.run_softgrad())}
+    calls = {"baseline": Timed(prepared.baseline, peers.run_softgrad())}
     makes = MAKES.get(family)
     for peer in entries:
         pointless = peer.threads > 1 and family is small_calls
@@ -128,14 +124,14 @@ def measure(family: ModuleType, case: Case, entries: list[peers.Peer], seconds: 
 def tabulate(
     family: ModuleType, cases: list[Case], results: dict[Case, dict[str, Time]], entries: list[peers.Peer]
 ) -> list[report.Table]:
-    """The family's tables: the floor and softgrad's own times, and how many times as long the others take."""
+    """The family's tables: the baseline and softgrad's times, and how many times as long the others take."""
     grouped: dict[str, list[Case]] = {}
     for case in cases:
         grouped.setdefault(family.table(case)[0], []).append(case)
     tables = []
     for title, members in grouped.items():
         seen = {name for case in members for name in results[case]}
-        own = ["floor", *(peer.name for peer in peers.OWN if peer.name in seen)]
+        own = ["baseline", *(peer.name for peer in peers.OWN if peer.name in seen)]
         others = [peer for peer in entries if peer in peers.PEERS and peer.name in seen]
         headings = [family.UNIT, *(HEADINGS.get(name, name) for name in (*own, *(peer.name for peer in others)))]
         rows = []

@@ -29,7 +29,7 @@ FUNCTIONS = {
     "cross_entropy_grad": lambda x: sg.cross_entropy_grad(x, np.arange(x.shape[0]) % COLUMNS).grad,
 }
 HOW_TO_READ = (
-    "Medians of calls that take turns, float32. NumPy: the call with two threads, its result a fresh array. Dask: two "
+    "Medians of calls that take turns, float32. NumPy: the call with two threads, its result a new array. Dask: two "
     "processes of one thread; the logits are on the workers already, and the result stays there, as in a longer "
     "computation on a cluster; what is timed is from the call to the last block of the result, scheduling included. "
     "Whole: rows in one block each; cut: in four."

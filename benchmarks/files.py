@@ -1,7 +1,7 @@
 """Time and memory of softmax from file to file beside copying the file: a table and JSON.
 
 python benchmarks/files.py                   files of 1 GB in the page cache: a few minutes
-python benchmarks/files.py --gigabytes 8     another size; the disk takes part where memory does not hold two of them
+python benchmarks/files.py --gigabytes 8     another size; the disk is used where memory does not hold two of them
 python benchmarks/files.py --quick           64 MB
 """
 
@@ -36,7 +36,7 @@ WAYS = ("copy", "rewrite", "softgrad")
 HOW_TO_READ = (
     "float32, source and target in the page cache where it holds them; medians of interleaved repeats in one process. "
     "Copy is shutil.copyfile, which does not bring the bytes to the process, or copytree. Rewrite brings them there, "
-    "uncompresses and compresses them where the format does, and changes nothing. Memory is the peak of a fresh "
+    "uncompresses and compresses them where the format does, and changes nothing. Memory is the peak memory of a new "
     "process over what it had after importing softgrad and the format's library."
 )
 
@@ -110,15 +110,15 @@ def measure(form: str, path: str, nbytes: int, folder: Path, seconds: float) -> 
 
 
 def make(source: Path, shape: tuple[int, int]) -> None:
-    """A file of random logits, written in pieces."""
+    """A file of random logits, written in blocks."""
     raw = source.with_name("raw.npy")
     logits = np.lib.format.open_memmap(raw, "w+", np.float32, shape)
     random = np.random.default_rng(0)
     flat = logits.reshape(-1)
     for start in range(0, flat.size, 2**22):
-        piece = flat[start : start + 2**22]
-        random.standard_normal(out=piece, dtype=np.float32)
-    del logits, flat, piece
+        block = flat[start : start + 2**22]
+        random.standard_normal(out=block, dtype=np.float32)
+    del logits, flat, block
     if source.suffix == ".npy":
         raw.rename(source)
     else:
@@ -139,7 +139,7 @@ def erase(path: Path) -> None:
 
 
 def growth(source: Path, axis: int) -> str:
-    """By how many bytes the peak of this process grows, as JSON; null where the system does not tell."""
+    """By how many bytes the peak memory of this process grows, as JSON; null where the system does not report it."""
     few = source.with_name(f"few{source.suffix}")
     start = source.with_name("few.npy")
     np.save(start, np.zeros((2, 4), np.float32))
@@ -147,11 +147,11 @@ def growth(source: Path, axis: int) -> str:
     sg.apply_blocks(sg.softmax, few, few, force=True)  # imports the format's library
     erase(few)
     erase(start)
-    before = machine.peak()
+    before = machine.peak_memory()
     target = source.with_name(f"target{source.suffix}")
     sg.apply_blocks(sg.softmax, source, target, axis=axis)
     erase(target)
-    after = machine.peak()
+    after = machine.peak_memory()
     return json.dumps(None if before is None or after is None else after - before)
 
 

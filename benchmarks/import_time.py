@@ -1,4 +1,4 @@
-"""Time `import softgrad` beside `import numpy`, each in a fresh interpreter, in turns: a table and JSON.
+"""Compare the times of `import softgrad` and `import numpy`, each in a fresh interpreter, in turns: a table and JSON.
 
 python benchmarks/import_time.py           half a minute
 python benchmarks/import_time.py --quick   a few seconds
@@ -46,7 +46,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="5 turns in place of 40")
+    parser.add_argument("--quick", action="store_true", help="5 turns instead of 40")
     parser.add_argument("--into", type=Path, metavar="DIR", help="default: results/<date>-<cpu>")
     return parser.parse_args()
 

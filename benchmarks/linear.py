@@ -2,7 +2,7 @@
 
 python benchmarks/linear.py               about 4 minutes; needs 4 GB of memory
 python benchmarks/linear.py --quick       half a minute, on small shapes
-python benchmarks/linear.py --threads 2   two threads for every library in place of one
+python benchmarks/linear.py --threads 2   two threads for every library instead of one
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ QUICK_SHAPES = ((512, 128, 10_000), (2048, 64, 256))
 FUSED = "softgrad, fused"
 HOW_TO_READ = (
     "float32, hidden (m, d), weight (K, d), with a bias; the mean loss and its gradients for hidden, weight and bias. "
-    "Times are medians of interleaved repeats in one process. Memory is how much the peak of a fresh process grows "
-    "over one that has done a small case before, gradients included; logits is what one array of them takes."
+    "Times are medians of interleaved repeats in one process. Memory is how much the peak memory of a new process "
+    "grows over one that has done a small case before, gradients included; logits is what one array of them takes."
 )
 
 
@@ -128,13 +128,13 @@ def problem(m: int, d: int, n: int) -> Arguments:
 
 
 def growth(call: Callable[..., Any], arguments: Arguments) -> int | None:
-    """By how many bytes the peak memory of this process grows; None where the system does not tell."""
+    """By how many bytes the peak memory of this process grows; None where the system does not report it."""
     hidden, weight, labels, bias = arguments
     few = slice(0, 64)
     call(hidden[few], weight[few], labels[few] % 64, bias[few])  # what libraries take for themselves, once
-    before = machine.peak()
+    before = machine.peak_memory()
     call(*arguments)
-    after = machine.peak()
+    after = machine.peak_memory()
     return None if before is None or after is None else after - before
 
 

@@ -58,7 +58,7 @@ def with_jax(case: Case, inputs: Inputs, outs: Outs) -> Call | None:
 
 
 def with_scipy(case: Case, inputs: Inputs, outs: Outs) -> Call:
-    return _by_hand(case, inputs, importlib.import_module("scipy.special").log_softmax)
+    return _from_log_softmax(case, inputs, importlib.import_module("scipy.special").log_softmax)
 
 
 def with_numpy(case: Case, inputs: Inputs, outs: Outs) -> Call:
@@ -67,10 +67,10 @@ def with_numpy(case: Case, inputs: Inputs, outs: Outs) -> Call:
         shifted -= np.log(np.exp(shifted).sum(axis, keepdims=True))
         return shifted
 
-    return _by_hand(case, inputs, log_softmax)
+    return _from_log_softmax(case, inputs, log_softmax)
 
 
-def _by_hand(case: Case, inputs: Inputs, log_softmax: Any) -> Call:
+def _from_log_softmax(case: Case, inputs: Inputs, log_softmax: Any) -> Call:
     """The usual lines, in place where they can be."""
     x, labels = inputs
     rows = np.arange(len(x))

@@ -23,10 +23,10 @@ def prepare(case: Case) -> Prepared:
     results = FUNCTIONS.index(case.function)
     outs = tuple(np.empty_like(x) for _ in range(results))
 
-    def floor() -> None:
+    def baseline() -> None:
         for out in outs:
             np.copyto(out, x)
         if not outs:
             forward.read(x)
 
-    return Prepared((x, labels), (np.empty(case.shape[:-1], case.dtype), *outs), floor, x.size)
+    return Prepared((x, labels), (np.empty(case.shape[:-1], case.dtype), *outs), baseline, x.size)

@@ -62,8 +62,8 @@ def caches() -> dict[str, str]:
     return found
 
 
-def peak() -> int | None:
-    """The most memory that this process has ever had; other than ru_maxrss it starts anew with a new program."""
+def peak_memory() -> int | None:
+    """The most memory that this process has ever had; other than ru_maxrss it starts again with a new program."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

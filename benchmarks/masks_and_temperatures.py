@@ -1,4 +1,4 @@
-"""What a mask or a temperature costs: the floor is the plain call. ns per entry of the input."""
+"""What a mask or a temperature costs: the baseline is the plain call. ns per entry of the input."""
 
 from __future__ import annotations
 

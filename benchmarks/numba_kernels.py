@@ -7,10 +7,10 @@ import numpy as np
 @numba.njit(fastmath=True)
 def softmax(x, out):
     for i in range(x.shape[0]):
-        peak = x[i].max()
+        largest = x[i].max()
         total = x.dtype.type(0)
         for j in range(x.shape[1]):
-            out[i, j] = np.exp(x[i, j] - peak)
+            out[i, j] = np.exp(x[i, j] - largest)
             total += out[i, j]
         scale = 1 / total
         for j in range(x.shape[1]):
@@ -20,25 +20,25 @@ def softmax(x, out):
 @numba.njit(fastmath=True)
 def log_softmax(x, out):
     for i in range(x.shape[0]):
-        peak, log_total = _peak_and_log_total(x[i])
+        largest, log_total = _largest_and_log_total(x[i])
         for j in range(x.shape[1]):
-            out[i, j] = x[i, j] - peak - log_total
+            out[i, j] = x[i, j] - largest - log_total
 
 
 @numba.njit(fastmath=True)
 def logsumexp(x, out):
     for i in range(x.shape[0]):
-        peak, log_total = _peak_and_log_total(x[i])
-        out[i] = peak + log_total
+        largest, log_total = _largest_and_log_total(x[i])
+        out[i] = largest + log_total
 
 
 @numba.njit(fastmath=True)
-def _peak_and_log_total(row):
-    peak = row.max()
+def _largest_and_log_total(row):
+    largest = row.max()
     total = row.dtype.type(0)
     for j in range(row.shape[0]):
-        total += np.exp(row[j] - peak)
-    return peak, np.log(total)
+        total += np.exp(row[j] - largest)
+    return largest, np.log(total)
 
 
 @numba.njit(fastmath=True)

@@ -53,8 +53,8 @@ def run_softgrad(level: str = kernels.level, cpus: int = 1) -> Callable[[], None
     return before
 
 
-def preferring_out(with_out: Make, fresh: Make) -> Make:
-    return lambda *prepared: with_out(*prepared) or fresh(*prepared)
+def preferring_out(with_out: Make, plain: Make) -> Make:
+    return lambda *prepared: with_out(*prepared) or plain(*prepared)
 
 
 def with_torch(case: Case, inputs: Inputs, out: Array) -> Call | None:
@@ -95,7 +95,7 @@ def jitted(function: str, axis: int) -> Callable[..., Any]:
     jax.config.update("jax_enable_x64", True)
 
     def softmax_vjp(p: Any, g: Any) -> Any:
-        # XLA adds up the products of a row of 2^24 anew for many an entry, unless it is told of the dot product.
+        # XLA adds up the products of a row of 2^24 again for many an entry, unless the dot product is spelled out.
         mean = jax.numpy.vecdot(p, g)[..., None] if axis == -1 else (p * g).sum(axis, keepdims=True)
         return p * (g - mean)
 
@@ -194,8 +194,8 @@ def with_numpy(case: Case, inputs: Inputs, out: Array) -> Call:
         return shifted
 
     def logsumexp(x: Array) -> Array:
-        peak = x.max(axis, keepdims=True)
-        return np.log(np.exp(x - peak).sum(axis)) + peak.squeeze(axis)
+        largest = x.max(axis, keepdims=True)
+        return np.log(np.exp(x - largest).sum(axis)) + largest.squeeze(axis)
 
     def softmax_vjp(p: Array, g: Array) -> Array:
         return p * (g - (p * g).sum(axis, keepdims=True))
@@ -232,7 +232,7 @@ PEERS = [
     Peer("scikit-learn", "scikit-learn", ("sklearn",), with_sklearn),
     Peer("ONNX Runtime", "ONNX Runtime", ("onnxruntime", "onnx"), with_onnxruntime, versus=OUT),
     Peer("numba", "numba", ("numba",), with_numba, versus=OUT),
-    Peer("NumPy", "NumPy by hand", ("numpy",), with_numpy),
+    Peer("NumPy", "NumPy formulas", ("numpy",), with_numpy),
 ]
 
 

@@ -16,7 +16,7 @@ MARKERS = "oo^sDvPX*"
 
 
 def draw(results: dict[Case, dict[str, Time]], entries: list[Peer], path: Path) -> None:
-    """Panels of functions by dtypes; a line per library, its fastest single-threaded entry."""
+    """A diagram for each function and dtype; a line per library, its fastest single-threaded entry."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415  after the choice of backend
 
@@ -32,7 +32,7 @@ def draw(results: dict[Case, dict[str, Time]], entries: list[Peer], path: Path) 
             cases = [c for c in shown if (c.function, c.dtype) == (function, dtype)]
             for library, colour, marker in zip(libraries, COLOURS, MARKERS, strict=False):
                 names = [peer.name for peer in single if peer.library == library]
-                ratios = [_to_floor(results[c], names) for c in cases]
+                ratios = [_to_baseline(results[c], names) for c in cases]
                 style = {"color": colour, "marker": marker, "label": library, "linewidth": 1.2, "markersize": 5}
                 if library == "softgrad":
                     style |= {"linewidth": 2.5, "zorder": 3}
@@ -63,6 +63,6 @@ def _tick(case: Case) -> str:
     return case.shape_name.replace("×", "\n×").replace(" axis", "\naxis")
 
 
-def _to_floor(times: dict[str, Time], names: list[str]) -> float:
+def _to_baseline(times: dict[str, Time], names: list[str]) -> float:
     found = [times[name].median for name in names if name in times]
-    return min(found) / times["floor"].median if found else float("nan")
+    return min(found) / times["baseline"].median if found else float("nan")

@@ -43,7 +43,7 @@ MODELS: dict[str, Callable[..., Any]] = {
 }
 HOW_TO_READ = (
     "Medians of interleaved fits on one thread, C = 1, both kinds of estimator with the same `tol`: the largest entry "
-    "of the gradient, of the objective over C·n, at which they stop. The columns of LogisticRegression's solvers tell "
+    "of the gradient, of the objective over C·n, at which they stop. The columns of LogisticRegression's solvers show "
     "how many times as long as softgrad they take; in parentheses is the gradient where each stopped, by one formula "
     "for all. A solver that ended above `tol` is marked with *: it gave up, or it stopped by another rule."
 )
@@ -55,7 +55,7 @@ def main() -> None:
     work = [(name, tol) for name in names for tol in TOLERANCES]
     rows, records = [], []
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # told by the gradient
+        warnings.simplefilter("ignore", ConvergenceWarning)  # shown by the gradient
         for name, tol in track(work, "Fitting", console=report.console):
             record = measure(name, tol, 2.0 if options.quick else 12.0)
             records.append(record)

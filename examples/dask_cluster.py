@@ -41,11 +41,11 @@ def main() -> int:
     console.print(f"mean loss {loss:.4f}, largest gradient {largest:.4f}, mean entropy {entropy:.4f} nats")
     console.print(f"computed by two processes in {time.perf_counter() - start:.1f} s")
 
-    # The classes in pieces, too: the pieces of a row find its sum together.
-    pieces = logits.rechunk((500, 2500))
-    block = sg.softmax(pieces)[:250].compute()
+    # The classes in blocks, too: the blocks of a row find its sum together.
+    blocks = logits.rechunk((500, 2500))
+    block = sg.softmax(blocks)[:250].compute()
     same = np.allclose(block, sg.softmax(logits[:250].compute()), rtol=1e-14, atol=0)
-    console.print(f"rows in {pieces.numblocks[1]} pieces each: {'equal' if same else 'NOT equal'} to those in one")
+    console.print(f"rows in {blocks.numblocks[1]} pieces each: {'equal' if same else 'NOT equal'} to those in one")
     return 0 if same else 1
 
 

@@ -4,7 +4,8 @@
     python examples/tables.py
 
 Each classifier has seen another sample of half of the wines. Where each by itself is unsure, a wine lies between the
-classes; where they contradict each other, it needs more data: the mutual information of answer and classifier tells.
+classes; where they contradict each other, it needs more data, as the mutual information of answer and classifier
+shows.
 """
 
 from __future__ import annotations

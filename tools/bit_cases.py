@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bit_inputs import DTYPES, KERNEL_DTYPES, LARGE, SMALL, Array, Inputs
+from bit_inputs import DTYPES, HUGE, KERNEL_DTYPES, LARGE, SMALL, Array, Inputs
 from digests import digest, evaluate
 
 import softgrad as sg
@@ -245,6 +245,7 @@ def cases() -> Iterator[Case]:
     yield from function_cases(DTYPES, SMALL, few=False)
     yield from function_cases(KERNEL_DTYPES, LARGE, few=True)
     yield from function_cases(("longdouble", "int8"), LARGE[:3], few=True)
+    yield from function_cases(("float32",), HUGE, few=True)
     yield from layout_cases()
     yield from operator_cases()
     yield from other_cases()

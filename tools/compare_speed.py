@@ -124,10 +124,10 @@ def own_calls() -> Iterator[tuple[str, Callable[[], Callable[[], Any]]]]:
     own = importlib.import_module("own_calls")
     makes = dict.fromkeys(("forward", "derivatives", "small_calls"), (own.plain, own.plain_out))
     makes |= {"losses": (own.loss, own.loss_out), "masks_and_temperatures": (own.with_option, own.with_option_out)}
-    for name, (fresh, out) in makes.items():
+    for name, (plain, out) in makes.items():
         family = importlib.import_module(name)
         for case in family.CASES:
-            yield str(case), lambda case=case, make=fresh, family=family: make(case, *family.prepare(case)[:2])
+            yield str(case), lambda case=case, make=plain, family=family: make(case, *family.prepare(case)[:2])
             if case.function not in ("jacobian", "cross_entropy"):  # these take no buffers
                 yield f"{case} out=", lambda case=case, make=out, family=family: make(case, *family.prepare(case)[:2])
 
