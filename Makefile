@@ -8,7 +8,7 @@ SOURCES := pyproject.toml meson.build meson.options $(shell find src -type f -no
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint bench clean
+.PHONY: help demo quick test lint bench clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,13 +16,20 @@ help: ## list the commands
 demo: $(VENV)/installed-examples ## train a network written by hand on real digits; pictures in examples/output/
 	$(BIN)/python examples/digits.py
 
-test: $(VENV)/installed-test ## run the whole test suite on the installed package
-	$(BIN)/python -m pytest
+# One process for each processor that there is; a process that has nothing left to do takes tests from another.
+PYTEST = $(BIN)/python -m pytest --numprocesses logical --dist worksteal
 
-lint: $(VENV)/installed-lint ## check style and types
+quick: $(VENV)/installed-test ## run the quick tests: the best instruction-set level and the formulas, about a minute
+	$(PYTEST) --quick
+
+test: $(VENV)/installed-test ## run the whole test suite on the installed package, every level, about 5 minutes
+	$(PYTEST)
+
+lint: $(VENV)/installed-lint ## check style, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 bench: $(VENV)/installed-bench ## measure speed, accuracy and import time beside other libraries, about 10 minutes
 	$(BIN)/python benchmarks/compare.py
@@ -30,7 +37,7 @@ bench: $(VENV)/installed-bench ## measure speed, accuracy and import time beside
 	$(BIN)/python benchmarks/import_time.py
 
 clean: ## remove what these commands made
-	rm -rf $(VENV) build dist examples/output .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist examples/output .hypothesis .mypy_cache .pytest_cache .reference_cache .ruff_cache
 	find examples src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Not editable: the tests are to see what a user installs. What was compiled for one extra is kept for the next; where NumPy

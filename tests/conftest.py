@@ -1,4 +1,4 @@
-"""What all tests share: one instruction-set level at a time, Hypothesis profiles, the table of measured errors."""
+"""What all tests share: instruction-set levels, tiers, Hypothesis profiles, the table of measured errors."""
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +13,8 @@ settings.register_profile("quick", derandomize=True, max_examples=40, **_common)
 settings.register_profile("deep", max_examples=2000, **_common)
 settings.load_profile("quick")
 
+QUICK_LEVELS = {kernels.LEVELS[0], "generic"}
+
 
 @pytest.fixture(params=kernels.LEVELS)
 def level(request, monkeypatch):
@@ -20,6 +22,39 @@ def level(request, monkeypatch):
     monkeypatch.setattr(kernels, "table", kernels.load(request.param))
     monkeypatch.setattr(kernels, "level", request.param)
     return request.param
+
+
+def pytest_addoption(parser):
+    parser.addoption("--quick", action="store_true", help="the best level and `generic` only, nothing marked slow")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("quick"):
+        return
+    kept = [item for item in items if not item.get_closest_marker("slow") and _level_of(item) in QUICK_LEVELS]
+    dropped = set(items) - set(kept)
+    items[:] = kept
+    config.hook.pytest_deselected(items=list(dropped))
+
+
+def _level_of(item):
+    """The instruction-set level that a test is for; any other test counts as one for the best."""
+    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return next((v for v in values if isinstance(v, str) and v in kernels.LEVELS), kernels.LEVELS[0])
+
+
+# Under pytest-xdist the errors are measured in the workers and reported by the controller.
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["worst"] = [[*key, error] for key, error in reference.worst.items()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    for *key, error in getattr(node, "workeroutput", {}).get("worst", ()):
+        reference.worst[tuple(key)] = max(reference.worst.get(tuple(key), 0.0), error)
 
 
 def pytest_terminal_summary(terminalreporter):

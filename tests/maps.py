@@ -132,24 +132,24 @@ def maps_with(option):
     return pytest.mark.parametrize("f", [f for f in MAPS if option in f.options], ids=lambda f: f.name)
 
 
-def assert_same(got, expected):
-    """The same dtype, shape and bits; every NaN counts as the same."""
+def assert_same(got, expected, case=""):
+    """The same dtype, shape and bits; every NaN counts as the same. `case` is named where it fails."""
     got, expected = np.asarray(got), np.asarray(expected)
-    assert got.dtype == expected.dtype
-    assert got.shape == expected.shape
+    assert got.dtype == expected.dtype, case
+    assert got.shape == expected.shape, case
     if got.dtype == BFLOAT16:
         got, expected = got.astype(np.float32), expected.astype(np.float32)
-    np.testing.assert_array_equal(got, expected, strict=True)
+    np.testing.assert_array_equal(got, expected, case, strict=True)
     numbers = ~np.isnan(got)
-    np.testing.assert_array_equal(np.signbit(got)[numbers], np.signbit(expected)[numbers])
+    np.testing.assert_array_equal(np.signbit(got)[numbers], np.signbit(expected)[numbers], case)
 
 
-def assert_close(got, expected, ulp=8):
+def assert_close(got, expected, ulp=8, case=""):
     """As near as two ways of rounding come: `ulp` of each slice's largest entry, and the same infinities and NaNs."""
     got, expected = np.asarray(got), np.asarray(expected)
-    assert got.dtype == expected.dtype
+    assert got.dtype == expected.dtype, case
     eps = float(ml_dtypes.finfo(got.dtype).eps if got.dtype == BFLOAT16 else np.finfo(got.dtype).eps)
     wide = np.longdouble if got.dtype == np.longdouble else np.float64
     got, expected = got.astype(wide), expected.astype(wide)
     largest = np.max(np.abs(expected), initial=0, where=np.isfinite(expected))
-    np.testing.assert_allclose(got, expected, rtol=ulp * eps, atol=ulp * eps * float(largest))
+    np.testing.assert_allclose(got, expected, rtol=ulp * eps, atol=ulp * eps * float(largest), err_msg=case)

@@ -1,18 +1,21 @@
-"""Exact values by mpmath at 200 bits, and errors measured in ulp: the judge of every value and derivative.
+"""Exact values by mpmath at 200 bits, and errors measured in ulp: the reference for every value and derivative.
 
 Inputs are taken as the binary numbers that they are. Where a formula has several forms that agree only if Σ p = 1, the
-form is the design's: relative to entry k, the (first) largest of p.
+form is that of docs/accuracy.md: relative to entry k, the (first) largest of p.
 """
 
-from functools import lru_cache
+import math
+from functools import cached_property, lru_cache
 
 import mpmath as mp
 import numpy as np
 
+from .reference_cache import stored
+
 mp.mp.prec = 200
 
 worst = {}
-"""(what, level, dtype) → the largest error seen in this run, in ulp of what the contract counts in."""
+"""(what, level, dtype) → the largest error seen in this run, in ulp of what its bound counts in."""
 
 
 def number(value):
@@ -33,24 +36,37 @@ def numbers(values):
     return [number(v) for v in values] if values.dtype == np.longdouble else [mp.mpf(v) for v in values.tolist()]
 
 
+KEPT = 5000
+"""The longest rows whose weights are kept."""
+
+
 class ExactSoftmax:
     """softmax of one row of logits: −inf is an impossible entry, the largest one is finite.
 
-    Only the sum is kept; an entry is computed when it is asked for, so that long rows can be remembered.
+    `rest` is the sum of the weights but the largest. Of rows longer than KEPT only that is remembered, and an entry is
+    computed when it is asked for.
     """
 
-    def __init__(self, x, temperature=1.0):
+    def __init__(self, x, temperature=1.0, rest=None):
         self.x, self.T = x, number(temperature)
         self.k = int(np.argmax(x))
-        self.rest = mp.fsum(self.weight(i) for i in range(len(x)) if i != self.k)
+        self.weights = [self._weight(i) for i in range(len(x))] if len(x) <= KEPT else None
+        self.rest = self._rest() if rest is None else rest
         self.log_total = mp.log1p(self.rest)
+
+    def _rest(self):
+        return mp.fsum(self.weight(i) for i in range(len(self.x)) if i != self.k)
 
     def relative(self, i):
         """(x_i − x_k)/T."""
         return (number(self.x[i]) - number(self.x[self.k])) / self.T
 
     def weight(self, i):
-        """e^((x_i − x_k)/T); e^−20000 is nothing in any format, even beside nothing."""
+        """e^((x_i − x_k)/T)."""
+        return self._weight(i) if self.weights is None else self.weights[i]
+
+    def _weight(self, i):
+        """e^−20000 underflows in every format, and compared with the smallest number of any."""
         relative = self.relative(i)
         return mp.exp(relative) if relative > -20000 else mp.mpf(0)
 
@@ -65,6 +81,12 @@ class ExactSoftmax:
 
     def logsumexp(self):
         return self.largest() + self.log_total
+
+    @cached_property
+    def mean_gap(self):
+        """Σ p (max x − x)/T, over the entries that are possible."""
+        possible = [i for i in range(len(self.x)) if self.x[i] > -np.inf]
+        return mp.fsum(self.weight(i) * -self.relative(i) for i in possible) / (1 + self.rest)
 
     def jacobian(self, i, j):
         if i != j:
@@ -112,38 +134,73 @@ class ExactProducts:
 
 
 @lru_cache(maxsize=2048)
-def _cached(data, dtype, temperature):
-    return ExactSoftmax(np.frombuffer(data, dtype=dtype), temperature)
+def _remembered(data, dtype, temperature):
+    x = np.frombuffer(data, dtype=dtype)
+    if len(x) <= KEPT:
+        return ExactSoftmax(x, temperature)
+    rest = stored(lambda: ExactSoftmax(x, temperature).rest, "rest", data, dtype.str, temperature)
+    return ExactSoftmax(x, temperature, rest)
 
 
 def exact_softmax(x, temperature=1.0):
-    """ExactSoftmax of a row, remembered: every level is judged on the same rows."""
+    """ExactSoftmax of a row, remembered: every level is compared on the same rows."""
     x = np.ascontiguousarray(x)
-    return _cached(x.tobytes(), x.dtype, temperature)
+    return _remembered(x.tobytes(), x.dtype, temperature)
+
+
+@lru_cache
+def _format(dtype):
+    """Digits after the leading one, the lowest exponent of a normal number, and the exponent that overflows."""
+    info = np_finfo(dtype)
+    return int(info.nmant), int(info.minexp), int(info.maxexp)
+
+
+def _whole(value):
+    """An mpf as a whole number times a power of 2 (mpmath's own man_exp has no sign)."""
+    mantissa, exponent = value.man_exp
+    return -mantissa if value < 0 else mantissa, exponent
+
+
+def _exponent(size, lowest):
+    """The exponent of the leading digit of an mpf, but no less than that of the normal numbers."""
+    mantissa, exponent = size.man_exp
+    return max(exponent + mantissa.bit_length() - 1, lowest) if mantissa else lowest
 
 
 def spacing(size, dtype):
     """The distance between neighbouring numbers of `dtype` at `size`; below the normal range, the subnormal one."""
-    info = np_finfo(dtype)
-    lowest = int(info.minexp)
-    exponent = mp.frexp(size)[1] - 1 if size else lowest
-    return mp.ldexp(1, max(exponent, lowest) - int(info.nmant))
+    digits, lowest, _ = _format(dtype)
+    return mp.ldexp(1, _exponent(mp.mpf(size), lowest) - digits)
 
 
 def ulp_error(got, exact, dtype, size=None):
     """|got − exact| in ulp of `size` (default: of `exact`). 0 where both are NaN, or the same infinity."""
+    digits, lowest, overflow = _format(dtype)
     got, exact = number(got), mp.mpf(exact)
     if mp.isnan(got) or mp.isnan(exact):
-        return 0.0 if mp.isnan(got) and mp.isnan(exact) else float("inf")
-    if abs(exact) >= mp.ldexp(1, int(np_finfo(dtype).maxexp)):
+        return 0.0 if mp.isnan(got) and mp.isnan(exact) else math.inf
+    if mp.isfinite(exact) and _exponent(exact, lowest) >= overflow:
         exact = mp.sign(exact) * mp.inf
     if mp.isinf(got) or mp.isinf(exact):
-        return 0.0 if got == exact else float("inf")
-    return float(abs(got - exact) / spacing(abs(exact if size is None else size), dtype))
+        return 0.0 if got == exact else math.inf
+    size = exact if size is None else mp.mpf(size)
+    if not mp.isfinite(size):
+        raise ValueError(f"size must be finite; got {size}")
+    unit = _exponent(size, lowest) - digits
+    # In whole numbers of the smaller exponent: far cheaper than mpmath's subtraction and division.
+    (a, p), (b, q) = _whole(got), _whole(exact)
+    common = min(p, q)
+    difference = abs((a << (p - common)) - (b << (q - common)))
+    dropped = max(difference.bit_length() - 64, 0)
+    try:
+        return math.ldexp(difference >> dropped, common + dropped - unit)
+    except OverflowError:
+        return math.inf
 
 
 def is_subnormal(size, dtype):
-    return abs(size) < mp.ldexp(1, int(np_finfo(dtype).minexp))
+    _, lowest, _ = _format(dtype)
+    return abs(size) < mp.ldexp(1, lowest)
 
 
 def np_finfo(dtype):

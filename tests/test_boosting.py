@@ -192,6 +192,7 @@ def test_labels_that_are_no_classes(labels, error, message):
         xgboost_objective(3)(np.array(labels), np.zeros((2, 3)))
 
 
+@pytest.mark.slow
 def test_the_example_finds_the_same_models():
     script = Path(__file__).parents[1] / "examples" / "boosting.py"
     command = [sys.executable, "-W", "error", str(script)]

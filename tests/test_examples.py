@@ -12,6 +12,7 @@ import pytest
 import softgrad as sg
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -172,6 +172,7 @@ def test_without_the_extra_the_error_names_it(missing):
     assert last.endswith('pip install "softgrad[sklearn]"')
 
 
+@pytest.mark.slow
 def test_the_example_finds_the_same_coefficients_and_draws_them(tmp_path):
     script = Path(__file__).parents[1] / "examples" / "regression.py"
     command = [sys.executable, "-W", "error", str(script), "--output", str(tmp_path / "results")]

@@ -119,6 +119,7 @@ def test_products(level, kind, dtype):
         check_products(level, sg.softmax(x), sg.log_softmax(x), u, v, note=f"rows.row({kind!r}, {n}), directions({n})")
 
 
+@pytest.mark.slow
 @every_dtype
 @pytest.mark.parametrize("kind", ["normal", "wide", "subnormal_tail", "growing", "impossible", "constant"])
 def test_long_rows(level, kind, dtype):

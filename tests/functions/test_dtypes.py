@@ -1,5 +1,7 @@
 """Integers, half precision, and what is not a real number (docs/edges.md)."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -12,10 +14,10 @@ pytestmark = pytest.mark.usefixtures("level")
 
 
 @every_map
-@pytest.mark.parametrize("dtype", INTEGERS, ids=lambda d: d.name)
-def test_integers_become_float64_first(f, dtype):
-    x = logits((3, 33), dtype)
-    assert_same(f(x), f(x.astype(np.float64), directions(x)))
+def test_integers_become_float64_first(f):
+    for dtype in INTEGERS:
+        x = logits((3, 33), dtype)
+        assert_same(f(x), f(x.astype(np.float64), directions(x)), dtype.name)
 
 
 @every_map
@@ -30,14 +32,10 @@ def test_small_integers_do_not_wrap():
 
 
 @every_map
-@pytest.mark.parametrize(
-    "x", [[1j], [None], ["a"], [np.datetime64("2026-01-01")], [b"a"]], ids=lambda x: type(x[0]).__name__
-)
-def test_what_is_not_real_is_a_type_error(f, x):
-    x = np.array(x)
-    with pytest.raises(TypeError) as error:
-        f(x, np.ones(1))
-    assert str(x.dtype) in str(error.value)
+def test_what_is_not_real_is_a_type_error(f):
+    for x in map(np.array, ([1j], [None], ["a"], [np.datetime64("2026-01-01")], [b"a"])):
+        with pytest.raises(TypeError, match=re.escape(str(x.dtype))):
+            f(x, np.ones(1))
 
 
 @pytest.mark.parametrize("dtype", FLOATS[:2], ids=lambda d: d.name)

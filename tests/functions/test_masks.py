@@ -1,5 +1,6 @@
 """where= and masked arrays (docs/edges.md)."""
 
+from itertools import product
 from math import inf, nan
 
 import numpy as np
@@ -25,18 +26,17 @@ pytestmark = pytest.mark.usefixtures("level")
 
 @maps_with("where")
 @every_float
-@pytest.mark.parametrize("beneath", [0.0, nan, inf, -inf, 60000.0])
-def test_masked_is_sliced(f, dtype, beneath):
-    for n in lengths(f):
+def test_masked_is_sliced(f, dtype):
+    for n, beneath in product(lengths(f), (0.0, nan, inf, -inf, 60000.0)):
         x, read = logits((n,), dtype), some_valid(n)
         g = directions(x)
         expected = f.expand(f(x[read], g[read]), read, n)
         x[~read] = beneath
         g[~read] = beneath
         got = f(x, g, where=read)
-        assert_close(got, expected)
+        assert_close(got, expected, case=f"n = {n}, {beneath} under the mask")
         if f.result == "slice":
-            assert_same(got[~read], expected[~read])
+            assert_same(got[~read], expected[~read], f"n = {n}, {beneath} under the mask")
 
 
 @maps_with("where")
@@ -86,18 +86,16 @@ def test_a_mask_broadcasts_and_moves_with_its_axis(f, dtype):
 
 @maps_with("where")
 @pytest.mark.parametrize("dtype", FLOATS[:4], ids=lambda d: d.name)
-@pytest.mark.parametrize(
-    "layout", ["strided", "negative strides", "Fortran", "read-only", "rows broadcast", "entries broadcast"]
-)
-def test_any_layout_of_a_mask(f, dtype, layout):
-    for n in (10, 33, 300):
+def test_any_layout_of_a_mask(f, dtype):
+    layouts = ("strided", "negative strides", "Fortran", "read-only", "rows broadcast", "entries broadcast")
+    for n, layout in product((10, 33, 300), layouts):
         x = logits((11, n), dtype)
         mask = LAYOUTS[layout](np.random.default_rng(2).random((11, n)) < 0.7)
         x[~mask] = np.resize(np.array([nan, inf, -inf, 1e4], dtype), (~mask).sum())
         g = directions(x)
         expected = np.stack([f(x[row], g[row], where=mask[row].copy()) for row in range(11)])
-        assert_same(f(x, g, where=mask), expected)
-        assert_same(f.last(f(x.T, g.T, where=mask.T, axis=0), 0, 2), expected)
+        assert_same(f(x, g, where=mask), expected, f"n = {n}, {layout}")
+        assert_same(f.last(f(x.T, g.T, where=mask.T, axis=0), 0, 2), expected, f"n = {n}, {layout}, first axis")
 
 
 @every_map

@@ -82,6 +82,7 @@ def check(programs, level, dtype, effort, timeout):
         assert parts <= bound_of_parts, row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("level", NATIVE)
 def test_a_sample(programs, level, dtype):

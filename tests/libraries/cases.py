@@ -108,14 +108,15 @@ def has_rows(case, x, axis):
     return case.operands not in (_labels, _index) or _entries(x, axis) > 0 or not np.sum(x, axis=axis).size
 
 
-def assert_results_close(got, expected, dtype):
+def assert_results_close(got, expected, what=""):
+    """Results, or tuples of them, of one dtype and shape and as near as two ways of rounding come."""
     if isinstance(expected, tuple):
-        assert type(got) is type(expected)
+        assert type(got) is type(expected), what
         for a, b in zip(got, expected, strict=True):
-            assert_results_close(a, b, dtype)
+            assert_results_close(a, b, what)
         return
-    assert got.shape == np.shape(expected)
-    assert_close(got, expected)
+    assert got.shape == np.shape(expected), what
+    assert_close(got, expected, case=what)
 
 
 def rows_of_every_kind(case):

@@ -17,6 +17,8 @@ from softgrad.regression import SoftmaxRegression
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
 
+pytestmark = pytest.mark.slow
+
 MIB = 2**20
 LIMIT = 300 * MIB
 ROWS, COLUMNS = 40, 2**20

@@ -42,6 +42,7 @@ def _scalar(function, inputs):
     return sum((r * (1 + 0.1 * i) * (2.0 + r)).sum() for i, r in enumerate(results))
 
 
+@pytest.mark.slow
 # The rules are those that PyTorch's checks went through, and compiling takes seconds: one call of each function.
 @pytest.mark.parametrize("name", {name.partition(" ")[0]: name for name in DERIVATIVES}.values())
 def test_jax_derivatives_of_both_orders_are_those_of_torch(name):

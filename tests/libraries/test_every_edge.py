@@ -10,9 +10,14 @@ from softgrad import _dispatch as dispatch
 
 from ..maps import assert_close, directions, logits
 from .cases import CASES, assert_results_close, every_case, has_rows
-from .libraries import ARRAYS, DASK_CUT, JAX_64, LIBRARIES
+from .libraries import ARRAYS, DASK_CUT, JAX, JAX_64, LIBRARIES
 
-every_library = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
+SLOW = {JAX, JAX_64, DASK_CUT}  # they compile, or plan, again for every shape
+every_library = pytest.mark.parametrize(
+    "library",
+    [pytest.param(library, marks=pytest.mark.slow if library in SLOW else ()) for library in LIBRARIES],
+    ids=lambda library: library.name,
+)
 every_unlabelled = pytest.mark.parametrize("library", ARRAYS, ids=lambda library: library.name)  # see test_labels.py
 
 
@@ -54,31 +59,36 @@ EDGES = {
 
 @every_library
 @every_case
-@pytest.mark.parametrize("edge", EDGES)
-def test_every_function_at_every_edge(library, case, edge):
+def test_every_function_at_every_edge(library, case):
+    for edge, (_, options) in EDGES.items():
+        needed = options.keys() - {"axis", "where"}
+        if needed <= case.takes:
+            for dtype in library.dtypes:
+                _check_edge(library, case, edge, dtype)
+
+
+def _check_edge(library, case, edge, dtype):
     change, options = EDGES[edge]
-    needed = options.keys() - {"axis", "where"}
-    if not needed <= case.takes:
-        pytest.skip("no such option")
-    for dtype in library.dtypes:
-        x = np.asarray(logits(change if isinstance(change, tuple) else (3, 5), dtype), dtype)
-        x = change(x) if callable(change) else x
-        where = options["where"](x) if "where" in options else None
-        axis = options.get("axis", -1)
-        operands = tuple(map(np.asarray, case.operands(x, axis, where)))
-        if not has_rows(case, x, axis) or not library.has(x):
-            continue
-        given = {**case.options, **options}
-        given = {**given, "where": where} if where is not None else given
-        given = {k: v for k, v in given.items() if k != "where" or "where" in case.takes}
-        for option in given.keys() & library.without:
-            with pytest.raises(TypeError, match=option):
-                case(tuple(map(library.given, operands)), given)
-            return
-        expected = case(operands, given)
-        with library.context():
-            got = case(tuple(map(library.given, operands)), {k: library.given(v) for k, v in given.items()})
-            assert_results_close(library.result(got), expected, dtype)
+    x = np.asarray(logits(change if isinstance(change, tuple) else (3, 5), dtype), dtype)
+    x = change(x) if callable(change) else x
+    where = options["where"](x) if "where" in options else None
+    axis = options.get("axis", -1)
+    operands = tuple(map(np.asarray, case.operands(x, axis, where)))
+    if not has_rows(case, x, axis) or not library.has(x):
+        return
+    given = {**case.options, **options}
+    given = {**given, "where": where} if where is not None else given
+    given = {k: v for k, v in given.items() if k != "where" or "where" in case.takes}
+    refused = given.keys() & library.without
+    for option in refused:
+        with pytest.raises(TypeError, match=option):
+            case(tuple(map(library.given, operands)), given)
+    if refused:
+        return
+    expected = case(operands, given)
+    with library.context():
+        got = case(tuple(map(library.given, operands)), {k: library.given(v) for k, v in given.items()})
+        assert_results_close(library.result(got), expected, f"{edge}, {dtype}")
 
 
 def test_the_table_has_every_function():

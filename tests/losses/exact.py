@@ -8,6 +8,7 @@ import pytest
 
 from .. import rows
 from ..reference import ExactSoftmax, exact_softmax, numbers
+from ..reference_cache import stored
 
 DTYPES = (np.float32, np.float64)
 LENGTHS = (1, 2, 3, 10, 32, 33, 65)
@@ -83,4 +84,6 @@ class ExactDivergence:
 
 @lru_cache(maxsize=4096)
 def exact_divergence(a, b, dtype):
-    return ExactDivergence(np.frombuffer(a, dtype), np.frombuffer(b, dtype))
+    return stored(
+        lambda: ExactDivergence(np.frombuffer(a, dtype), np.frombuffer(b, dtype)), "divergence", a, b, dtype.str
+    )

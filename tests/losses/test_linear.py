@@ -320,6 +320,7 @@ print(peak() - before, sum(part.nbytes for part in result))
 """
 
 
+@pytest.mark.slow
 @with_kernels
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_process_grows_by_64_megabytes_beside_the_gradients():
@@ -329,6 +330,7 @@ def test_the_process_grows_by_64_megabytes_beside_the_gradients():
     assert 32_000_000 < grown <= 64_000_000 + gradients
 
 
+@pytest.mark.slow
 def test_the_language_model_learns(tmp_path):
     """The example as a newcomer runs it, but on one thread: its products are small."""
     example = Path(__file__).parents[2] / "examples" / "language_model.py"
