@@ -198,6 +198,10 @@ def other_cases() -> Iterator[Case]:
                 yield f"compat.scipy.{name} {at}", lambda a=a, f=function: (f(a.x), f(a.x, axis=a.axis))
                 if dtype not in ("longdouble", "bfloat16"):
                     yield f"apply_blocks {name} {at}", lambda a=a, name=name: _file(a, getattr(sg, name))
+            if dtype == "float64":
+                z = a.x + 1j * a.g
+                yield f"compat.scipy.softmax complex {at}", lambda z=z, axis=axis: compat.softmax(z, axis=axis)
+                yield f"compat.scipy.logsumexp complex {at}", lambda z=z, axis=axis: compat.logsumexp(z, axis=axis)
             for signs in (False, True):
                 f = partial(compat.logsumexp, axis=axis, return_sign=signs)
                 yield f"compat.scipy.logsumexp {at} return_sign={signs}", lambda a=a, f=f: (f(a.x), f(a.x, b=a.b))

@@ -30,7 +30,13 @@ def _arrays(result: Any) -> Iterator[Array]:
 
 
 def significant(array: Array) -> Array:
-    """The bytes of the entries, a row for each; without the padding of an 80-bit longdouble."""
+    """The bytes of the entries, a row for each; without the padding of an 80-bit longdouble, and with one kind of NaN.
+
+    The sign of a NaN depends on the alignment of the arrays in NumPy's own loops, so it differs from call to call.
+    """
+    if array.dtype.kind in "fcV":
+        array = np.array(array)
+        array[np.isnan(array)] = np.nan
     rows = np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(array.size, array.itemsize)
     padded = array.dtype == np.longdouble and np.finfo(np.longdouble).nmant == 63
     return rows[:, :10] if padded else rows
