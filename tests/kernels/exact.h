@@ -19,7 +19,7 @@ __extension__ typedef __float128 Quad;
 typedef long double Quad;
 #endif
 
-#include "log.h"
+#include "math/log.h"
 
 namespace {
 

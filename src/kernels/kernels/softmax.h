@@ -1,7 +1,7 @@
 // softmax. Rows with NaN or +inf, or with nothing but −inf, come out as NaN by the arithmetic: inf − inf and 0 · inf.
 #pragma once
 
-#include "small.h"
+#include "kernels/unshifted.h"
 
 namespace {
 

@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "kernels.h"
+#include "module/table.h"
 
 namespace {
 

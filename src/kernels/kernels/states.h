@@ -2,7 +2,7 @@
 // slice, and the state of a slice from those of its pieces.
 #pragma once
 
-#include "loss_loops.h"
+#include "kernels/loss_loops.h"
 
 namespace {
 
@@ -37,7 +37,6 @@ void max_and_rest(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, vo
     };
     const RowLoop<S, 1, 0> loop{dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {}, {}};
     loop.template run<true, NONE>(kernel);
-    softgrad_clear_flags();
 }
 
 // The same, and Σ_j e^(x_j − m)(m − x_j).
@@ -54,7 +53,6 @@ void state(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     };
     const RowLoop<S, 1, 0> loop{dims[0], dims[1], {{args[0], steps[0], steps[6]}}, {}, {}};
     loop.template run<true, NONE>(kernel);
-    softgrad_clear_flags();
 }
 
 // softmax of a row, or of some of its entries, from the state of all. Small logits, which are nearly all, need no shift and
@@ -115,7 +113,6 @@ void of_state(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
     };
     const RowLoop<S, 1, 1> loop{dims[0], dims[1], {{args[0], steps[0], steps[5]}}, {{args[4], steps[4], steps[6]}}, {}};
     loop.run_entries(kernel);
-    softgrad_clear_flags();
 }
 
 // max and rest of a slice from those of its pieces, m of them. Where long double is no wider than double, the factors
@@ -137,7 +134,6 @@ inline void merge_states(char** args, const ptrdiff_t* dims, const ptrdiff_t* st
         const double high = (double)rest, parts[] = {max, high, (double)(rest - high)};
         for (int k = 0; k < 3; ++k) *(double*)(args[3 + k] + i * steps[3 + k]) = parts[k];
     }
-    softgrad_clear_flags();
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 // logsumexp, and log_softmax from it.
 #pragma once
 
-#include "log.h"
+#include "kernels/unshifted.h"
+#include "math/log.h"
 
 namespace {
 

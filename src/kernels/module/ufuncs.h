@@ -1,7 +1,7 @@
 // A kernel as a generalized ufunc: broadcasting, casting, layouts and overlapping memory are NumPy's.
 #pragma once
 
-#include "gil.h"
+#include "module/gil.h"
 
 namespace {
 

@@ -6,8 +6,8 @@
 // not of small logits, which need their maximum first (softmax.h, logsumexp.h), and in a derivative those with gaps.
 #pragma once
 
-#include "derivatives.h"
-#include "rows.h"
+#include "kernels/derivatives.h"
+#include "rows/row_loop.h"
 
 namespace {
 

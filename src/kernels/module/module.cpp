@@ -7,13 +7,12 @@
 #include <numpy/arrayobject.h>
 #include <numpy/ufuncobject.h>
 
-#include <cfenv>
 #include <type_traits>
 
-#include "caches.h"
-#include "direct.h"
-#include "levels.h"
-#include "ufuncs.h"
+#include "module/caches.h"
+#include "module/direct.h"
+#include "module/levels.h"
+#include "module/ufuncs.h"
 
 static_assert(std::is_same<npy_intp, ptrdiff_t>::value, "loops take dimensions and steps as ptrdiff_t");
 
@@ -23,11 +22,6 @@ extern "C" void softgrad_no_memory() {
     const PyGILState_STATE state = PyGILState_Ensure();
     PyErr_NoMemory();
     PyGILState_Release(state);
-}
-
-extern "C" void softgrad_clear_flags() {
-    constexpr int NEWS = FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID;
-    if (std::fetestexcept(NEWS)) std::feclearexcept(NEWS);  // testing is cheap, clearing is not
 }
 
 namespace {
@@ -84,7 +78,7 @@ PyObject* direct(PyObject*, PyObject* args) {
 }
 
 PyObject* boundaries(PyObject*, PyObject*) {
-    return Py_BuildValue("nn", softgrad_boundaries.scratch_up_to, softgrad_boundaries.stream_from);
+    return Py_BuildValue("nn", softgrad_boundaries.scratch_up_to, softgrad_boundaries.nontemporal_from);
 }
 
 PyMethodDef METHODS[] = {

@@ -1,9 +1,9 @@
 // The loops of the losses: rows and labels in, one loss per row and derivatives out.
 #pragma once
 
-#include "divergence.h"
-#include "loops.h"
-#include "losses.h"
+#include "kernels/divergence.h"
+#include "kernels/loops.h"
+#include "kernels/losses.h"
 
 namespace {
 
@@ -126,7 +126,6 @@ void cross_entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, v
         each_row<LabelLoss, S, true, 1, 1>({rows, n, {x}, {{args[4], steps[4], core[1]}}, {}}, add_up, total, write);
     else
         each_row<LabelLoss, S, true, 1, 0>({rows, n, {x}, {}, {}}, add_up, total, write);
-    softgrad_clear_flags();
 }
 
 // target_cross_entropy; with a second result target_cross_entropy_grad, and with a third, for which there is the factor of
@@ -171,7 +170,6 @@ void target_cross_entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* s
         each_row<TargetLoss, S, false, 2, 1>({rows, n, {x, base}, {{args[7], steps[7], core[2]}}, {}}, add_up, total, write);
     else
         each_row<TargetLoss, S, false, 2, 0>({rows, n, {x, base}, {}, {}}, add_up, total, write);
-    softgrad_clear_flags();
 }
 
 template <class S>
@@ -189,7 +187,6 @@ void log_sum(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) 
     };
     each_row<LogTotal, S, false, 1, 0>({dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {}, {}}, add_up, total,
                                        Nobody{});
-    softgrad_clear_flags();
 }
 
 // entropy and, with room for the gradient, entropy_grad.
@@ -218,7 +215,6 @@ void entropy(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) 
                                           write);
     else
         each_row<Entropy, S, false, 1, 0>({rows, n, {x}, {}, {}}, add_up, total, write);
-    softgrad_clear_flags();
 }
 
 // kl_divergence and, with room for the gradients, kl_divergence_grad.
@@ -259,7 +255,6 @@ void divergence(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void
         const RowLoop<S, 2, 0> loop{rows, n, {a, b}, {}, {}};
         loop.template run<true, NONE>(kernel);
     }
-    softgrad_clear_flags();
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Rows into lanes and back, transposed in registers.
 #pragma once
 
-#include "vec.h"
+#include "simd/vec.h"
 
 namespace {
 

@@ -14,7 +14,7 @@
 // errors of its entries beside it, and a short polynomial is enough; otherwise N = 1.
 #pragma once
 
-#include "split.h"
+#include "math/double_word.h"
 
 namespace {
 

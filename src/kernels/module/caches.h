@@ -3,7 +3,7 @@
 
 #include <cstdio>
 
-#include "kernels.h"
+#include "rows/runtime.h"
 
 namespace {
 

@@ -4,7 +4,7 @@
 // the plain formulas subtract nearly equal numbers and return 0 for the small true value.
 #pragma once
 
-#include "shape.h"
+#include "rows/shapes.h"
 
 namespace {
 

@@ -12,10 +12,10 @@
 #include <cstring>
 #include <initializer_list>
 
-#include "convert.h"
-#include "kernels.h"
-#include "shape.h"
-#include "transpose.h"
+#include "simd/convert.h"
+#include "rows/runtime.h"
+#include "rows/shapes.h"
+#include "simd/transpose.h"
 
 namespace {
 
@@ -277,7 +277,7 @@ struct RowLoop {
     }
 
     // Whether results go past the caches: there are many, and where slices lie side by side, whole lines of them.
-    bool is_large() const { return rows * n * (ptrdiff_t)sizeof(S) >= softgrad_boundaries.stream_from; }
+    bool is_large() const { return rows * n * (ptrdiff_t)sizeof(S) >= softgrad_boundaries.nontemporal_from; }
     bool streams_slices() const {
         return is_large() && out[0].neighbouring() && (uintptr_t)out[0].data % sizeof(S) == 0 && out[0].step % 64 == 0;
     }

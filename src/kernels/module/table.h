@@ -62,23 +62,6 @@ struct Loops {
     Loop of[KERNEL_COUNT][ROW_TYPES];
 };
 
-// Where loops change their way with memory.
-struct Boundaries {
-    // Rows up to this many bytes keep their exponentials in scratch memory, which stays in the second-level cache beside
-    // them; rows.h tells which of the longer ones do, too.
-    ptrdiff_t scratch_up_to;
-    // Results of this many bytes and more are streamed past the caches: below, a reader finds them there; above, every
-    // line written would first be read.
-    ptrdiff_t stream_from;
-};
-
 extern "C" {
-extern const Boundaries softgrad_boundaries;
 extern const Loops softgrad_loops_v2, softgrad_loops_v3, softgrad_loops_v4, softgrad_loops_neon;
-
-// Raise MemoryError; called from a loop, which does not hold the GIL.
-void softgrad_no_memory();
-// Forget the floating-point exceptions of this thread: NaN, inf and underflow are results here, never news, and NumPy
-// would turn the flags into warnings.
-void softgrad_clear_flags();
 }

@@ -1,9 +1,18 @@
 // Other threads go on while a loop runs.
 #pragma once
 
-#include "kernels.h"
+#include <cfenv>
+
+#include "module/table.h"
 
 namespace {
+
+// Clears this thread's floating-point exceptions: NaN, inf and underflow are expected, so no warning. (NumPy turns the flags
+// into warnings. Testing them is cheap, clearing is not.)
+void clear_flags() {
+    constexpr int EXPECTED = FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID;
+    if (std::fetestexcept(EXPECTED)) std::feclearexcept(EXPECTED);
+}
 
 // Loops over fewer entries keep the GIL: they are over before another thread could have taken it.
 constexpr npy_intp RELEASE_FROM = 1024;
@@ -23,6 +32,7 @@ PyThreadState* holder_of_gil() {
 void run_unlocked(Loop loop, char** args, const npy_intp* dims, const npy_intp* steps) {
     PyThreadState* const released = dims[0] * dims[1] >= RELEASE_FROM && holder_of_gil() ? PyEval_SaveThread() : nullptr;
     loop(args, dims, steps, nullptr);
+    clear_flags();
     if (released) PyEval_RestoreThread(released);
 }
 

@@ -8,8 +8,9 @@
 
 #include <type_traits>
 
-#include "mask.h"
-#include "sum.h"
+#include "math/exp.h"
+#include "math/sum.h"
+#include "simd/mask.h"
 
 namespace {
 

@@ -4,7 +4,7 @@
 // are exact to 0.28 ulp: tests/test_exp.py measures it.
 #pragma once
 
-#include "small.h"
+#include "math/exp.h"
 
 namespace {
 

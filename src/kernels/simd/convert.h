@@ -3,7 +3,7 @@
 
 #include <type_traits>
 
-#include "vec.h"
+#include "simd/vec.h"
 
 namespace {
 

@@ -1,9 +1,9 @@
 // The loops of the gufuncs: their operands as rows, and the kernels that are run on them.
 #pragma once
 
-#include "columns.h"
-#include "logsumexp.h"
-#include "softmax.h"
+#include "kernels/columns.h"
+#include "kernels/logsumexp.h"
+#include "kernels/softmax.h"
 
 namespace {
 
@@ -138,7 +138,6 @@ template <template <class> class Map, class S>
 void forward(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     const RowLoop<S, 1, 1> loop{dims[0], dims[1], {{args[0], steps[0], steps[2]}}, {{args[1], steps[1], steps[3]}}, {}};
     forward_plain<Map<Computed<S>>>(loop);
-    softgrad_clear_flags();
 }
 
 template <template <class> class Map, class S>
@@ -156,7 +155,6 @@ void forward_where(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, v
         forward_plain<M>(loop);
     else
         loop.template run<true, CACHED, true>(Forward<M, S, false>{mask, temperatures});
-    softgrad_clear_flags();
 }
 
 // NaN, inf or −inf of a row whose logsumexp came out as NaN, in this order of precedence.
@@ -223,7 +221,6 @@ template <class S>
 void logsumexp(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
     const RowLoop<S, 1, 0> loop{dims[0], dims[1], {{args[0], steps[0], steps[2]}}, {}, {}};
     logsumexp_plain(loop, {args[1], steps[1], 0});
-    softgrad_clear_flags();
 }
 
 template <class S>
@@ -234,7 +231,6 @@ void logsumexp_where(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps,
         loop.template run<true, NONE, true>(Reduce<S, true>{{args[2], steps[2], 0}});
     else
         logsumexp_plain(loop, {args[2], steps[2], 0});
-    softgrad_clear_flags();
 }
 
 // Derivatives: two rows in, one out.
@@ -253,7 +249,6 @@ void backward(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
         run_columns<VjpColumns<S>, true, NONE>(loop, kernel, finish_columns(loop));
     else
         loop.template run<true, NONE>(kernel);
-    softgrad_clear_flags();
 }
 
 // The dense Jacobian: a row and its temperature in, a matrix out.
@@ -273,7 +268,7 @@ void jacobian(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
     if (n == 0 || ((copy_in || copy_out) && !scratch)) return;
     T* const copy = scratch.aligned();
     Route<T> route;
-    route.streams = !copy_out && is_long_enough<S>(n) && rows * n * n * (ptrdiff_t)sizeof(T) >= softgrad_boundaries.stream_from;
+    route.streams = !copy_out && is_long_enough<S>(n) && rows * n * n * (ptrdiff_t)sizeof(T) >= softgrad_boundaries.nontemporal_from;
     for (ptrdiff_t i = 0; i < rows; ++i) {
         if (copy_in) copy_row(copy, p, {}, i, n);
         const SaturatedRow<T> row(copy_in ? copy : (const T*)&p.at(i, 0), n);
@@ -287,7 +282,6 @@ void jacobian(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
             if (copy_out) deliver_row(out, copy + padded, 0, n);
         }
     }
-    softgrad_clear_flags();
 }
 
 }  // namespace

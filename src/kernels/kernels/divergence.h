@@ -12,9 +12,9 @@
 // The exponentials are computed anew in every pass: an output may be an input, which the last pass still reads.
 #pragma once
 
-#include "derivatives.h"
-#include "losses.h"
-#include "rows.h"
+#include "kernels/derivatives.h"
+#include "kernels/losses.h"
+#include "rows/row_loop.h"
 
 namespace {
 

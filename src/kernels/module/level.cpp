@@ -1,8 +1,8 @@
 // One instruction-set level: compiled once per level, with that level's flags and SOFTGRAD_LEVEL naming its table.
-#include "kernels.h"
+#include "module/table.h"
 
-#include "states.h"
-#include "weighted.h"
+#include "kernels/states.h"
+#include "kernels/signed_logsumexp.h"
 
 namespace {
 

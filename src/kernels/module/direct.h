@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "gil.h"
+#include "module/gil.h"
 
 namespace {
 

@@ -1,7 +1,7 @@
 // log |Σ b e^x| and the sign of the sum. Where b is 0, x is not read.
 #pragma once
 
-#include "loops.h"
+#include "kernels/loops.h"
 
 namespace {
 
@@ -137,7 +137,6 @@ void signed_logsumexp(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps
             sign.at(i + lane, 0) = stored<S>(signs[lane]);
         }
     });
-    softgrad_clear_flags();
 }
 
 }  // namespace

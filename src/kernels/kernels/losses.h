@@ -8,7 +8,8 @@
 // takes that sum. Entries that tie with the largest have p ≤ 1/2, where nothing cancels.
 #pragma once
 
-#include "log.h"
+#include "kernels/unshifted.h"
+#include "math/log.h"
 
 namespace {
 

@@ -1,7 +1,7 @@
 // Sums whose rounding errors are kept.
 #pragma once
 
-#include "exp.h"
+#include "math/double_word.h"
 
 namespace {
 

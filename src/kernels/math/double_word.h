@@ -1,7 +1,7 @@
 // Numbers in two parts: sums, products and quotients that are rounded only once, in the end.
 #pragma once
 
-#include "vec.h"
+#include "simd/vec.h"
 
 namespace {
 

@@ -4,7 +4,7 @@
 
 #include <float.h>
 
-#include "shape.h"
+#include "rows/shapes.h"
 
 namespace {
 
