@@ -12,8 +12,10 @@
 // The exponentials are computed anew in every pass: an output may be an input, which the last pass still reads.
 #pragma once
 
-#include "kernels/derivatives.h"
-#include "kernels/losses.h"
+#include "kernels/normalized.h"
+#include "rows/finish_both.h"
+#include "rows/numbers.h"
+#include "rows/reductions.h"
 #include "rows/row_loop.h"
 
 namespace {
@@ -203,5 +205,33 @@ class WideDivergence {
         return ((Wide<T>)a.at(0, j) - a.at(0, a_peak)) - ((Wide<T>)b.at(0, j) - b.at(0, a_peak));
     }
 };
+
+// kl_divergence and, with room for the gradients, kl_divergence_grad.
+template <class S, bool GRAD>
+void divergence(const Call& call) {
+    typedef Computed<S> T;
+    const double one = 1;
+    const Operand<const double> unit{(char*)&one, 0, 0};
+    const Operand<S> value = call.numbers<S>(2);
+    if (call.length() == 0) {
+        for (ptrdiff_t i = 0; i < call.rows(); ++i) value.at(i, 0) = stored<S>(0);
+        return;
+    }
+    RowLoop<S, 2, GRAD ? 2 : 0>(call).run([&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
+        Divergence<T, decltype(shape)> row;
+        row.add_up(shape, in[0], in[1]);
+        scatter(shape, row.total(shape, in[0], in[1]), unit, value, i);
+        const Bits<T> ordinary = row.is_ordinary();
+        if constexpr (GRAD)
+            if (shape.IS_PANEL || ordinary[0]) row.write(shape, in[0], in[1], out[0], out[1]);
+        const ptrdiff_t step = sizeof(T) * (shape.IS_PANEL ? WIDTH<T> : 1);
+        for (int lane = 0; lane < shape.lanes; ++lane) {
+            if (ordinary[lane]) continue;
+            const WideDivergence<T> one({(char*)(in[0] + lane), 0, step}, {(char*)(in[1] + lane), 0, step}, shape.length());
+            value.at(i + lane, 0) = stored<S>((T)one.value);
+            if constexpr (GRAD) one.write({(char*)(out[0] + lane), 0, step}, {(char*)(out[1] + lane), 0, step});
+        }
+    });
+}
 
 }  // namespace

@@ -1,7 +1,8 @@
 // log |Σ b e^x| and the sign of the sum. Where b is 0, x is not read.
 #pragma once
 
-#include "kernels/loops.h"
+#include "math/log.h"
+#include "rows/row_loop.h"
 
 namespace {
 
@@ -115,12 +116,10 @@ struct SignedLog {
 };
 
 template <class S>
-void signed_logsumexp(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+void signed_logsumexp(const Call& call) {
     typedef Computed<S> T;
-    const RowLoop<S, 2, 0> loop{
-        dims[0], dims[1], {{args[0], steps[0], steps[4]}, {args[1], steps[1], steps[5]}}, {}, {}};
-    const Operand<S> log{args[2], steps[2], 0}, sign{args[3], steps[3], 0};
-    loop.template run<true, NONE>([&](auto shape, ptrdiff_t i, const T* const* in, T* const*) {
+    const Operand<S> log = call.numbers<S>(2), sign = call.numbers<S>(3);
+    RowLoop<S, 2, 0>(call).run([&](auto shape, ptrdiff_t i, const T* const* in, T* const*) {
         const ptrdiff_t step = sizeof(T) * (shape.IS_PANEL ? WIDTH<T> : 1);
         const WeightedSum<T> sum(shape, in[0], in[1]);
         const Bits<T> ordinary = sum.is_ordinary();

@@ -1,6 +1,7 @@
 // softmax. Rows with NaN or +inf, or with nothing but −inf, come out as NaN by the arithmetic: inf − inf and 0 · inf.
 #pragma once
 
+#include "kernels/forward.h"
 #include "kernels/unshifted.h"
 
 namespace {
@@ -163,5 +164,14 @@ struct Softmax {
         return total;
     }
 };
+
+template <class S>
+void softmax(const Call& call) {
+    forward<Softmax, S>(call);
+}
+template <class S>
+void softmax_where(const Call& call) {
+    forward_where<Softmax, S>(call);
+}
 
 }  // namespace

@@ -2,15 +2,16 @@
 // slice, and the state of a slice from those of its pieces.
 #pragma once
 
-#include "kernels/loss_loops.h"
+#include "kernels/entropy.h"
+#include "kernels/logsumexp.h"
+#include "kernels/softmax.h"
 
 namespace {
 
 // A state to the float64 results, one operand for each part. Where the sums are NaN, the maximum, which passes over NaN, is
 // found again among the entries of x.
 template <int COUNT, class T, class Shape>
-inline void deliver_state(const Shape shape, const T* x, const Vec<T> (&parts)[COUNT], char** args, const ptrdiff_t* steps,
-                          ptrdiff_t i) {
+inline void deliver_state(const Shape shape, const T* x, const Vec<T> (&parts)[COUNT], const Call& call, ptrdiff_t i) {
     T values[COUNT][WIDTH<T>];
     for (int k = 0; k < COUNT; ++k) store(values[k], parts[k]);
     for (int lane = 0; lane < shape.lanes; ++lane) {
@@ -20,28 +21,27 @@ inline void deliver_state(const Shape shape, const T* x, const Vec<T> (&parts)[C
             values[0][lane] = special_logsumexp<T>(shape.length(), [&](ptrdiff_t j) { return x[j * STEP + lane]; });
         }
         for (int k = 0; k < COUNT; ++k)
-            *(double*)(args[k + 1] + (i + lane) * steps[k + 1]) = is_number || k == 0 ? values[k][lane] : (T)NAN;
+            call.numbers<double>(k + 1).at(i + lane, 0) = is_number || k == 0 ? values[k][lane] : (T)NAN;
     }
 }
 
 // The largest entry m and, in two parts, Σ_{j≠k} e^(x_j − m) with k one of the largest.
 template <class S>
-void max_and_rest(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+void max_and_rest(const Call& call) {
     typedef Computed<S> T;
     const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const*) {
         Normalized<T> row;
         row.add_up_rounded(shape, in[0], nullptr);
         row.total();
         const Vec<T> parts[] = {row.max, row.excess.high, row.excess.low};
-        deliver_state(shape, in[0], parts, args, steps, i);
+        deliver_state(shape, in[0], parts, call, i);
     };
-    const RowLoop<S, 1, 0> loop{dims[0], dims[1], {{args[0], steps[0], steps[4]}}, {}, {}};
-    loop.template run<true, NONE>(kernel);
+    RowLoop<S, 1, 0>(call).run(kernel);
 }
 
 // The same, and Σ_j e^(x_j − m)(m − x_j).
 template <class S>
-void state(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+void state(const Call& call) {
     typedef Computed<S> T;
     const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const*) {
         Entropy<T, decltype(shape)> row;
@@ -49,10 +49,9 @@ void state(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
         row.total();
         const Split<T> rest = row.rest(), depth = row.depth();
         const Vec<T> parts[] = {row.max(), rest.high, rest.low, depth.high, depth.low};
-        deliver_state(shape, in[0], parts, args, steps, i);
+        deliver_state(shape, in[0], parts, call, i);
     };
-    const RowLoop<S, 1, 0> loop{dims[0], dims[1], {{args[0], steps[0], steps[6]}}, {}, {}};
-    loop.template run<true, NONE>(kernel);
+    RowLoop<S, 1, 0>(call).run(kernel);
 }
 
 // softmax of a row, or of some of its entries, from the state of all. Small logits, which are nearly all, need no shift and
@@ -98,9 +97,9 @@ struct LogSoftmaxOfState {
 
 // Rows of x with the state of their slices: max, rest and its second part.
 template <template <class> class Map, class S>
-void of_state(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
+void of_state(const Call& call) {
     typedef Computed<S> T;
-    const Operand<const double> max{args[1], steps[1], 0}, rest{args[2], steps[2], 0}, low{args[3], steps[3], 0};
+    const auto max = call.numbers<const double>(1), rest = call.numbers<const double>(2), low = call.numbers<const double>(3);
     const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
         Wide<T> prepared[WIDTH<T>];
         for (int lane = 0; lane < WIDTH<T>; ++lane) {
@@ -111,28 +110,27 @@ void of_state(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*)
         }
         Map<T>::run(shape, in[0], out[0], gathered<T>(shape, max, i), split(prepared));
     };
-    const RowLoop<S, 1, 1> loop{dims[0], dims[1], {{args[0], steps[0], steps[5]}}, {{args[4], steps[4], steps[6]}}, {}};
-    loop.run_entries(kernel);
+    RowLoop<S, 1, 1>(call).run_entries(kernel);
 }
 
 // max and rest of a slice from those of its pieces, m of them. Where long double is no wider than double, the factors
 // e^(their differences) are rounded to double, once.
-inline void merge_states(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {
-    for (ptrdiff_t i = 0; i < dims[0]; ++i) {
+inline void merge_states(const Call& call) {
+    for (ptrdiff_t i = 0; i < call.rows(); ++i) {
         const auto piece = [&](int k, ptrdiff_t j) {
-            return *(const double*)(args[k] + i * steps[k] + j * steps[6 + k]);
+            return call.slices<const double>(k).at(i, j);
         };
         ptrdiff_t winner = 0;
-        for (ptrdiff_t j = 1; j < dims[1]; ++j)
+        for (ptrdiff_t j = 1; j < call.length(); ++j)
             if (!(piece(0, j) <= piece(0, winner)) && piece(0, winner) == piece(0, winner)) winner = j;
         const double max = piece(0, winner);
         long double rest = (long double)piece(1, winner) + piece(2, winner);
-        for (ptrdiff_t j = 0; j < dims[1]; ++j) {
+        for (ptrdiff_t j = 0; j < call.length(); ++j) {
             const long double factor = j == winner ? 0 : expl((long double)piece(0, j) - max);
             if (factor != 0) rest += factor * (1 + ((long double)piece(1, j) + piece(2, j)));
         }
         const double high = (double)rest, parts[] = {max, high, (double)(rest - high)};
-        for (int k = 0; k < 3; ++k) *(double*)(args[3 + k] + i * steps[3 + k]) = parts[k];
+        for (int k = 0; k < 3; ++k) call.numbers<double>(3 + k).at(i, 0) = parts[k];
     }
 }
 

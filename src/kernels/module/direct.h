@@ -27,11 +27,11 @@ struct Options {
 
 // Whether all operands are of the row's dtype, the inputs slices, and the one result a slice or a number.
 bool is_direct(const Kernel& kernel) {
-    if (kernel.outputs != 1 || std::strspn(kernel.types, "T") != std::strlen(kernel.types)) return false;
-    const char* at = kernel.signature;
-    for (int i = 0; i < kernel.inputs; ++i, at += std::strlen("(n),"))
-        if (std::strncmp(at, "(n)", 3) != 0) return false;
-    return std::strcmp(at, ">(n)") == 0 || std::strcmp(at, ">()") == 0;
+    const Signature& signature = kernel.signature;
+    if (signature.outputs() != 1 || std::strspn(kernel.types, "T") != std::strlen(kernel.types)) return false;
+    for (int k = 0; k < signature.inputs; ++k)
+        if (signature.dimensions(k) != 1) return false;
+    return signature.dimensions(signature.inputs) <= 1;
 }
 
 // Whether an object is an array as loops take it: NumPy's own class and dtype, aligned, one row after the other.
@@ -177,7 +177,7 @@ PyObject* call_directly(PyObject* self, PyObject* const* args, Py_ssize_t count,
     return out ? result : PyArray_Return((PyArrayObject*)result);
 }
 
-#define SOFTGRAD_METHOD(name, signature, inputs, outputs, types, loop)                            \
+#define SOFTGRAD_METHOD(name, signature, types, loop)                            \
     {#name, (PyCFunction)(void (*)())call_directly, METH_FASTCALL | METH_KEYWORDS,                \
      "The kernel on plain arrays, with axis, out, where and temperature at most; NotImplemented for any other call."},
 PyMethodDef DIRECT_METHODS[] = {SOFTGRAD_KERNELS(SOFTGRAD_METHOD)};
@@ -199,9 +199,9 @@ PyObject* make_direct(int index, const Loops& loops, npy_intp below) {
     const int where = find_kernel(kernel.name, "_where");
     Direct* const direct = (Direct*)PyMem_Malloc(sizeof(Direct));
     if (!direct) return PyErr_NoMemory();
-    const bool reduces = std::strstr(kernel.signature, "->()") != nullptr;
+    const bool reduces = kernel.signature.dimensions(kernel.signature.inputs) == 0;
     const bool takes_temperature = where >= 0 && std::strchr(KERNELS[where].types, 'd');
-    *direct = {loops.of[index], where < 0 ? nullptr : loops.of[where], kernel.inputs, takes_temperature, reduces, below};
+    *direct = {loops.of[index], where < 0 ? nullptr : loops.of[where], kernel.signature.inputs, takes_temperature, reduces, below};
     PyObject* const owner = PyCapsule_New(direct, nullptr, free_direct);
     if (!owner) {
         PyMem_Free(direct);

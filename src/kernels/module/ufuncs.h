@@ -36,7 +36,7 @@ PyObject* make_ufunc(const Kernel& kernel, const Loop loops[ROW_TYPES]) {
     Tables* tables = (Tables*)PyMem_Calloc(1, sizeof(Tables));
     if (!tables) return PyErr_NoMemory();
     const char rows[ROW_TYPES] = {NPY_USHORT, NPY_HALF, NPY_FLOAT, NPY_DOUBLE};
-    const int operands = kernel.inputs + kernel.outputs;
+    const int operands = kernel.signature.operands;
     for (int row = 0; row < ROW_TYPES; ++row) {
         tables->loops[row] = loop_of_ufunc;
         tables->data[row] = (void*)loops[row];
@@ -48,8 +48,8 @@ PyObject* make_ufunc(const Kernel& kernel, const Loop loops[ROW_TYPES]) {
         return nullptr;
     }
     PyObject* ufunc =
-        PyUFunc_FromFuncAndDataAndSignature(tables->loops, tables->data, tables->types, ROW_TYPES, kernel.inputs,
-                                            kernel.outputs, PyUFunc_None, kernel.name, nullptr, 0, kernel.signature);
+        PyUFunc_FromFuncAndDataAndSignature(tables->loops, tables->data, tables->types, ROW_TYPES, kernel.signature.inputs,
+                                            kernel.signature.outputs(), PyUFunc_None, kernel.name, nullptr, 0, kernel.text);
     if (!ufunc) {
         Py_DECREF(owner);
         return nullptr;

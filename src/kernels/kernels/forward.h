@@ -1,0 +1,154 @@
+// The loop that softmax and log_softmax share: a row, or a row with a mask and a temperature, to a row.
+#pragma once
+
+#include "kernels/exponential_columns.h"
+#include "rows/row_loop.h"
+
+namespace {
+
+// Temperatures that the vector kernels take: outside, 1/T or T ln 2 would leave the range of T.
+template <class T>
+inline bool ordinary(double temperature) {
+    constexpr double RANGE = sizeof(T) == 4 ? 0x1p60 : 0x1p400;
+    return temperature >= 1 / RANGE && temperature <= RANGE;
+}
+
+// A row as its kernel reads it: beside its mask, if the kernel is one of masked rows.
+template <bool IS_MASKED, class T>
+inline auto as_masked(const T* x, const Route<T>& route) {
+    if constexpr (IS_MASKED)
+        return Masked<T>{x, route.mask};
+    else
+        return x;
+}
+
+// softmax or log_softmax of rows, with a mask and a temperature for each.
+template <class Map, class S, bool IS_MASKED>
+struct Forward {
+    typedef Computed<S> T;
+    static constexpr int W = WIDTH<T>;
+    static constexpr Traits TRAITS{CACHED, true};
+
+    Operand<Mask> mask;       // no data: nothing is masked
+    Operand<const double> t;  // no data: T = 1
+
+    void operator()(const Panel<T> panel, ptrdiff_t i, const T* const* in, T* const* out) const {
+        bool regular;
+        if (!t.data) {
+            regular = Map::template run<false, IS_MASKED>(panel, in[0], out[0], Temperature<T>());
+        } else {
+            bool all_ordinary;
+            const Temperature<T> all = temperatures(i, panel.lanes, all_ordinary);
+            regular = Map::template run<true, IS_MASKED>(panel, in[0], out[0], all) && all_ordinary;
+        }
+        if (regular || !(t.data || mask.data)) return;
+        for (int lane = 0; lane < panel.lanes; ++lane)
+            mend(i + lane, {(char*)(in[0] + lane), 0, W * sizeof(T)}, {(char*)(out[0] + lane), 0, W * sizeof(T)}, panel.n);
+    }
+
+    void operator()(const Row<T> row, ptrdiff_t i, const T* const* in, T* const* out) const { alone(row, i, in[0], out[0]); }
+
+    void operator()(const Rows<T> rows, ptrdiff_t i, const T* const* in, T* const* out) const {
+        const auto x = as_masked<IS_MASKED>(in[0], rows.route);
+        Bits<T> done{};
+        if (!t.data) {
+            done = Map::template run<IS_MASKED>(rows, x, out[0], Temperatures<T, UNSHIFTED>());
+        } else {
+            bool all_ordinary;
+            const Temperatures<T, UNSHIFTED_TEMPERED> all(temperatures(i, rows.lanes, all_ordinary));
+            if (all_ordinary) done = Map::template run<IS_MASKED>(rows, x, out[0], all);
+        }
+        rows.each([&](int lane, const Row<T> row) {
+            if (!done[lane]) alone(row, i + lane, rows.in(in[0], lane), rows.out(out[0], lane), !IS_MASKED && !t.data);
+        });
+    }
+
+   private:
+    // Those of so many rows from i on, lane by lane, 1 in place of those that are not ordinary.
+    Temperature<T> temperatures(ptrdiff_t i, int lanes, bool& all_ordinary) const {
+        all_ordinary = true;
+        T high[W], low[W];
+        for (int lane = 0; lane < W; ++lane) {
+            const double asked = temperature(i + (lane < lanes ? lane : 0)), value = ordinary<T>(asked) ? asked : 1;
+            all_ordinary &= value == asked;
+            high[lane] = (T)value;
+            low[lane] = (T)(value - (double)high[lane]);
+        }
+        return {load(high), load(low)};
+    }
+    // is_large: the row, at T = 1, is known not to be small.
+    void alone(const Row<T> row, ptrdiff_t i, const T* plain, T* y, bool is_large = false) const {
+        const auto x = as_masked<IS_MASKED>(plain, row.route);
+        const double value = temperature(i);
+        bool regular = ordinary<T>(value);  // others need the row as it is, which y may replace
+        if (is_large)
+            regular = Map::template large<false>(row, x, y, Temperature<T>());
+        else if (value == 1)
+            regular = Map::template run<false, IS_MASKED>(row, x, y, Temperature<T>());
+        else if (regular)
+            regular = Map::template run<true, IS_MASKED>(row, x, y, Temperature<T>::of(value));
+        if (regular || !(t.data || mask.data)) return;
+        if (row.route.streams) end_streams();
+        mend(i, {(char*)plain, 0, sizeof(T)}, {(char*)y, 0, sizeof(T)}, row.stop);
+    }
+
+    bool read(ptrdiff_t i, ptrdiff_t j) const { return !mask.data || mask.at(i, j); }
+    double temperature(ptrdiff_t i) const { return t.data ? t.at(i, 0) : 1; }
+
+    // The rows that vectors do not get right: masks in rows that became NaN, and temperatures beyond their range.
+    void mend(ptrdiff_t i, const Operand<const T>& x, const Operand<T>& y, ptrdiff_t n) const {
+        if (!ordinary<T>(temperature(i)))
+            extreme(i, x, y, n);
+        else if (y.at(0, 0) != y.at(0, 0))
+            for (ptrdiff_t j = 0; j < n; ++j)
+                if (!read(i, j)) y.at(0, j) = Map::MASKED;
+    }
+
+    // T at or near 0 or inf: entry by entry, in a wider type.
+    void extreme(ptrdiff_t i, const Operand<const T>& x, const Operand<T>& y, ptrdiff_t n) const {
+        const double T_ = temperature(i);
+        Wide<T> m = -INFINITY, rest = 0, ties = 0;
+        const auto logit = [&](ptrdiff_t j) -> Wide<T> { return read(i, j) ? x.at(0, j) : -INF<T>; };
+        for (ptrdiff_t j = 0; j < n; ++j) m = logit(j) > m ? logit(j) : m;
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            const Wide<T> a = logit(j);
+            ties += a == m;
+            if (a != m) rest += wide_exp(shifted(a, m, T_));
+        }
+        rest += m == INFINITY ? (Wide<T>)NAN : ties - 1;  // as with every other T, +inf makes its slice NaN
+        for (ptrdiff_t j = 0; j < n; ++j)
+            y.at(0, j) = read(i, j) ? (T)Map::value(shifted(logit(j), m, T_), rest) : Map::MASKED;
+    }
+
+    // (a − m)/T with the limits at T = 0 and T = inf; NaN where a or the whole row is.
+    static Wide<T> shifted(Wide<T> a, Wide<T> m, double temperature) {
+        const Wide<T> d = a - m;
+        if (d != d || d == 0 || a == -INFINITY) return d;
+        return temperature == 0 ? -(Wide<T>)INFINITY : d / temperature;
+    }
+};
+
+template <template <class> class Map, class S>
+void forward(const Call& call) {
+    const RowLoop<S, 1, 1> loop(call);
+    run_columns<ExponentialColumns<Map<Computed<S>>, S>>(loop, Forward<Map<Computed<S>>, S, false>{{}, {}},
+                                                         finish_columns(loop));
+}
+
+template <template <class> class Map, class S>
+void forward_where(const Call& call) {
+    typedef Map<Computed<S>> M;
+    const Operand<Mask> mask = call.mask(1);
+    const Operand<const double> t = call.numbers<const double>(2);
+    const bool is_tempered = call.rows() && (t.row != 0 || t.at(0, 0) != 1);
+    const Operand<const double> temperatures{is_tempered ? t.data : nullptr, t.row, 0};
+    const RowLoop<S, 1, 1> loop(call, mask);
+    if (mask.data)
+        loop.run(Forward<M, S, true>{mask, temperatures});
+    else if (is_tempered)
+        loop.run(Forward<M, S, false>{mask, temperatures});
+    else
+        run_columns<ExponentialColumns<M, S>>(loop, Forward<M, S, false>{{}, {}}, finish_columns(loop));
+}
+
+}  // namespace

@@ -1,0 +1,83 @@
+// The dense Jacobian of softmax.
+#pragma once
+
+#include "rows/reductions.h"
+#include "rows/row_loop.h"
+
+namespace {
+
+// One row of probabilities, ready to write any line of its Jacobian (diag(p) − p pᵀ)/T.
+template <class T>
+struct SaturatedRow {
+    const T* p;
+    ptrdiff_t n, peak;
+    T others;  // 1 − p at the peak
+
+    SaturatedRow(const T* p, ptrdiff_t n) : p(p), n(n) {
+        const Peak<Row<T>> largest(Row<T>(n), p);
+        peak = largest.index;
+        const auto entry = [&](auto place) { return place(this->p, 0); };
+        others = largest.sum_of_others(Row<T>(n), entry).high[0];
+    }
+
+    void jacobian_line(const Route<T>& route, ptrdiff_t i, double temperature, T* out) const {
+        const T scaled = scaled_by(temperature, i);
+        const auto entry = [&](auto place) { return entries(scaled, place(p, 0)); };
+        if (route.streams)
+            Row<T>(n, route).finish(out, entry);
+        else  // writing is all there is to do here, and lines of memory are written whole or twice
+            Row<T>(n, route).at_each_aligned(out, [&](auto place) { place.store(out, entry(place)); });
+        if (route.streams) end_streams();
+        out[i] = at_diagonal(scaled, i);
+    }
+    // The same in whole vectors, of which the last may reach beyond the line, for what comes there is written later. p holds
+    // whole vectors, too.
+    void spilling_line(ptrdiff_t i, double temperature, T* out) const {
+        const T scaled = scaled_by(temperature, i);
+        for (ptrdiff_t j = 0; j < n; j += WIDTH<T>) store(out + j, entries(scaled, load(p + j)));
+        out[i] = at_diagonal(scaled, i);
+    }
+
+   private:
+    T scaled_by(double temperature, ptrdiff_t i) const {
+        return temperature == 1 ? p[i] : (T)((Wide<T>)p[i] / (Wide<T>)temperature);
+    }
+    static Vec<T> entries(T scaled, Vec<T> p) { return mul_add(splat(-scaled), p, splat<T>(0)); }  // −0 + 0 is 0
+    T at_diagonal(T scaled, ptrdiff_t i) const { return scaled * (i == peak ? others : 1 - p[i]); }
+};
+
+// The dense Jacobian: a row and its temperature in, a matrix out.
+template <class S>
+void jacobian(const Call& call) {
+    typedef Computed<S> T;
+    const ptrdiff_t rows = call.rows(), n = call.length();
+    const Operand<const S> p = call.slices<const S>(0);
+    const Operand<const double> t = call.numbers<const double>(1);
+    const Operand<S> lines = call.slices<S>(2);
+    const ptrdiff_t matrix = lines.row, line = lines.step, entry = call.steps[call.signature.first_step[2] + 1];
+    constexpr ptrdiff_t SHORT = 256 / (ptrdiff_t)sizeof(T);  // lines that cost more to end than to write
+    const bool copy_out = IS_NARROW<S> || entry != (ptrdiff_t)sizeof(S);
+    const bool spills = n < SHORT && !copy_out && line == n * (ptrdiff_t)sizeof(S) && matrix == n * line;
+    const bool copy_in = IS_NARROW<S> || !p.contiguous() || spills;
+    const ptrdiff_t padded = in_vectors<T>(n);
+    const Scratch<T> scratch(copy_in || copy_out ? 2 * padded : 0);
+    if (n == 0 || ((copy_in || copy_out) && !scratch)) return;
+    T* const copy = scratch.aligned();
+    Route<T> route;
+    route.streams = !copy_out && is_long_enough<S>(n) && rows * n * n * (ptrdiff_t)sizeof(T) >= softgrad_boundaries.nontemporal_from;
+    for (ptrdiff_t i = 0; i < rows; ++i) {
+        if (copy_in) copy_row(copy, p, {}, i, n);
+        const SaturatedRow<T> row(copy_in ? copy : (const T*)&p.at(i, 0), n);
+        for (ptrdiff_t k = 0; k < n; ++k) {
+            const Operand<S> out{lines.data + i * matrix + k * line, 0, entry};
+            if (spills && ((rows - i) * n - k) * n >= padded) {
+                row.spilling_line(k, t.at(i, 0), (T*)&out.at(0, 0));
+                continue;
+            }
+            row.jacobian_line(route, k, t.at(i, 0), copy_out ? copy + padded : (T*)&out.at(0, 0));
+            if (copy_out) deliver_row(out, copy + padded, 0, n);
+        }
+    }
+}
+
+}  // namespace

@@ -1,0 +1,97 @@
+// log_softmax.
+#pragma once
+
+#include "kernels/forward.h"
+#include "kernels/log_sum.h"
+
+namespace {
+
+template <class T>
+struct LogSoftmax : LogOfColumns<T> {
+    static constexpr T MASKED = -INF<T>;
+
+    template <bool IS_TEMPERED, bool HAS_GAPS, class Shape, class X>
+    static bool run(const Shape shape, X x, T* y, const Temperature<T>& t) {
+        if constexpr (!Shape::IS_PANEL) {  // (in a panel the lanes would have to agree on it)
+            typedef PlainLog<T, IS_TEMPERED ? UNSHIFTED_TEMPERED : UNSHIFTED> Plain;
+            const Plain plain = Plain::template of<HAS_GAPS>(shape, x, t);
+            if (any<T>(plain.applies)) return subtract<IS_TEMPERED, HAS_GAPS>(shape, x, y, t, plain.log);
+        }
+        return large<IS_TEMPERED>(shape, x, y, t);
+    }
+
+    // The same of rows where PlainLog does not apply.
+    template <bool IS_TEMPERED, class Shape, class X>
+    [[gnu::flatten]] static bool large(const Shape shape, X x, T* y, const Temperature<T>& t) {
+        const LogSum<T, IS_TEMPERED> sum(shape, x, t);
+        const Split<T> log = sum.log;
+        // (x − max)/T − log: neither part is positive after the sign, so nothing cancels.
+        shape.finish(y, [&](auto place) {
+            const Vec<T> v = place(x, x[0]);
+            // The difference with its rounding error (Knuth); tempered rows subtract quarters, which cannot overflow.
+            const Vec<T> a = IS_TEMPERED ? v * (T)0.25 : v, b = IS_TEMPERED ? sum.max * (T)0.25 : sum.max;
+            Vec<T> shifted = a - b, of_b = shifted - a;
+            Vec<T> error = (a - (shifted - of_b)) - (b + of_b);
+            if constexpr (IS_TEMPERED) {
+                const Vec<T> inverse = 4 * t.inverse, exact = shifted;
+                shifted = exact * inverse;
+                error = mul_add(error, inverse, fma(exact, inverse, -shifted) + exact * (4 * t.inverse_low));
+            }
+            const Vec<T> result = shifted - log.high, of_log = result - shifted;
+            error += ((shifted - (result - of_log)) - (log.high + of_log)) - log.low;
+            return result > -INF<T> ? result + error : result;  // where x is −inf the errors are NaN
+        });
+        const Vec<T> number = (sum.max - sum.max) + log.high;
+        return !any<T>(number != number);
+    }
+
+    // Rows that keep step; which of them are done, the others being left.
+    template <bool HAS_GAPS, class X, Mode MODE>
+    [[gnu::flatten]] static Bits<T> run(const Rows<T> rows, X x, T* y, const Temperatures<T, MODE>& t) {
+        for (int lane = 0; lane < rows.lanes; ++lane) rows.fetch_result(y, lane);
+        const auto plain = PlainLog<T, MODE>::template of<HAS_GAPS>(rows, x, t);
+        const SplitLanes<T> logs(plain.log);
+        rows.each([&](int lane, const Row<T> row) {
+            if (plain.applies[lane])
+                subtract<MODE == UNSHIFTED_TEMPERED, HAS_GAPS>(row, rows.in(x, lane), rows.out(y, lane), t[lane], logs[lane]);
+        });
+        return plain.applies;
+    }
+
+    static Wide<T> value(Wide<T> shifted, Wide<T> rest) { return shifted - wide_log1p(rest); }
+
+    // An entry of a column.
+    static Vec<T> result(Vec<T> v, const Split<T>& log) { return difference<false>(v, Temperature<T>(), log); }
+
+   private:
+    // x/T − log, where |x/T| is small.
+    template <bool IS_TEMPERED>
+    [[gnu::always_inline]] static Vec<T> difference(Vec<T> v, const Temperature<T>& t, const Split<T>& log) {
+        const auto [a, low] = t.template quotient<IS_TEMPERED>(v);
+        const Vec<T> result = a - log.high, of_log = result - a;
+        Vec<T> error = ((a - (result - of_log)) - (log.high + of_log)) - log.low;
+        if constexpr (IS_TEMPERED) error += low;
+        return result + error;
+    }
+
+    template <bool IS_TEMPERED, bool HAS_GAPS, class X>
+    [[gnu::flatten]] static bool subtract(const Row<T> row, X x, T* y, const Temperature<T>& t, const Split<T>& log) {
+        row.finish(y, [&](auto place) {
+            const Vec<T> v = place(x, x[0]), exact = difference<IS_TEMPERED>(v, t, log);
+            if constexpr (HAS_GAPS) return v == -INF<T> ? v - log.high : exact;  // NaN beside NaN
+            return exact;
+        });
+        return !any<T>(log.high != log.high);
+    }
+};
+
+template <class S>
+void log_softmax(const Call& call) {
+    forward<LogSoftmax, S>(call);
+}
+template <class S>
+void log_softmax_where(const Call& call) {
+    forward_where<LogSoftmax, S>(call);
+}
+
+}  // namespace

@@ -1,0 +1,88 @@
+// The derivatives of log_softmax from its output.
+#pragma once
+
+#include "rows/reductions.h"
+#include "rows/row_loop.h"
+
+namespace {
+
+// e^y for log-probabilities.
+template <class T>
+struct Probability {
+    Exp<T, FAR> exp{splat<T>(0), Temperature<T>()};
+    Vec<T> operator()(Vec<T> y) const {
+        constexpr T UNSCALE = (T)(sizeof(T) == 4 ? 0x1p-70 : 0x1p-512);
+        return exp(y) * UNSCALE;
+    }
+};
+
+// 1 − e^y for y ≤ 0 and p = e^y: near 0 by the series of e^y − 1, whose terms left out are below a tenth of an ulp.
+template <class T>
+inline Vec<T> complement_of_exp(Vec<T> y, Vec<T> p) {
+    constexpr int TERMS = sizeof(T) == 4 ? 9 : 16;
+    Vec<T> series = splat<T>(1);
+#pragma GCC unroll 16
+    for (int n = TERMS; n > 1; --n) series = mul_add(series * y, splat((T)1 / n), splat<T>(1));
+    return y > (T)-0.35 ? -(y * series) : 1 - p;
+}
+
+// v − Σ e^y v; where y is −inf, v is not read and the derivative is 0.
+template <class T>
+struct LogSoftmaxJvp {
+    template <class Shape>
+    [[gnu::flatten]] static void run(const Shape shape, const T* y, const T* v, T* out) {
+        const Probability<T> probability;
+        const Vec<T> at_peak = Peak<Shape>(shape, y).of(shape, v), zero = splat<T>(0);
+        const Vec<T> mean = sum_of<T>(shape, [&](auto place) {
+                                const Vec<T> log = place(y, -INF<T>), product = probability(log) * (place(v, 0) - at_peak);
+                                return log == -INF<T> ? zero : product;
+                            }).high;
+        shape.finish(out, [&](auto place) {
+            const Vec<T> centred = (place(v, 0) - at_peak) - mean;
+            return place(y, 0) == -INF<T> ? zero : centred;
+        });
+    }
+};
+
+// g − e^y Σ g; where y is −inf, g is not read and the derivative is 0.
+template <class T>
+struct LogSoftmaxVjp {
+    template <class Shape>
+    [[gnu::flatten]] static void run(const Shape shape, const T* y, const T* g, T* out) {
+        const Probability<T> probability;
+        const Peak<Shape> peak(shape, y);
+        const Vec<T> zero = splat<T>(0), nothing = splat(-INF<T>);
+        const Split<T> rest = peak.sum_of_others(shape, [&](auto place) {
+            const Vec<T> direction = place(g, 0);
+            return place(y, -INF<T>) == nothing ? zero : direction;
+        });
+        // At the peak g − e^y Σ g = (1 − e^y) g − e^y Σ_{j≠k} g.
+        const Vec<T> log_peak = peak.of(shape, y), at_peak = log_peak == nothing ? zero : peak.of(shape, g);
+        const Vec<T> p_peak = probability(log_peak), complement = complement_of_exp<T>(log_peak, p_peak);
+        const Vec<T> saturated = fma(complement, at_peak, -(p_peak * rest.high));
+        const Split<T> total = plus<T>(at_peak, rest);
+        peak.finish(shape, out, log_peak == nothing ? zero : saturated, [&](auto place) {
+            const Vec<T> log = place(y, 0), p = probability(log);
+            const Vec<T> direct = fma(-p, total.high, place(g, 0)) - p * total.low;
+            return log == nothing ? zero : direct;
+        });
+    }
+};
+
+template <template <class> class Map, class S>
+void log_softmax_derivative(const Call& call) {
+    typedef Computed<S> T;
+    RowLoop<S, 2, 1>(call).run([](auto shape, ptrdiff_t, const T* const* in, T* const* out) {
+        Map<T>::run(shape, in[0], in[1], out[0]);
+    });
+}
+template <class S>
+void log_softmax_vjp(const Call& call) {
+    log_softmax_derivative<LogSoftmaxVjp, S>(call);
+}
+template <class S>
+void log_softmax_jvp(const Call& call) {
+    log_softmax_derivative<LogSoftmaxJvp, S>(call);
+}
+
+}  // namespace

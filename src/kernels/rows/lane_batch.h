@@ -1,0 +1,102 @@
+// Short rows, one per lane.
+#pragma once
+
+#include "rows/row.h"
+
+namespace {
+
+template <class T>
+struct Panel {
+    ptrdiff_t n;
+    int lanes;  // those that hold a row
+
+    Panel(ptrdiff_t n, int lanes) : n(n), lanes(lanes) {}
+
+    // Entry j of every row.
+    struct Place {
+        ptrdiff_t i;
+        Vec<T> operator()(const T* x, T /* fill */) const { return load(x + i); }
+        Entries<T> entries(const T* x) const { return {load(x + i), present(load(x + i))}; }
+        Vec<T> keep(Vec<T> v) const { return v; }
+        void store(T* y, Vec<T> v) const { ::store(y + i, v); }
+    };
+
+    template <class F>
+    void at_each(F f) const {
+        for (ptrdiff_t j = 0; j < n; ++j) f(Place{j * WIDTH<T>});
+    }
+    template <class F>
+    void at_each_fetching(F f) const {
+        at_each(f);
+    }
+    template <class Two, class One>
+    void in_pairs_fetching(Two two, One one) const {
+        ptrdiff_t j = 0;
+        for (; j + 2 <= n; j += 2) two(Place{j * WIDTH<T>}, Place{(j + 1) * WIDTH<T>});
+        if (j < n) one(Place{j * WIDTH<T>});
+    }
+    template <class F>
+    void each(const T* x, F f) const {
+        at_each([&](auto place) { f(place(x, 0)); });
+    }
+    template <class F>
+    void each_fetching(const T* x, F f) const {
+        each(x, f);
+    }
+    template <class F>
+    void blocks(F f) const {
+        f(*this);
+    }
+
+    T* workspace(T* y) const { return y; }
+    bool keeps_workspace() const { return true; }
+    template <class F>
+    void finish(T* y, F f) const {
+        at_each([&](auto place) { place.store(y, f(place)); });
+    }
+
+    Range<T> range(const T* x) const {
+        Range<T> range;
+        each(x, [&](Vec<T> v) { range.add(v); });
+        return range;
+    }
+    Vec<T> largest(Vec<T> v) const { return v; }
+    Range<T> across(const Range<T>& lanes) const { return lanes; }
+
+    Vec<T> spread(const T* values) const { return load(values); }
+    Bits<T> anywhere(Bits<T> condition) const { return condition; }
+
+    static constexpr bool IS_PANEL = true;
+    ptrdiff_t length() const { return n; }
+
+    struct Total {
+        WideSum<T> sum;
+        Split<T> reciprocal(T scale = 1) const { return sum.reciprocal(scale); }
+    };
+    struct Unknown {};
+    template <class F>
+    Unknown write(T* e, F f) const {
+        at_each([&](auto place) { place.store(e, f(place)); });
+        return {};
+    }
+    void add(Total& total, Unknown, const T* e) const {
+        for (ptrdiff_t j = 0; j < n; ++j) total.sum.add(e + j * WIDTH<T>);
+    }
+};
+
+template <class T>
+struct Whole<Panel<T>> {
+    Vec<T> high, low;
+    void add(const Sum<T>& sum) {
+        high = sum.sum + sum.error;
+        low = (sum.sum - high) + sum.error;
+    }
+    void add(const WideSum<float>& sum) {
+        const Split<float> both = sum.parts();
+        high = both.high;
+        low = both.low;
+    }
+    Split<T> parts() const { return {high, low}; }
+};
+
+}  // namespace

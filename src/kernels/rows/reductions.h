@@ -1,0 +1,151 @@
+// Sums over a row, and its largest entry.
+#pragma once
+
+#include "rows/shapes.h"
+
+namespace {
+
+// Σ of the terms that `term(place)` gives for the vectors of a row.
+template <class T, class Shape, class Term>
+inline Split<T> sum_of(const Shape shape, Term term) {
+    Whole<Shape> total;
+    shape.blocks([&](const Shape block) {
+        WideSum<T> sum;
+        block.at_each_fetching([&](auto place) { sum.add(term(place)); });
+        total.add(sum);
+    });
+    return total.parts();
+}
+
+// Σ a b of the factors that `factors(place)` gives. Two neighbouring products are added before the sum takes them, which
+// costs half an ulp and halves what widening costs.
+template <class T, class Shape, class Factors>
+inline Split<T> sum_of_products(const Shape shape, Factors factors) {
+    Whole<Shape> total;
+    shape.blocks([&](const Shape block) {
+        WideSum<T> sum;
+        block.in_pairs_fetching(
+            [&](auto place, auto neighbour) {
+                const auto [a, b] = factors(place);
+                const auto [c, d] = factors(neighbour);
+                sum.add(mul_add(c, d, a * b));
+            },
+            [&](auto place) {
+                const auto [a, b] = factors(place);
+                sum.add(a * b);
+            });
+        total.add(sum);
+    });
+    return total.parts();
+}
+
+// The largest entry of a row, or of each lane; the first, where several are. NaN is passed over.
+template <class Shape>
+struct Peak;
+
+template <class T>
+struct Peak<Row<T>> {
+    Vec<T> value;
+    ptrdiff_t index;
+
+    Peak(const Row<T> row, const T* x) {
+        if (row.stop < LONG * WIDTH<T>)
+            find<1>(row, x);
+        else
+            find<8>(row, x);
+    }
+    // What an array of the row's length holds there.
+    Vec<T> of(const Row<T>, const T* v) const { return splat(v[index]); }
+    // Σ of what `term(place)` gives for all other entries.
+    template <class Term>
+    Split<T> sum_of_others(const Row<T> row, Term term) const {
+        return plus<T>(sum_of<T>(row.part(row.start, index), term), sum_of<T>(row.part(index + 1, row.stop), term));
+    }
+    // y, and `value` at the peak: a row writes that over what it has written.
+    template <class F>
+    void finish(const Row<T> row, T* y, Vec<T> value, F f) const {
+        row.finish(y, f);
+        if (row.route.streams) end_streams();
+        y[index] = value[0];
+    }
+
+   private:
+    // Vectors in a row from which on it is worth a search to look at groups of them only.
+    static constexpr ptrdiff_t LONG = 32;
+
+    // Lane by lane first: the largest entry, and the group of so many vectors where it is found first.
+    template <int GROUP>
+    void find(const Row<T> row, const T* x) {
+        constexpr int W = WIDTH<T>;
+        const ptrdiff_t n = row.stop;
+        Vec<T> top = splat(-INF<T>);
+        Bits<T> group{}, here{};
+        const auto take = [&](Vec<T> largest) {
+            group = largest > top ? here : group;
+            top = largest;
+            here += 1;
+        };
+        ptrdiff_t i = 0;
+        for (; i + GROUP * W <= n; i += GROUP * W) {
+            for (int k = 0; k < GROUP; ++k) row.fetch(row.route.to_search, i + k * W);
+            Vec<T> even = top, odd = top;
+#pragma GCC unroll 8
+            for (int k = 0; k < GROUP; ++k) {
+                Vec<T>& chain = k % 2 ? odd : even;
+                chain = max(load(x + i + k * W), chain);
+            }
+            take(max(even, odd));
+        }
+        Vec<T> last = top;
+        for (; i + W <= n; i += W) last = max(load(x + i), last);
+        if (i < n) last = max(load_head(x + i, n - i, -INF<T>), last);
+        take(last);
+
+        value = row.largest(top);
+        typename Types<T>::Integer groups[W];
+        __builtin_memcpy(groups, &group, sizeof groups);
+        index = n;
+        for (unsigned lanes = lanes_where<T>(top == value); lanes; lanes &= lanes - 1) {
+            const int lane = __builtin_ctz(lanes);
+            ptrdiff_t found = (ptrdiff_t)groups[lane] * GROUP * W + lane;
+            if (GROUP > 1)
+                while (found + W < n && x[found] != value[0]) found += W;
+            index = found < index ? found : index;
+        }
+    }
+};
+
+template <class T>
+struct Peak<Panel<T>> {
+    Vec<T> value = splat(-INF<T>);
+    Bits<T> offset{};
+
+    Peak(const Panel<T> panel, const T* x) {
+        panel.at_each([&](auto place) {
+            const Vec<T> v = place(x, 0);
+            offset = v > value ? Bits<T>{} + (typename Types<T>::Integer)place.i : offset;
+            value = max(v, value);
+        });
+    }
+    Vec<T> of(const Panel<T> panel, const T* v) const {
+        Vec<T> found = load(v);
+        panel.at_each([&](auto place) { found = at(place) ? place(v, 0) : found; });
+        return found;
+    }
+    template <class Term>
+    Split<T> sum_of_others(const Panel<T> panel, Term term) const {
+        return sum_of<T>(panel, [&](auto place) { return at(place) ? splat<T>(0) : term(place); });
+    }
+    template <class F>
+    void finish(const Panel<T> panel, T* y, Vec<T> value, F f) const {
+        panel.finish(y, [&](auto place) { return at(place) ? value : f(place); });
+    }
+
+   private:
+    template <class Place>
+    Bits<T> at(Place place) const {
+        return offset == (typename Types<T>::Integer)place.i;
+    }
+};
+
+}  // namespace
