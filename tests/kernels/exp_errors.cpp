@@ -69,7 +69,7 @@ void at_neighbours(T x, int count, F f) {
 // f(v) for all that is put in, WIDTH at a time; the last vector is filled up with copies.
 template <class T, class F>
 class Vectors {
-   public:
+ public:
     explicit Vectors(F f) : f(f) {}
     ~Vectors() {
         while (count) (*this)(waiting[0]);
@@ -81,7 +81,7 @@ class Vectors {
         count = 0;
     }
 
-   private:
+ private:
     F f;
     T waiting[WIDTH<T>];
     int count = 0;
@@ -116,7 +116,7 @@ class ExpOfRow {
     typedef Constants<T> C;
     typedef Exact<T> Real;
 
-   public:
+ public:
     explicit ExpOfRow(T max = C::SMALL, double temperature = 1)
         : max(max), temperature(temperature), exp(exp_of_row<T, MODE>(max, temperature)) {
         if (MODE <= UNSHIFTED_TEMPERED) {
@@ -158,13 +158,13 @@ class ExpOfRow {
     // The values, without the row's power of two.
     Vec<T> operator()(Vec<T> x) const { return exp(x) / (T)scale; }
 
-   private:
+ private:
     void check(Vec<T> x) {
         const Bits<T> is_nan = x != x;
         if (!any<T>(((x <= max) & (x >= lowest)) | is_nan)) return;
         const auto parts = exp.parts(x);
         const Vec<T> value = parts.value();
-        const Split<T> split = parts.split();
+        const DoubleWord<T> split = parts.double_word();
         const Vec<T> excluded = exp.parts(x, [](Vec<T>) { return splat<T>(0); }).value();
         const Bits<T> is_zero = (value == 0) & (split.high == 0) & (split.low == 0) & (excluded == 0);
         if (!any<T>((x >= floor) | is_nan | ~is_zero)) return;
@@ -267,7 +267,7 @@ void measure_log1p(const Effort& effort) {
         Vec<T> low = splat<T>(0);
         for (int lane = 0; lane < WIDTH<T>; ++lane)
             if (r[lane] > 0 && r[lane] <= (T)0x1p63) low[lane] = ulp<T>(r[lane]) * (T)uniform(random);
-        const Split<T> log = log1p<T>(Split<T>(r, low));
+        const DoubleWord<T> log = log1p<T>(DoubleWord<T>(r, low));
         for (int lane = 0; lane < WIDTH<T>; ++lane) {
             if (!(r[lane] > 0 && r[lane] <= (T)0x1p63)) continue;
             const Exact<T> exact = exact_log1p((Exact<T>)r[lane] + low[lane]), spacing = ulp<T>(exact);
@@ -280,7 +280,7 @@ void measure_log1p(const Effort& effort) {
     for (int k = 0; k < 128; ++k)  // where the exponent or the interval of the series changes
         at_neighbours((T)(ldexp(1, k / 2) * (k % 2 ? M_SQRT2 : 1) - 1), 1000, [&](T r) { vectors(r); });
     const Vec<T> zero = splat<T>(0), nan = splat((T)NAN);
-    const Split<T> of_zero = log1p<T>(Split<T>(zero, zero)), of_nan = log1p<T>(Split<T>(nan, zero));
+    const DoubleWord<T> of_zero = log1p<T>(DoubleWord<T>(zero, zero)), of_nan = log1p<T>(DoubleWord<T>(nan, zero));
     if (any<T>((of_zero.high != 0) | (of_zero.low != 0))) fail("%s: not 0 at 0", "log1p");
     if (any<T>(of_nan.high == of_nan.high)) fail("%s: NaN is lost", "log1p");
     print("log1p", NAN, NAN, value, split);
@@ -296,7 +296,8 @@ int main(int count, char** words) {
         measure_exp<float>(effort);
         measure_log1p<float>(effort);
     } else if (is(1, "float64") && (is(2, "sample") || is(2, "many"))) {
-        const Effort effort = is(2, "many") ? Effort{0x1000'0000'0f0f, 8, 1'000'000} : Effort{0x4'0000'0000'0f0f, 0, 10'000};
+        const Effort effort =
+            is(2, "many") ? Effort{0x1000'0000'0f0f, 8, 1'000'000} : Effort{0x4'0000'0000'0f0f, 0, 10'000};
         measure_exp<double>(effort);
         measure_log1p<double>(effort);
     } else {

@@ -2,9 +2,9 @@
 //
 // With d = a − b and k the largest entry of a, Σ p (log p − log q) is
 //     Σ p (d − d_k) + log Σ e^(b − b_k) − log Σ e^(a − a_k):
-// three terms that are small where both rows are saturated at k. They are summed in two parts, and the weights of the first
-// with what their rounding lost, so that its errors and those of the last term, which has the same exponentials, are those
-// of Σ p (d − Σ p d): d_k alone may be far from the mean.
+// three terms that are small where both rows are saturated at k. They are summed in two parts, and the weights of the
+// first with what their rounding lost, so that its errors and those of the last term, which has the same exponentials,
+// are those of Σ p (d − Σ p d): d_k alone may be far from the mean.
 //
 // The nearer q is to p, the more this cancels. With y = Σ p d − d the divergence is also log Σ p e^y, and that is
 // log1p(Σ p (e^y − 1 − y)), whose terms are never negative.
@@ -20,8 +20,8 @@
 
 namespace {
 
-// Up to this |y| the rows are near each other. Where q is within a factor e of p everywhere it is below 1.47: the logarithm
-// of a ratio, and the divergence.
+// Up to this |y| the rows are near each other. Where q is within a factor e of p everywhere it is below 1.47: the
+// logarithm of a ratio, and the divergence.
 template <class T>
 constexpr T NEARBY = 1.5;
 
@@ -37,30 +37,31 @@ inline Vec<T> curved_part_of_exp(Vec<T> y, Vec<T> e) {
 
 template <class T, class Shape>
 class Divergence {
-   public:
+ public:
     void add_up(const Shape shape, const T* a, const T* b) {
-        const Peak<Shape> peak(shape, a);
+        const Argmax<Shape> argmax(shape, a);
         const Vec<T> zero = splat<T>(0);
-        b_peak = peak.of(shape, b);
-        const Split<T> d_peak = depth_below<T>(peak.value, b_peak);
-        origin = Split<T>(-d_peak.high, -d_peak.low);
-        q.add_up(shape, b, nullptr, Nobody{});
-        find_differences(shape, a, b, peak.value);
+        b_argmax = argmax.of(shape, b);
+        const DoubleWord<T> d_argmax = gap_below<T>(argmax.value, b_argmax);
+        origin = DoubleWord<T>(-d_argmax.high, -d_argmax.low);
+        q.add_up(shape, b, nullptr, NoOp{});
+        find_differences(shape, a, b, argmax.value);
         Sum<T> sum;
-        p.add_up(shape, a, nullptr, [&](auto place, Vec<T> v, const Split<T>& e, Vec<T>) {
-            const Split<T> term = product<T>(e, relative(v, place(b, b[0])));
+        p.add_up(shape, a, nullptr, [&](auto place, Vec<T> v, const DoubleWord<T>& e, Vec<T>) {
+            const DoubleWord<T> term = product<T>(e, relative(v, place(b, b[0])));
             sum.add(e.high == 0 ? zero : term.high);
             sum.error += e.high == 0 ? zero : term.low;
         });
         differences = whole(sum);
     }
 
-    Split<T> total(const Shape shape, const T* a, const T* b) {
+    DoubleWord<T> total(const Shape shape, const T* a, const T* b) {
         p.total();
         q.total();
         mean = product<T>(differences, p.inverse);
-        const Split<T> log_p = p.log(), log_q = q.log(), logs = plus<T>(log_q, Split<T>(-log_p.high, -log_p.low));
-        const Split<T> below = depth_below<T>(q.max, b_peak);
+        const DoubleWord<T> log_p = p.log(), log_q = q.log(),
+                            logs = plus<T>(log_q, DoubleWord<T>(-log_p.high, -log_p.low));
+        const DoubleWord<T> below = gap_below<T>(q.max, b_argmax);
         Vec<T> value = plus<T>(plus<T>(mean, below), logs).high;
         value = value < 0 ? splat<T>(0) : value;
         const Bits<T> near = is_near();
@@ -71,7 +72,8 @@ class Divergence {
         return {blank + (infinite ? splat(INF<T>) : value), splat<T>(0)};
     }
 
-    // Whether the sums are within the range of T, if they are wanted: exponentials are up to 2^SCALE, rows to 2^24 entries.
+    // Whether the sums are within the range of T, if they are wanted: exponentials are up to 2^SCALE, rows to 2^24
+    // entries.
     Bits<T> is_ordinary() const { return (extent <= (T)0x1p31) | is_infinite() | (blank != blank); }
 
     // p ∘ (d − Σ p d), which is not defined where the divergence is infinite, and q − p.
@@ -81,33 +83,34 @@ class Divergence {
         finish_both(shape, grad_p, grad_q, [&](auto place) {
             const Vec<T> v = place(a, 0), w = place(b, 0), e = exp_p(v);
             // Divided last: a subnormal p has lost bits that the product would show.
-            const Vec<T> slope = e == 0 ? vanished : p.probability(e * centred(v, w));
+            const Vec<T> gradient = e == 0 ? vanished : p.probability(e * centred(v, w));
             const Vec<T> plain = q.probability(exp_q(w)) - p.probability(e);
-            const Bits<T> from_others = p.saturated(v) & q.saturated(w) & (p.others + q.others < 1);
-            return std::pair<Vec<T>, Vec<T>>(v == -INF<T> ? blank : slope, from_others ? p.others - q.others : plain);
+            const Bits<T> from_others = p.saturated(v) & q.saturated(w) & (p.complement + q.complement < 1);
+            return std::pair<Vec<T>, Vec<T>>(v == -INF<T> ? blank : gradient,
+                                             from_others ? p.complement - q.complement : plain);
         });
     }
 
-   private:
+ private:
     Normalized<T> p, q;
-    Range<T> spread;             // of d, but for what neither has
-    Vec<T> lowest, b_peak;       // the smallest b where p is not 0, and b_k
-    Vec<T> extent;               // the largest |d| in the sums
-    Split<T> origin;             // −d_k
-    Split<T> differences, mean;  // Σ e (d − d_k) and Σ p (d − d_k)
-    Vec<T> blank;                // 0, or NaN in a row with NaN
+    Range<T> spread;                  // of d, but for what neither has
+    Vec<T> lowest, b_argmax;          // the smallest b where p is not 0, and b_k
+    Vec<T> extent;                    // the largest |d| in the sums
+    DoubleWord<T> origin;             // −d_k
+    DoubleWord<T> differences, mean;  // Σ e (d − d_k) and Σ p (d − d_k)
+    Vec<T> blank;                     // 0, or NaN in a row with NaN
 
-    void find_differences(const Shape shape, const T* a, const T* b, Vec<T> a_peak) {
+    void find_differences(const Shape shape, const T* a, const T* b, Vec<T> a_argmax) {
         // What is below a floor is 0 in any format, also beside the smallest number.
-        const Vec<T> a_floor = a_peak - 2 * Constants<T>::DEPTH, b_floor = q.max - 2 * Constants<T>::DEPTH;
+        const Vec<T> a_cutoff = a_argmax - 2 * Constants<T>::DEPTH, b_cutoff = q.max - 2 * Constants<T>::DEPTH;
         const Vec<T> nothing = splat(-INF<T>), unknown = splat((T)NAN), zero = splat<T>(0);  // a range passes over NaN
         Range<T> range;
         Vec<T> highest = nothing, size = zero;  // the largest −b
         shape.at_each([&](auto place) {
             const Vec<T> v = place(a, a[0]), w = place(b, b[0]), d = v - w;
-            range.add((v < a_floor) & (w < b_floor) ? unknown : d);
+            range.add((v < a_cutoff) & (w < b_cutoff) ? unknown : d);
             highest = max(v == nothing ? nothing : -w, highest);
-            size = max_absolute<T>((v >= a_floor) & (w > nothing) ? d : zero, size);
+            size = max_absolute<T>((v >= a_cutoff) & (w > nothing) ? d : zero, size);
         });
         spread = shape.across(range);
         lowest = -shape.largest(highest);
@@ -117,7 +120,7 @@ class Divergence {
     Bits<T> is_infinite() const { return lowest == -INF<T>; }
     Bits<T> is_near() const {
         const Vec<T> top = (spread.max + origin.high) - mean.high, bottom = (spread.min + origin.high) - mean.high;
-        return (top <= NEARBY<T>) & (bottom >= -NEARBY<T>);
+        return (top <= NEARBY<T>)&(bottom >= -NEARBY<T>);
     }
 
     Vec<T> near_value(const Shape shape, const T* a, const T* b) const {
@@ -131,16 +134,16 @@ class Divergence {
     }
 
     // d − d_k and d − Σ p d.
-    Split<T> relative(Vec<T> v, Vec<T> w) const { return plus<T>(depth_below<T>(v, w), origin); }
+    DoubleWord<T> relative(Vec<T> v, Vec<T> w) const { return plus<T>(gap_below<T>(v, w), origin); }
     Vec<T> centred(Vec<T> v, Vec<T> w) const {
-        const Split<T> d = relative(v, w);
+        const DoubleWord<T> d = relative(v, w);
         return (d.high - mean.high) + (d.low - mean.low);
     }
 
     // In the mode that suits every row; `add_up` may have had another, with the same bits.
     static Exp<T, FAR> exp_of(const Normalized<T>& row) { return Exp<T, FAR>(row.max, Temperature<T>()); }
-    static Split<T> whole(const Sum<T>& sum) {
-        Whole<Shape> whole;
+    static DoubleWord<T> whole(const Sum<T>& sum) {
+        RowTotal<Shape> whole;
         whole.add(sum);
         return whole.parts();
     }
@@ -149,40 +152,41 @@ class Divergence {
 // The same of a row with differences beyond that, entry by entry in a wider type.
 template <class T>
 class WideDivergence {
-   public:
+ public:
     WideDivergence(const Operand<const T>& a, const Operand<const T>& b, ptrdiff_t n) : a(a), b(b), n(n) {
         for (ptrdiff_t j = 1; j < n; ++j) {
-            if (a.at(0, j) > a.at(0, a_peak)) a_peak = j;
-            if (b.at(0, j) > b.at(0, b_peak)) b_peak = j;
+            if (a.at(0, j) > a.at(0, a_argmax)) a_argmax = j;
+            if (b.at(0, j) > b.at(0, b_argmax)) b_argmax = j;
         }
         Running differences, of_p, of_q;
         for (ptrdiff_t j = 0; j < n; ++j) {
-            const Wide<T> e = power(a, a_peak, j);
+            const Wide<T> e = power(a, a_argmax, j);
             if (e != 0) differences.add(e * relative(j));
-            if (j != a_peak) of_p.add(e);
-            if (j != b_peak) of_q.add(power(b, b_peak, j));
+            if (j != a_argmax) of_p.add(e);
+            if (j != b_argmax) of_q.add(power(b, b_argmax, j));
         }
-        p_rest = of_p.sum;
-        q_rest = of_q.sum;
-        mean = differences.sum / (1 + p_rest);
-        const Wide<T> below = (Wide<T>)b.at(0, b_peak) - b.at(0, a_peak);
-        value = (mean + below) + (wide_log1p(q_rest) - wide_log1p(p_rest));
+        p_others = of_p.sum;
+        q_others = of_q.sum;
+        mean = differences.sum / (1 + p_others);
+        const Wide<T> below = (Wide<T>)b.at(0, b_argmax) - b.at(0, a_argmax);
+        value = (mean + below) + (wide_log1p(q_others) - wide_log1p(p_others));
         value = value < 0 ? 0 : value;
     }
 
     void write(const Operand<T>& grad_p, const Operand<T>& grad_q) const {
-        const Wide<T> p_total = 1 + p_rest, q_total = 1 + q_rest, p_others = p_rest / p_total, q_others = q_rest / q_total;
+        const Wide<T> p_total = 1 + p_others, q_total = 1 + q_others, p_complement = p_others / p_total,
+                      q_complement = q_others / q_total;
         for (ptrdiff_t j = 0; j < n; ++j) {
-            const Wide<T> p = power(a, a_peak, j) / p_total, q = power(b, b_peak, j) / q_total;
-            const bool from_others = j == a_peak && j == b_peak && p_others + q_others < 1;
+            const Wide<T> p = power(a, a_argmax, j) / p_total, q = power(b, b_argmax, j) / q_total;
+            const bool from_others = j == a_argmax && j == b_argmax && p_complement + q_complement < 1;
             grad_p.at(0, j) = (T)(p == 0 ? 0 : p * (relative(j) - mean));
-            grad_q.at(0, j) = (T)(from_others ? p_others - q_others : q - p);
+            grad_q.at(0, j) = (T)(from_others ? p_complement - q_complement : q - p);
         }
     }
 
     Wide<T> value;
 
-   private:
+ private:
     struct Running {  // Kahan's sum
         Wide<T> sum = 0, error = 0;
         void add(Wide<T> term) {
@@ -195,14 +199,14 @@ class WideDivergence {
 
     const Operand<const T> a, b;
     const ptrdiff_t n;
-    ptrdiff_t a_peak = 0, b_peak = 0;
-    Wide<T> p_rest, q_rest, mean;
+    ptrdiff_t a_argmax = 0, b_argmax = 0;
+    Wide<T> p_others, q_others, mean;
 
-    static Wide<T> power(const Operand<const T>& x, ptrdiff_t peak, ptrdiff_t j) {
-        return wide_exp((Wide<T>)x.at(0, j) - x.at(0, peak));
+    static Wide<T> power(const Operand<const T>& x, ptrdiff_t argmax, ptrdiff_t j) {
+        return wide_exp((Wide<T>)x.at(0, j) - x.at(0, argmax));
     }
     Wide<T> relative(ptrdiff_t j) const {
-        return ((Wide<T>)a.at(0, j) - a.at(0, a_peak)) - ((Wide<T>)b.at(0, j) - b.at(0, a_peak));
+        return ((Wide<T>)a.at(0, j) - a.at(0, a_argmax)) - ((Wide<T>)b.at(0, j) - b.at(0, a_argmax));
     }
 };
 
@@ -220,14 +224,15 @@ void divergence(const Call& call) {
     RowLoop<S, 2, GRAD ? 2 : 0>(call).run([&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
         Divergence<T, decltype(shape)> row;
         row.add_up(shape, in[0], in[1]);
-        scatter(shape, row.total(shape, in[0], in[1]), unit, value, i);
+        store_result(shape, row.total(shape, in[0], in[1]), unit, value, i);
         const Bits<T> ordinary = row.is_ordinary();
         if constexpr (GRAD)
-            if (shape.IS_PANEL || ordinary[0]) row.write(shape, in[0], in[1], out[0], out[1]);
-        const ptrdiff_t step = sizeof(T) * (shape.IS_PANEL ? WIDTH<T> : 1);
+            if (shape.IS_LANE_BATCH || ordinary[0]) row.write(shape, in[0], in[1], out[0], out[1]);
+        const ptrdiff_t step = sizeof(T) * (shape.IS_LANE_BATCH ? WIDTH<T> : 1);
         for (int lane = 0; lane < shape.lanes; ++lane) {
             if (ordinary[lane]) continue;
-            const WideDivergence<T> one({(char*)(in[0] + lane), 0, step}, {(char*)(in[1] + lane), 0, step}, shape.length());
+            const WideDivergence<T> one({(char*)(in[0] + lane), 0, step}, {(char*)(in[1] + lane), 0, step},
+                                        shape.length());
             value.at(i + lane, 0) = stored<S>((T)one.value);
             if constexpr (GRAD) one.write({(char*)(out[0] + lane), 0, step}, {(char*)(out[1] + lane), 0, step});
         }

@@ -9,58 +9,58 @@ namespace {
 // The entropy log Σ e^−a + Σ p a with a = max − x, and its gradient p ∘ (a − Σ p a).
 template <class T, class Shape>
 class Entropy {
-   public:
+ public:
     void add_up(const Shape shape, const T* x, T* e) {
         Sum<T> sum;
-        row.add_up(shape, x, e, [&](auto, Vec<T> v, const Split<T>& e, Vec<T> max) {
+        row.add_up(shape, x, e, [&](auto, Vec<T> v, const DoubleWord<T>& e, Vec<T> max) {
             const Vec<T> zero = splat<T>(0);
-            const Split<T> term = product<T>(Split<T>(e.high, zero), depth_below<T>(max, v));
+            const DoubleWord<T> term = product<T>(DoubleWord<T>(e.high, zero), gap_below<T>(max, v));
             sum.add(e.high == 0 ? zero : term.high);
             sum.error += e.high == 0 ? zero : term.low;
         });
-        Whole<Shape> whole;
+        RowTotal<Shape> whole;
         whole.add(sum);
-        depths = whole.parts();
+        gaps = whole.parts();
     }
 
-    Split<T> total() {
+    DoubleWord<T> total() {
         row.total();
-        mean = product<T>(depths, row.inverse);
+        mean = product<T>(gaps, row.inverse);
         return plus<T>(row.log(), mean);
     }
 
     void write(const Shape shape, const T* x, const T* e, T* grad) const {
         shape.finish(grad, [&](auto place) {
             const Vec<T> power = place(e, 0);
-            const Split<T> depth = depth_below<T>(row.max, place(x, 0));
+            const DoubleWord<T> gap = gap_below<T>(row.max, place(x, 0));
             // Divided last: a subnormal p has lost bits that the product would show.
-            const Vec<T> g = row.probability(power * ((depth.high - mean.high) + (depth.low - mean.low)));
+            const Vec<T> g = row.probability(power * ((gap.high - mean.high) + (gap.low - mean.low)));
             return power == 0 ? mean.high - mean.high : g;  // 0, and NaN beside NaN
         });
     }
 
     Vec<T> max() const { return row.max; }
     // Σ e^(x − max) without one term that is 1, and Σ a e^(x − max).
-    Split<T> rest() const { return row.excess; }
-    Split<T> depth() const { return over<T>(depths, row.peak); }
+    DoubleWord<T> others() const { return row.excess; }
+    DoubleWord<T> gap() const { return over<T>(gaps, row.argmax); }
 
-   private:
+ private:
     Normalized<T> row;
-    Split<T> depths, mean;  // Σ e a and Σ p a
+    DoubleWord<T> gaps, mean;  // Σ e a and Σ p a
 };
 
 // log Σ e^x in three parts: the maximum, and two of log Σ e^(x − max).
 template <class T, class Shape>
 class LogTotal {
-   public:
-    void add_up(const Shape shape, const T* x) { row.add_up(shape, x, nullptr, Nobody{}); }
-    Split<T> total() {
+ public:
+    void add_up(const Shape shape, const T* x) { row.add_up(shape, x, nullptr, NoOp{}); }
+    DoubleWord<T> total() {
         row.total();
         return row.log();
     }
     Vec<T> max() const { return row.max; }
 
-   private:
+ private:
     Normalized<T> row;
 };
 
@@ -69,15 +69,16 @@ void log_sum(const Call& call) {
     typedef Computed<S> T;
     const auto add_up = [](auto& row, auto shape, const T* const* in, T*) { row.add_up(shape, in[0]); };
     const auto total = [&](auto& row, auto shape, ptrdiff_t i, const T* const*) {
-        const Split<T> log = row.total();
+        const DoubleWord<T> log = row.total();
         T parts[3][WIDTH<T>];
         store(parts[0], row.max());
         store(parts[1], log.high);
         store(parts[2], log.low);
         for (int k = 0; k < 3; ++k)
-            for (int lane = 0; lane < shape.lanes; ++lane) call.numbers<S>(k + 1).at(i + lane, 0) = stored<S>(parts[k][lane]);
+            for (int lane = 0; lane < shape.lanes; ++lane)
+                call.numbers<S>(k + 1).at(i + lane, 0) = stored<S>(parts[k][lane]);
     };
-    each_row<LogTotal, S, 1, 0>(call, add_up, total, Nobody{});
+    each_row<LogTotal, S, 1, 0>(call, add_up, total, NoOp{});
 }
 
 // entropy and, with room for the gradient, entropy_grad.
@@ -93,7 +94,7 @@ void entropy(const Call& call) {
     }
     const auto add_up = [](auto& row, auto shape, const T* const* in, T* e) { row.add_up(shape, in[0], e); };
     const auto total = [&](auto& row, auto shape, ptrdiff_t i, const T* const*) {
-        scatter(shape, row.total(), unit, value, i);
+        store_result(shape, row.total(), unit, value, i);
     };
     const auto write = [](const auto& row, auto shape, const T* const* in, const T* e, T* const* out) {
         if constexpr (GRAD) row.write(shape, in[0], e, out[0]);

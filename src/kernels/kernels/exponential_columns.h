@@ -7,8 +7,8 @@ namespace {
 
 // Columns of small logits, whose sums of exponentials give Map the factors to finish with.
 template <class Map, class S>
-struct ExponentialColumns : Slab<S, 1, Map::CHAINS> {
-    typedef Slab<S, 1, Map::CHAINS> Base;
+struct ExponentialColumns : ColumnBlock<S, 1, Map::CHAINS> {
+    typedef ColumnBlock<S, 1, Map::CHAINS> Base;
     typedef typename Base::T T;
     using Base::at_each, Base::columns, Base::in, Base::memory, Base::n, Base::SUMS, Base::VECTORS, Base::W;
     using Base::Base, Base::COLUMNS;
@@ -25,7 +25,8 @@ struct ExponentialColumns : Slab<S, 1, Map::CHAINS> {
                 const ptrdiff_t end = k < W ? stop : whole;
                 add<true>(k, start + k, start + k < end ? (end - start - k + SUMS - 1) / SUMS : 0);
                 if (k < W && whole + W + k < stop) add<false>(k, whole + W + k, 1);
-                if (k == 0 && start == 0 && this->most([&](ptrdiff_t v) { return any<T>(~memory.ranges[v].within(small)); }))
+                if (k == 0 && start == 0 &&
+                    this->most([&](ptrdiff_t v) { return any<T>(~memory.ranges[v].within(small)); }))
                     return false;
             }
             at_each(0, columns, [&](ptrdiff_t v, auto) { this->add_chains(v); });
@@ -38,15 +39,15 @@ struct ExponentialColumns : Slab<S, 1, Map::CHAINS> {
         return any<T>(Map::factor(memory.ranges[v], memory.totals + v * W, memory.factors[v]));
     }
 
-    [[gnu::flatten]] void finish(const Operand<S>& y, ptrdiff_t from, ptrdiff_t to, bool streams) const {
-        this->write_entries(y, from, to, streams, [&](ptrdiff_t j, ptrdiff_t v, auto read) {
+    [[gnu::flatten]] void finish(const Operand<S>& y, ptrdiff_t from, ptrdiff_t to, bool nontemporal) const {
+        this->write_entries(y, from, to, nontemporal, [&](ptrdiff_t j, ptrdiff_t v, auto read) {
             return Map::result(read(this->at(0, j, v)), memory.factors[v]);
         });
     }
 
     T factor(ptrdiff_t column) const { return memory.factors[column / W].high[column % W]; }
 
-   private:
+ private:
     // e^x of `count` entries from `first` on, each SUMS after the one before, to the sum k of every column.
     template <bool IS_FIRST>
     [[gnu::always_inline]] void add(ptrdiff_t k, ptrdiff_t first, ptrdiff_t count) const {
@@ -55,9 +56,9 @@ struct ExponentialColumns : Slab<S, 1, Map::CHAINS> {
         ptrdiff_t done = 0;
         do {
             const ptrdiff_t entries = count - done < ENTRIES_AT_ONCE ? count - done : ENTRIES_AT_ONCE;
-            const bool fresh = IS_FIRST && done == 0;
+            const bool is_new = IS_FIRST && done == 0;
             at_each(0, columns, [&](ptrdiff_t v, auto read) {
-                WideSum<T> sum = fresh ? WideSum<T>() : sums[v];
+                WideSum<T> sum = is_new ? WideSum<T>() : sums[v];
                 Range<T> range = memory.ranges[v];
                 const char* q = (const char*)this->at(0, first + done * SUMS, v);
                 for (ptrdiff_t entry = 0; entry < entries; ++entry, q += SUMS * in[0].step) {

@@ -15,9 +15,9 @@ inline bool ordinary(double temperature) {
 
 // A row as its kernel reads it: beside its mask, if the kernel is one of masked rows.
 template <bool IS_MASKED, class T>
-inline auto as_masked(const T* x, const Route<T>& route) {
+inline auto as_masked(const T* x, const RowContext<T>& context) {
     if constexpr (IS_MASKED)
-        return Masked<T>{x, route.mask};
+        return Masked<T>{x, context.mask};
     else
         return x;
 }
@@ -32,24 +32,40 @@ struct Forward {
     Operand<Mask> mask;       // no data: nothing is masked
     Operand<const double> t;  // no data: T = 1
 
-    void operator()(const Panel<T> panel, ptrdiff_t i, const T* const* in, T* const* out) const {
+    void operator()(const LaneBatch<T> batch, ptrdiff_t i, const T* const* in, T* const* out) const {
         bool regular;
         if (!t.data) {
-            regular = Map::template run<false, IS_MASKED>(panel, in[0], out[0], Temperature<T>());
+            regular = Map::template run<false, IS_MASKED>(batch, in[0], out[0], Temperature<T>());
         } else {
             bool all_ordinary;
-            const Temperature<T> all = temperatures(i, panel.lanes, all_ordinary);
-            regular = Map::template run<true, IS_MASKED>(panel, in[0], out[0], all) && all_ordinary;
+            const Temperature<T> all = temperatures(i, batch.lanes, all_ordinary);
+            regular = Map::template run<true, IS_MASKED>(batch, in[0], out[0], all) && all_ordinary;
         }
         if (regular || !(t.data || mask.data)) return;
-        for (int lane = 0; lane < panel.lanes; ++lane)
-            mend(i + lane, {(char*)(in[0] + lane), 0, W * sizeof(T)}, {(char*)(out[0] + lane), 0, W * sizeof(T)}, panel.n);
+        for (int lane = 0; lane < batch.lanes; ++lane)
+            recompute(i + lane, {(char*)(in[0] + lane), 0, W * sizeof(T)}, {(char*)(out[0] + lane), 0, W * sizeof(T)},
+                      batch.n);
     }
 
-    void operator()(const Row<T> row, ptrdiff_t i, const T* const* in, T* const* out) const { alone(row, i, in[0], out[0]); }
+    // is_large: the row, at T = 1, is known not to be small.
+    void operator()(const Row<T> row, ptrdiff_t i, const T* const* in, T* const* out, bool is_large = false) const {
+        const auto x = as_masked<IS_MASKED>(in[0], row.context);
+        T* const y = out[0];
+        const double value = temperature(i);
+        bool regular = ordinary<T>(value);  // others need the row as it is, which y may replace
+        if (is_large)
+            regular = Map::template large<false>(row, x, y, Temperature<T>());
+        else if (value == 1)
+            regular = Map::template run<false, IS_MASKED>(row, x, y, Temperature<T>());
+        else if (regular)
+            regular = Map::template run<true, IS_MASKED>(row, x, y, Temperature<T>::of(value));
+        if (regular || !(t.data || mask.data)) return;
+        if (row.context.nontemporal) fence_nontemporal();
+        recompute(i, {(char*)in[0], 0, sizeof(T)}, {(char*)y, 0, sizeof(T)}, row.stop);
+    }
 
-    void operator()(const Rows<T> rows, ptrdiff_t i, const T* const* in, T* const* out) const {
-        const auto x = as_masked<IS_MASKED>(in[0], rows.route);
+    void operator()(const Lockstep<T> rows, ptrdiff_t i, const T* const* in, T* const* out) const {
+        const auto x = as_masked<IS_MASKED>(in[0], rows.context);
         Bits<T> done{};
         if (!t.data) {
             done = Map::template run<IS_MASKED>(rows, x, out[0], Temperatures<T, UNSHIFTED>());
@@ -59,11 +75,14 @@ struct Forward {
             if (all_ordinary) done = Map::template run<IS_MASKED>(rows, x, out[0], all);
         }
         rows.each([&](int lane, const Row<T> row) {
-            if (!done[lane]) alone(row, i + lane, rows.in(in[0], lane), rows.out(out[0], lane), !IS_MASKED && !t.data);
+            if (done[lane]) return;
+            const T* const from = rows.in(in[0], lane);
+            T* const to = rows.out(out[0], lane);
+            (*this)(row, i + lane, &from, &to, !IS_MASKED && !t.data);
         });
     }
 
-   private:
+ private:
     // Those of so many rows from i on, lane by lane, 1 in place of those that are not ordinary.
     Temperature<T> temperatures(ptrdiff_t i, int lanes, bool& all_ordinary) const {
         all_ordinary = true;
@@ -76,27 +95,11 @@ struct Forward {
         }
         return {load(high), load(low)};
     }
-    // is_large: the row, at T = 1, is known not to be small.
-    void alone(const Row<T> row, ptrdiff_t i, const T* plain, T* y, bool is_large = false) const {
-        const auto x = as_masked<IS_MASKED>(plain, row.route);
-        const double value = temperature(i);
-        bool regular = ordinary<T>(value);  // others need the row as it is, which y may replace
-        if (is_large)
-            regular = Map::template large<false>(row, x, y, Temperature<T>());
-        else if (value == 1)
-            regular = Map::template run<false, IS_MASKED>(row, x, y, Temperature<T>());
-        else if (regular)
-            regular = Map::template run<true, IS_MASKED>(row, x, y, Temperature<T>::of(value));
-        if (regular || !(t.data || mask.data)) return;
-        if (row.route.streams) end_streams();
-        mend(i, {(char*)plain, 0, sizeof(T)}, {(char*)y, 0, sizeof(T)}, row.stop);
-    }
-
     bool read(ptrdiff_t i, ptrdiff_t j) const { return !mask.data || mask.at(i, j); }
     double temperature(ptrdiff_t i) const { return t.data ? t.at(i, 0) : 1; }
 
     // The rows that vectors do not get right: masks in rows that became NaN, and temperatures beyond their range.
-    void mend(ptrdiff_t i, const Operand<const T>& x, const Operand<T>& y, ptrdiff_t n) const {
+    void recompute(ptrdiff_t i, const Operand<const T>& x, const Operand<T>& y, ptrdiff_t n) const {
         if (!ordinary<T>(temperature(i)))
             extreme(i, x, y, n);
         else if (y.at(0, 0) != y.at(0, 0))
@@ -107,17 +110,17 @@ struct Forward {
     // T at or near 0 or inf: entry by entry, in a wider type.
     void extreme(ptrdiff_t i, const Operand<const T>& x, const Operand<T>& y, ptrdiff_t n) const {
         const double T_ = temperature(i);
-        Wide<T> m = -INFINITY, rest = 0, ties = 0;
+        Wide<T> m = -INFINITY, others = 0, ties = 0;
         const auto logit = [&](ptrdiff_t j) -> Wide<T> { return read(i, j) ? x.at(0, j) : -INF<T>; };
         for (ptrdiff_t j = 0; j < n; ++j) m = logit(j) > m ? logit(j) : m;
         for (ptrdiff_t j = 0; j < n; ++j) {
             const Wide<T> a = logit(j);
             ties += a == m;
-            if (a != m) rest += wide_exp(shifted(a, m, T_));
+            if (a != m) others += wide_exp(shifted(a, m, T_));
         }
-        rest += m == INFINITY ? (Wide<T>)NAN : ties - 1;  // as with every other T, +inf makes its slice NaN
+        others += m == INFINITY ? (Wide<T>)NAN : ties - 1;  // as with every other T, +inf makes its slice NaN
         for (ptrdiff_t j = 0; j < n; ++j)
-            y.at(0, j) = read(i, j) ? (T)Map::value(shifted(logit(j), m, T_), rest) : Map::MASKED;
+            y.at(0, j) = read(i, j) ? (T)Map::value(shifted(logit(j), m, T_), others) : Map::MASKED;
     }
 
     // (a − m)/T with the limits at T = 0 and T = inf; NaN where a or the whole row is.

@@ -10,40 +10,40 @@ namespace {
 template <class T>
 struct SaturatedRow {
     const T* p;
-    ptrdiff_t n, peak;
-    T others;  // 1 − p at the peak
+    ptrdiff_t n, argmax;
+    T complement;  // 1 − p at the peak
 
     SaturatedRow(const T* p, ptrdiff_t n) : p(p), n(n) {
-        const Peak<Row<T>> largest(Row<T>(n), p);
-        peak = largest.index;
+        const Argmax<Row<T>> largest(Row<T>(n), p);
+        argmax = largest.index;
         const auto entry = [&](auto place) { return place(this->p, 0); };
-        others = largest.sum_of_others(Row<T>(n), entry).high[0];
+        complement = largest.sum_of_others(Row<T>(n), entry).high[0];
     }
 
-    void jacobian_line(const Route<T>& route, ptrdiff_t i, double temperature, T* out) const {
+    void jacobian_line(const RowContext<T>& context, ptrdiff_t i, double temperature, T* out) const {
         const T scaled = scaled_by(temperature, i);
         const auto entry = [&](auto place) { return entries(scaled, place(p, 0)); };
-        if (route.streams)
-            Row<T>(n, route).finish(out, entry);
+        if (context.nontemporal)
+            Row<T>(n, context).finish(out, entry);
         else  // writing is all there is to do here, and lines of memory are written whole or twice
-            Row<T>(n, route).at_each_aligned(out, [&](auto place) { place.store(out, entry(place)); });
-        if (route.streams) end_streams();
+            Row<T>(n, context).at_each_aligned(out, [&](auto place) { place.store(out, entry(place)); });
+        if (context.nontemporal) fence_nontemporal();
         out[i] = at_diagonal(scaled, i);
     }
-    // The same in whole vectors, of which the last may reach beyond the line, for what comes there is written later. p holds
-    // whole vectors, too.
+    // The same in whole vectors, of which the last may reach beyond the line, for what comes there is written later. p
+    // holds whole vectors, too.
     void spilling_line(ptrdiff_t i, double temperature, T* out) const {
         const T scaled = scaled_by(temperature, i);
         for (ptrdiff_t j = 0; j < n; j += WIDTH<T>) store(out + j, entries(scaled, load(p + j)));
         out[i] = at_diagonal(scaled, i);
     }
 
-   private:
+ private:
     T scaled_by(double temperature, ptrdiff_t i) const {
         return temperature == 1 ? p[i] : (T)((Wide<T>)p[i] / (Wide<T>)temperature);
     }
     static Vec<T> entries(T scaled, Vec<T> p) { return mul_add(splat(-scaled), p, splat<T>(0)); }  // −0 + 0 is 0
-    T at_diagonal(T scaled, ptrdiff_t i) const { return scaled * (i == peak ? others : 1 - p[i]); }
+    T at_diagonal(T scaled, ptrdiff_t i) const { return scaled * (i == argmax ? complement : 1 - p[i]); }
 };
 
 // The dense Jacobian: a row and its temperature in, a matrix out.
@@ -63,8 +63,9 @@ void jacobian(const Call& call) {
     const Scratch<T> scratch(copy_in || copy_out ? 2 * padded : 0);
     if (n == 0 || ((copy_in || copy_out) && !scratch)) return;
     T* const copy = scratch.aligned();
-    Route<T> route;
-    route.streams = !copy_out && is_long_enough<S>(n) && rows * n * n * (ptrdiff_t)sizeof(T) >= softgrad_boundaries.nontemporal_from;
+    RowContext<T> context;
+    context.nontemporal = !copy_out && is_long_enough<S>(n) &&
+                          rows * n * n * (ptrdiff_t)sizeof(T) >= softgrad_boundaries.nontemporal_from;
     for (ptrdiff_t i = 0; i < rows; ++i) {
         if (copy_in) copy_row(copy, p, {}, i, n);
         const SaturatedRow<T> row(copy_in ? copy : (const T*)&p.at(i, 0), n);
@@ -74,8 +75,8 @@ void jacobian(const Call& call) {
                 row.spilling_line(k, t.at(i, 0), (T*)&out.at(0, 0));
                 continue;
             }
-            row.jacobian_line(route, k, t.at(i, 0), copy_out ? copy + padded : (T*)&out.at(0, 0));
-            if (copy_out) deliver_row(out, copy + padded, 0, n);
+            row.jacobian_line(context, k, t.at(i, 0), copy_out ? copy + padded : (T*)&out.at(0, 0));
+            if (copy_out) store_row(out, copy + padded, 0, n);
         }
     }
 }

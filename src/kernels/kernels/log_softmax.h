@@ -10,12 +10,12 @@ template <class T>
 struct LogSoftmax : LogOfColumns<T> {
     static constexpr T MASKED = -INF<T>;
 
-    template <bool IS_TEMPERED, bool HAS_GAPS, class Shape, class X>
+    template <bool IS_TEMPERED, bool IS_MASKED, class Shape, class X>
     static bool run(const Shape shape, X x, T* y, const Temperature<T>& t) {
-        if constexpr (!Shape::IS_PANEL) {  // (in a panel the lanes would have to agree on it)
+        if constexpr (!Shape::IS_LANE_BATCH) {  // (in a panel the lanes would have to agree on it)
             typedef PlainLog<T, IS_TEMPERED ? UNSHIFTED_TEMPERED : UNSHIFTED> Plain;
-            const Plain plain = Plain::template of<HAS_GAPS>(shape, x, t);
-            if (any<T>(plain.applies)) return subtract<IS_TEMPERED, HAS_GAPS>(shape, x, y, t, plain.log);
+            const Plain plain = Plain::template of<IS_MASKED>(shape, x, t);
+            if (any<T>(plain.applies)) return subtract<IS_TEMPERED, IS_MASKED>(shape, x, y, t, plain.log);
         }
         return large<IS_TEMPERED>(shape, x, y, t);
     }
@@ -24,7 +24,7 @@ struct LogSoftmax : LogOfColumns<T> {
     template <bool IS_TEMPERED, class Shape, class X>
     [[gnu::flatten]] static bool large(const Shape shape, X x, T* y, const Temperature<T>& t) {
         const LogSum<T, IS_TEMPERED> sum(shape, x, t);
-        const Split<T> log = sum.log;
+        const DoubleWord<T> log = sum.log;
         // (x − max)/T − log: neither part is positive after the sign, so nothing cancels.
         shape.finish(y, [&](auto place) {
             const Vec<T> v = place(x, x[0]);
@@ -46,27 +46,28 @@ struct LogSoftmax : LogOfColumns<T> {
     }
 
     // Rows that keep step; which of them are done, the others being left.
-    template <bool HAS_GAPS, class X, Mode MODE>
-    [[gnu::flatten]] static Bits<T> run(const Rows<T> rows, X x, T* y, const Temperatures<T, MODE>& t) {
-        for (int lane = 0; lane < rows.lanes; ++lane) rows.fetch_result(y, lane);
-        const auto plain = PlainLog<T, MODE>::template of<HAS_GAPS>(rows, x, t);
-        const SplitLanes<T> logs(plain.log);
+    template <bool IS_MASKED, class X, Mode MODE>
+    [[gnu::flatten]] static Bits<T> run(const Lockstep<T> rows, X x, T* y, const Temperatures<T, MODE>& t) {
+        for (int lane = 0; lane < rows.lanes; ++lane) rows.prefetch_result(y, lane);
+        const auto plain = PlainLog<T, MODE>::template of<IS_MASKED>(rows, x, t);
+        const DoubleWordLanes<T> logs(plain.log);
         rows.each([&](int lane, const Row<T> row) {
             if (plain.applies[lane])
-                subtract<MODE == UNSHIFTED_TEMPERED, HAS_GAPS>(row, rows.in(x, lane), rows.out(y, lane), t[lane], logs[lane]);
+                subtract<MODE == UNSHIFTED_TEMPERED, IS_MASKED>(row, rows.in(x, lane), rows.out(y, lane), t[lane],
+                                                                logs[lane]);
         });
         return plain.applies;
     }
 
-    static Wide<T> value(Wide<T> shifted, Wide<T> rest) { return shifted - wide_log1p(rest); }
+    static Wide<T> value(Wide<T> shifted, Wide<T> others) { return shifted - wide_log1p(others); }
 
     // An entry of a column.
-    static Vec<T> result(Vec<T> v, const Split<T>& log) { return difference<false>(v, Temperature<T>(), log); }
+    static Vec<T> result(Vec<T> v, const DoubleWord<T>& log) { return difference<false>(v, Temperature<T>(), log); }
 
-   private:
+ private:
     // x/T − log, where |x/T| is small.
     template <bool IS_TEMPERED>
-    [[gnu::always_inline]] static Vec<T> difference(Vec<T> v, const Temperature<T>& t, const Split<T>& log) {
+    [[gnu::always_inline]] static Vec<T> difference(Vec<T> v, const Temperature<T>& t, const DoubleWord<T>& log) {
         const auto [a, low] = t.template quotient<IS_TEMPERED>(v);
         const Vec<T> result = a - log.high, of_log = result - a;
         Vec<T> error = ((a - (result - of_log)) - (log.high + of_log)) - log.low;
@@ -74,24 +75,16 @@ struct LogSoftmax : LogOfColumns<T> {
         return result + error;
     }
 
-    template <bool IS_TEMPERED, bool HAS_GAPS, class X>
-    [[gnu::flatten]] static bool subtract(const Row<T> row, X x, T* y, const Temperature<T>& t, const Split<T>& log) {
+    template <bool IS_TEMPERED, bool IS_MASKED, class X>
+    [[gnu::flatten]] static bool subtract(const Row<T> row, X x, T* y, const Temperature<T>& t,
+                                          const DoubleWord<T>& log) {
         row.finish(y, [&](auto place) {
             const Vec<T> v = place(x, x[0]), exact = difference<IS_TEMPERED>(v, t, log);
-            if constexpr (HAS_GAPS) return v == -INF<T> ? v - log.high : exact;  // NaN beside NaN
+            if constexpr (IS_MASKED) return v == -INF<T> ? v - log.high : exact;  // NaN beside NaN
             return exact;
         });
         return !any<T>(log.high != log.high);
     }
 };
-
-template <class S>
-void log_softmax(const Call& call) {
-    forward<LogSoftmax, S>(call);
-}
-template <class S>
-void log_softmax_where(const Call& call) {
-    forward_where<LogSoftmax, S>(call);
-}
 
 }  // namespace

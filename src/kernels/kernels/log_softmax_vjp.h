@@ -32,13 +32,14 @@ struct LogSoftmaxJvp {
     template <class Shape>
     [[gnu::flatten]] static void run(const Shape shape, const T* y, const T* v, T* out) {
         const Probability<T> probability;
-        const Vec<T> at_peak = Peak<Shape>(shape, y).of(shape, v), zero = splat<T>(0);
+        const Vec<T> at_argmax = Argmax<Shape>(shape, y).of(shape, v), zero = splat<T>(0);
         const Vec<T> mean = sum_of<T>(shape, [&](auto place) {
-                                const Vec<T> log = place(y, -INF<T>), product = probability(log) * (place(v, 0) - at_peak);
+                                const Vec<T> log = place(y, -INF<T>),
+                                             product = probability(log) * (place(v, 0) - at_argmax);
                                 return log == -INF<T> ? zero : product;
                             }).high;
         shape.finish(out, [&](auto place) {
-            const Vec<T> centred = (place(v, 0) - at_peak) - mean;
+            const Vec<T> centred = (place(v, 0) - at_argmax) - mean;
             return place(y, 0) == -INF<T> ? zero : centred;
         });
     }
@@ -50,18 +51,18 @@ struct LogSoftmaxVjp {
     template <class Shape>
     [[gnu::flatten]] static void run(const Shape shape, const T* y, const T* g, T* out) {
         const Probability<T> probability;
-        const Peak<Shape> peak(shape, y);
+        const Argmax<Shape> argmax(shape, y);
         const Vec<T> zero = splat<T>(0), nothing = splat(-INF<T>);
-        const Split<T> rest = peak.sum_of_others(shape, [&](auto place) {
+        const DoubleWord<T> others = argmax.sum_of_others(shape, [&](auto place) {
             const Vec<T> direction = place(g, 0);
             return place(y, -INF<T>) == nothing ? zero : direction;
         });
         // At the peak g − e^y Σ g = (1 − e^y) g − e^y Σ_{j≠k} g.
-        const Vec<T> log_peak = peak.of(shape, y), at_peak = log_peak == nothing ? zero : peak.of(shape, g);
-        const Vec<T> p_peak = probability(log_peak), complement = complement_of_exp<T>(log_peak, p_peak);
-        const Vec<T> saturated = fma(complement, at_peak, -(p_peak * rest.high));
-        const Split<T> total = plus<T>(at_peak, rest);
-        peak.finish(shape, out, log_peak == nothing ? zero : saturated, [&](auto place) {
+        const Vec<T> log_argmax = argmax.of(shape, y), at_argmax = log_argmax == nothing ? zero : argmax.of(shape, g);
+        const Vec<T> p_argmax = probability(log_argmax), complement = complement_of_exp<T>(log_argmax, p_argmax);
+        const Vec<T> saturated = fma(complement, at_argmax, -(p_argmax * others.high));
+        const DoubleWord<T> total = plus<T>(at_argmax, others);
+        argmax.finish(shape, out, log_argmax == nothing ? zero : saturated, [&](auto place) {
             const Vec<T> log = place(y, 0), p = probability(log);
             const Vec<T> direct = fma(-p, total.high, place(g, 0)) - p * total.low;
             return log == nothing ? zero : direct;
@@ -72,17 +73,7 @@ struct LogSoftmaxVjp {
 template <template <class> class Map, class S>
 void log_softmax_derivative(const Call& call) {
     typedef Computed<S> T;
-    RowLoop<S, 2, 1>(call).run([](auto shape, ptrdiff_t, const T* const* in, T* const* out) {
-        Map<T>::run(shape, in[0], in[1], out[0]);
-    });
+    RowLoop<S, 2, 1>(call).run(
+        [](auto shape, ptrdiff_t, const T* const* in, T* const* out) { Map<T>::run(shape, in[0], in[1], out[0]); });
 }
-template <class S>
-void log_softmax_vjp(const Call& call) {
-    log_softmax_derivative<LogSoftmaxVjp, S>(call);
-}
-template <class S>
-void log_softmax_jvp(const Call& call) {
-    log_softmax_derivative<LogSoftmaxJvp, S>(call);
-}
-
 }  // namespace

@@ -13,7 +13,7 @@ namespace {
 template <class T, bool IS_TEMPERED>
 struct LogSum {
     Vec<T> max;
-    Split<T> log;
+    DoubleWord<T> log;
 
     template <class Shape, class X>
     LogSum(const Shape shape, X x, const Temperature<T>& t) {
@@ -27,70 +27,71 @@ struct LogSum {
             add_up<FAR>(shape, x, t);
     }
 
-   private:
+ private:
     template <Mode MODE, class Shape, class X>
     [[gnu::flatten]] void add_up(const Shape shape, X x, const Temperature<T>& t) {
         const Exp<T, MODE> exp(max, t);
-        Whole<Shape> rest, ties;
+        RowTotal<Shape> others, ties;
         shape.blocks([&](const Shape block) {
             Sum<T> sum, count;
-            block.at_each_fetching([&](auto place) {
+            block.at_each_prefetching([&](auto place) {
                 const Vec<T> v = place(x, x[0]);
                 const auto e = exp.parts(v, [&](Vec<T> power) { return v == max ? splat<T>(0) : place.keep(power); });
                 count.sum = v == max ? count.sum + place.keep(splat<T>(1)) : count.sum;
                 sum.add(e.high());
                 sum.error += e.low();
             });
-            rest.add(sum);
+            others.add(sum);
             ties.add(count);
         });
         // e^0 at the scale of the sum: not exactly 1, since x and the maximum are reduced apart.
-        const Split<T> peak = exp.parts(max).split();
-        log = log1p<T>(plus<T>(ties.parts().high - 1, over<T>(rest.parts(), peak)));
+        const DoubleWord<T> argmax = exp.parts(max).double_word();
+        log = log1p<T>(plus<T>(ties.parts().high - 1, over<T>(others.parts(), argmax)));
     }
 };
 
-// log Σ e^(x/T) from the sum of the exponentials and the largest of small x, to be used where it `applies`. Where one term
-// outweighs all others, log_softmax is what they are beside it, and the log is taken from their sum.
+// log Σ e^(x/T) from the sum of the exponentials and the largest of small x, to be used where it `applies`. Where one
+// term outweighs all others, log_softmax is what they are beside it, and the log is taken from their sum.
 template <class T, Mode MODE>
 struct PlainLog {
     // Less would have lost its digits beside the largest x, 32 in float32 and 256 in float64, in two parts of a log.
     static constexpr T LEAST = sizeof(T) == 4 ? (T)0x1p-14 : LEAST_PART<T, Row<T>>;
 
     Bits<T> applies;
-    Split<T> log;
+    DoubleWord<T> log;
 
-    PlainLog(Vec<T> largest, const Split<T>& total, const Temperature<T>& t) {
+    PlainLog(Vec<T> largest, const DoubleWord<T>& total, const Temperature<T>& t) {
         const Exp<T, MODE> exp(t);
         applies = total.high > 0;  // which neither NaN is nor a row of nothing but gaps
         log = log_of<T>(total.high, total.low, splat<T>(0));
         const Bits<T> outweighs = exp(largest) > (T)0.5 * total.high;
         if (!any<T>(outweighs)) return;
-        const PeakAndRest<T> sum(exp, largest, total, LEAST);
-        const Split<T> by_rest = plus<T>(t.template quotient<MODE != UNSHIFTED>(largest), log1p<T>(over<T>(sum.rest, sum.peak)));
+        const ArgmaxAndOthers<T> sum(exp, largest, total, LEAST);
+        const DoubleWord<T> by_others =
+            plus<T>(t.template quotient<MODE != UNSHIFTED>(largest), log1p<T>(over<T>(sum.others, sum.argmax)));
         applies &= ~outweighs | sum.applies;
-        log = {outweighs ? by_rest.high : log.high, outweighs ? by_rest.low : log.low};
+        log = {outweighs ? by_others.high : log.high, outweighs ? by_others.low : log.low};
     }
 
     // Of one row.
-    template <bool HAS_GAPS, class X>
+    template <bool IS_MASKED, class X>
     [[gnu::flatten]] static PlainLog of(const Row<T> row, X x, const Temperature<T>& t) {
         const Exp<T, MODE> exp(t);
         if (begins_beyond<T>(x, exp.most())) return PlainLog();
-        const SmallSum<T, Row<T>, HAS_GAPS> sum(row, x, exp, Nobody{});
+        const SmallSum<T, Row<T>, IS_MASKED> sum(row, x, exp, NoOp{});
         if (!any<T>(sum.small)) return PlainLog();
         return PlainLog(sum.largest, sum.total.parts(), t);
     }
     // Of rows that keep step, lane by lane.
-    template <bool HAS_GAPS, class X>
-    static PlainLog of(const Rows<T> rows, X x, const Temperatures<T, MODE>& t) {
-        const SmallSums<T, HAS_GAPS, MODE> sums(rows, x, false, t);
+    template <bool IS_MASKED, class X>
+    static PlainLog of(const Lockstep<T> rows, X x, const Temperatures<T, MODE>& t) {
+        const SmallSums<T, IS_MASKED, MODE> sums(rows, x, false, t);
         PlainLog all(sums.largest, sums.total, t.all);
         all.applies &= sums.small;
         return all;
     }
 
-   private:
+ private:
     PlainLog() : applies(Bits<T>{}) {}
 };
 
@@ -99,8 +100,8 @@ template <class T>
 struct LogOfColumns {
     static constexpr int CHAINS = 1;
 
-    static Bits<T> factor(const Range<T>& range, const Wide<T>* totals, Split<T>& log) {
-        const PlainLog<T, UNSHIFTED> plain(range.max, split(totals), Temperature<T>());
+    static Bits<T> factor(const Range<T>& range, const Wide<T>* totals, DoubleWord<T>& log) {
+        const PlainLog<T, UNSHIFTED> plain(range.max, double_words(totals), Temperature<T>());
         log = plain.log;
         return ~(range.within(Exp<T, UNSHIFTED>().most()) & plain.applies);
     }

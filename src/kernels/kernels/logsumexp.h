@@ -8,10 +8,10 @@ namespace {
 
 template <class T>
 struct LogSumExp : LogOfColumns<T> {
-    template <bool HAS_GAPS, class Shape, class X>
+    template <bool IS_MASKED, class Shape, class X>
     static Vec<T> run(const Shape shape, X x) {
-        if constexpr (!Shape::IS_PANEL) {
-            const auto plain = PlainLog<T, UNSHIFTED>::template of<HAS_GAPS>(shape, x, Temperature<T>());
+        if constexpr (!Shape::IS_LANE_BATCH) {
+            const auto plain = PlainLog<T, UNSHIFTED>::template of<IS_MASKED>(shape, x, Temperature<T>());
             if (any<T>(plain.applies)) return plain.log.high;
         }
         return large(shape, x);
@@ -24,9 +24,9 @@ struct LogSumExp : LogOfColumns<T> {
     }
 
     // Rows that keep step; those of them that are not `done` are left.
-    template <bool HAS_GAPS, class X>
-    [[gnu::flatten]] static Vec<T> run(const Rows<T> rows, X x, Bits<T>& done) {
-        const auto plain = PlainLog<T, UNSHIFTED>::template of<HAS_GAPS>(rows, x, {});
+    template <bool IS_MASKED, class X>
+    [[gnu::flatten]] static Vec<T> run(const Lockstep<T> rows, X x, Bits<T>& done) {
+        const auto plain = PlainLog<T, UNSHIFTED>::template of<IS_MASKED>(rows, x, {});
         done = plain.applies;
         return plain.log.high;
     }
@@ -52,35 +52,35 @@ struct Reduce {
 
     Operand<S> y;
 
-    void operator()(const Panel<T> panel, ptrdiff_t i, const T* const* in, T* const*) const {
-        const Vec<T> result = LogSumExp<T>::template run<IS_MASKED>(panel, in[0]);
-        if (panel.lanes == W && y.row == (ptrdiff_t)sizeof(S) && !any<T>(result != result)) {
+    void operator()(const LaneBatch<T> batch, ptrdiff_t i, const T* const* in, T* const*) const {
+        const Vec<T> result = LogSumExp<T>::template run<IS_MASKED>(batch, in[0]);
+        if (batch.lanes == W && y.row == (ptrdiff_t)sizeof(S) && !any<T>(result != result)) {
             write(&y.at(i, 0), result);
             return;
         }
         T results[W];
         store(results, result);
-        for (int lane = 0; lane < panel.lanes; ++lane)
-            deliver(results[lane], i + lane, panel.n, [&](ptrdiff_t j) { return in[0][j * W + lane]; });
+        for (int lane = 0; lane < batch.lanes; ++lane)
+            store_result(results[lane], i + lane, batch.n, [&](ptrdiff_t j) { return in[0][j * W + lane]; });
     }
     void operator()(const Row<T> row, ptrdiff_t i, const T* const* in, T* const*) const {
-        const auto x = as_masked<IS_MASKED>(in[0], row.route);
-        deliver(LogSumExp<T>::template run<IS_MASKED>(row, x)[0], i, row.stop, [&](ptrdiff_t j) { return x[j]; });
+        const auto x = as_masked<IS_MASKED>(in[0], row.context);
+        store_result(LogSumExp<T>::template run<IS_MASKED>(row, x)[0], i, row.stop, [&](ptrdiff_t j) { return x[j]; });
     }
-    void operator()(const Rows<T> rows, ptrdiff_t i, const T* const* in, T* const*) const {
-        const auto all = as_masked<IS_MASKED>(in[0], rows.route);
+    void operator()(const Lockstep<T> rows, ptrdiff_t i, const T* const* in, T* const*) const {
+        const auto all = as_masked<IS_MASKED>(in[0], rows.context);
         Bits<T> done;
         const Vec<T> result = LogSumExp<T>::template run<IS_MASKED>(rows, all, done);
         rows.each([&](int lane, const Row<T> row) {
             const auto x = rows.in(all, lane);
             const T own = done[lane] ? result[lane] : LogSumExp<T>::large(row, x)[0];
-            deliver(own, i + lane, row.stop, [&](ptrdiff_t j) { return x[j]; });
+            store_result(own, i + lane, row.stop, [&](ptrdiff_t j) { return x[j]; });
         });
     }
 
-   private:
+ private:
     template <class At>
-    void deliver(T result, ptrdiff_t i, ptrdiff_t n, At logit) const {
+    void store_result(T result, ptrdiff_t i, ptrdiff_t n, At logit) const {
         y.at(i, 0) = stored<S>(result == result ? result : special_logsumexp<T>(n, logit));
     }
 };
@@ -88,8 +88,8 @@ struct Reduce {
 template <class S>
 void logsumexp_plain(const RowLoop<S, 1, 0>& loop, const Operand<S>& y) {
     run_columns<ExponentialColumns<LogSumExp<Computed<S>>, S>>(
-        loop, Reduce<S, false>{y}, [&](const auto& slab, ptrdiff_t i, ptrdiff_t from, ptrdiff_t to, bool) {
-            for (ptrdiff_t c = from; c < to; ++c) y.at(i + c, 0) = stored<S>(slab.factor(c));
+        loop, Reduce<S, false>{y}, [&](const auto& block, ptrdiff_t i, ptrdiff_t from, ptrdiff_t to, bool) {
+            for (ptrdiff_t c = from; c < to; ++c) y.at(i + c, 0) = stored<S>(block.factor(c));
         });
 }
 

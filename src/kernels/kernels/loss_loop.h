@@ -1,8 +1,8 @@
 // Cross-entropy, its gradient and its curvature, and the entropy: one pass for the maximum, one for the exponentials,
 // one that turns them into derivatives.
 //
-// Each loss is a class of three steps: `add_up`, the first two passes; `total`, what is computed once for a row; and `write`,
-// the last pass.
+// Each loss is a class of three steps: `add_up`, the first two passes; `total`, what is computed once for a row; and
+// `write`, the last pass.
 //
 // With k the largest entry, 1 − p_k is summed as Σ_{j≠k} p_j; everything that would subtract from 1 on a saturated row
 // takes that sum. Entries that tie with the largest have p ≤ 1/2, where nothing cancels.
@@ -28,11 +28,11 @@ inline void each_row(const Call& call, AddUp add_up, TakeTotal total, Write writ
         add_up(loss, shape, in, e);
         total(loss, shape, i, in);
         write(loss, shape, in, e, out);
-        if constexpr (KEEPS_STEP<decltype(shape)>) return loss.done();
+        if constexpr (IS_LOCKSTEP<decltype(shape)>) return loss.done();
     };
     RowLoop<S, INPUTS, OUTPUTS>(call).run(with_traits<OUTPUTS ? WHOLE_ROW : NONE, LOCKSTEP>(
         [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
-            if constexpr (KEEPS_STEP<decltype(shape)>) {
+            if constexpr (IS_LOCKSTEP<decltype(shape)>) {
                 const Bits<T> done = one(shape, i, in, out);
                 shape.each([&](int lane, const Row<T> row) {
                     const T* const x = shape.in(in[0], lane);

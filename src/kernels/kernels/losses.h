@@ -11,9 +11,9 @@ namespace {
 // The loss log Σ e^(x − max) + (max − x_y) at the label y; its gradient scale · (p − e_y); and curvature · p(1 − p).
 template <class T, class Shape>
 class LabelLoss {
-   public:
+ public:
     void add_up(const Shape shape, const T* x, T* e) {
-        if constexpr (KEEPS_STEP<Shape>)
+        if constexpr (IS_LOCKSTEP<Shape>)
             done_ = row.add_up_rounded(shape, x, e != nullptr);
         else
             row.add_up_rounded(shape, x, e);
@@ -21,33 +21,34 @@ class LabelLoss {
     // Of rows that keep step, those that need not be done again alone.
     Bits<T> done() const { return done_; }
 
-    Split<T> total(const Shape shape, const T* x, const int64_t* labels, Vec<T> scale_, Vec<T> curvature_) {
+    DoubleWord<T> total(const Shape shape, const T* x, const int64_t* labels, Vec<T> scale_, Vec<T> curvature_) {
         scale = scale_;
         curvature = curvature_;
         label = Label<Shape>(shape, labels);
         row.total();
         x_label = label.take(x);
-        return plus<T>(depth_below<T>(row.max, x_label), row.log());
+        return plus<T>(gap_below<T>(row.max, x_label), row.log());
     }
 
     void write(const Shape shape, const T* e, T* grad) const {
-        const Vec<T> at_label = slope_at_label(e);
-        if constexpr (KEEPS_STEP<Shape>)
+        const Vec<T> at_label = gradient_at_label(e);
+        if constexpr (IS_LOCKSTEP<Shape>)
             write_each(shape, grad, at_label);
         else
             finish(shape, e, grad, at_label);
     }
     void write(const Shape shape, const T* x, const T* e, T* grad, T* hess) const {
-        const Vec<T> at_label = slope_at_label(e);
+        const Vec<T> at_label = gradient_at_label(e);
         finish_both(shape, grad, hess, [&](auto place) {
-            const Vec<T> p = row.probability(place(e, 0)), others = row.saturated(place(x, 0)) ? row.others : 1 - p;
-            const Vec<T> second = curvature == 0 ? splat<T>(0) : p * others * curvature;
-            return std::pair<Vec<T>, Vec<T>>(slope(place, p, at_label), second);
+            const Vec<T> p = row.probability(place(e, 0)),
+                         complement = row.saturated(place(x, 0)) ? row.complement : 1 - p;
+            const Vec<T> second = curvature == 0 ? splat<T>(0) : p * complement * curvature;
+            return std::pair<Vec<T>, Vec<T>>(gradient(place, p, at_label), second);
         });
         label.put(shape, grad, at_label);
     }
 
-   private:
+ private:
     Normalized<T> row;
     Label<Shape> label;
     Vec<T> x_label, scale, curvature;
@@ -55,7 +56,7 @@ class LabelLoss {
 
     [[gnu::flatten]] void finish(const Shape shape, const T* e, T* grad, Vec<T> at_label) const {
         // Members would be read again after every store.
-        const Split<T> inverse = row.inverse;
+        const DoubleWord<T> inverse = row.inverse;
         const Vec<T> factor = scale, zero = splat<T>(0);
         const Label<Shape> own = label;
         shape.finish(grad, [&](auto place) {
@@ -64,26 +65,27 @@ class LabelLoss {
         });
         own.put(shape, grad, at_label);
     }
-    [[gnu::flatten]] void write_each(const Rows<T> rows, T* grad, Vec<T> at_labels) const {
-        const SplitLanes<T> inverses(row.inverse);
+    [[gnu::flatten]] void write_each(const Lockstep<T> rows, T* grad, Vec<T> at_labels) const {
+        const DoubleWordLanes<T> inverses(row.inverse);
         const Lanes<T> at_label(at_labels), scales(scale);
         rows.each([&](int lane, const Row<T> one) {
             if (!done_[lane]) return;
             const T* const e = rows.exponentials(lane);
             T* const y = rows.out(grad, lane);
-            const Split<T> inverse = inverses[lane];
+            const DoubleWord<T> inverse = inverses[lane];
             const Vec<T> factor = scales[lane], zero = splat<T>(0);
             one.finish(y, [&](auto place) { return factor == 0 ? zero : times(place(e, 0), inverse) * factor; });
             y[label.labels[lane]] = at_label[lane][0];
         });
     }
 
-    Vec<T> slope_at_label(const T* e) const {
-        const Vec<T> difference = row.saturated(x_label) ? -row.others : row.probability(label.take_exponential(e)) - 1;
+    Vec<T> gradient_at_label(const T* e) const {
+        const Vec<T> difference =
+            row.saturated(x_label) ? -row.complement : row.probability(label.take_exponential(e)) - 1;
         return scale == 0 ? splat<T>(0) : difference * scale;
     }
     template <class Place>
-    Vec<T> slope(Place place, Vec<T> p, Vec<T> at_label) const {
+    Vec<T> gradient(Place place, Vec<T> p, Vec<T> at_label) const {
         return label.at(place) ? at_label : scale == 0 ? splat<T>(0) : p * scale;
     }
 };
@@ -100,9 +102,9 @@ void cross_entropy(const Call& call) {
     const auto add_up = [](auto& row, auto shape, const T* const* in, T* e) { row.add_up(shape, in[0], e); };
     const auto total = [&](auto& row, auto shape, ptrdiff_t i, const T* const* in) {
         int64_t label[WIDTH<T>];
-        gather(shape, labels, i, label);
-        const Vec<T> s = gathered<T>(shape, scale, i), curvature = HESS ? s * gathered<T>(shape, factor, i) : s;
-        scatter(shape, row.total(shape, in[0], label, s, curvature), scale, loss, i);
+        load_each(shape, labels, i, label);
+        const Vec<T> s = load_numbers<T>(shape, scale, i), curvature = HESS ? s * load_numbers<T>(shape, factor, i) : s;
+        store_result(shape, row.total(shape, in[0], label, s, curvature), scale, loss, i);
     };
     const auto write = [](const auto& row, auto shape, const T* const* in, const T* e, T* const* out) {
         if constexpr (HESS)

@@ -10,12 +10,12 @@ namespace {
 template <class T>
 struct Normalized {
     Vec<T> max, ties;
-    Split<T> peak, rest;       // e^0 at the scale of the sum, and Σ e^(x − max) over all below the maximum
-    Split<T> inverse, excess;  // 1/Σ e^(x − max), and Σ e^(x − max) − 1
-    Vec<T> others;             // 1 − p at the maximum
+    DoubleWord<T> argmax, others;   // e^0 at the scale of the sum, and Σ e^(x − max) over all below the maximum
+    DoubleWord<T> inverse, excess;  // 1/Σ e^(x − max), and Σ e^(x − max) − 1
+    Vec<T> complement;              // 1 − p at the maximum
 
-    // `visit(place, x, e, max)` sees every vector, with what the rounding of its exponentials lost; with e a null pointer
-    // they are not kept.
+    // `visit(place, x, e, max)` sees every vector, with what the rounding of its exponentials lost; with e a null
+    // pointer they are not kept.
     template <class Shape, class Visit>
     void add_up(const Shape shape, const T* x, T* e, Visit visit) {
         const Range<T> range = shape.range(x);
@@ -26,67 +26,69 @@ struct Normalized {
             add_up<FAR>(shape, x, e, visit);
     }
 
-    // The same for rows of small logits where no term outweighs all others, which are nearly all: no maximum beforehand, so
-    // one pass less, and the sum without the largest term by subtraction, which is exact enough where that is not all. Each
-    // exponential is rounded before it is added. Which way a row goes depends on itself alone, in a panel, too.
+    // The same for rows of small logits where no term outweighs all others, which are nearly all: no maximum
+    // beforehand, so one pass less, and the sum without the largest term by subtraction, which is exact enough where
+    // that is not all. Each exponential is rounded before it is added. Which way a row goes depends on itself alone, in
+    // a panel, too.
     template <class Shape>
     [[gnu::flatten]] void add_up_rounded(const Shape shape, const T* x, T* e) {
         const Exp<T, UNSHIFTED> exp;
-        if (!Shape::IS_PANEL && begins_beyond<T>(x, exp.most())) return add_up(shape, x, e, Nobody{});
+        if (!Shape::IS_LANE_BATCH && begins_beyond<T>(x, exp.most())) return add_up(shape, x, e, NoOp{});
         const SmallSum<T, Shape, false> small(shape, x, exp, [&](auto place, Vec<T> value) {
             if (e) place.store(e, value);
         });
-        const PeakAndRest<T> sum(exp, small.largest, small.total.parts(), LEAST_PART<T, Shape>);
+        const ArgmaxAndOthers<T> sum(exp, small.largest, small.total.parts(), LEAST_PART<T, Shape>);
         const Bits<T> applies = small.small & sum.applies;
         if (!any<T>(~applies)) {
             take(small.largest, sum);
             return;
         }
-        add_up(shape, x, e, Nobody{});
-        if (!Shape::IS_PANEL) return;
-        const Vec<T> scale = peak.high / sum.peak.high;  // a power of two
+        add_up(shape, x, e, NoOp{});
+        if (!Shape::IS_LANE_BATCH) return;
+        const Vec<T> scale = argmax.high / sum.argmax.high;  // a power of two
         ties = applies ? splat<T>(1) : ties;
-        rest.high = applies ? sum.rest.high * scale : rest.high;
-        rest.low = applies ? sum.rest.low * scale : rest.low;
+        others.high = applies ? sum.others.high * scale : others.high;
+        others.low = applies ? sum.others.low * scale : others.low;
     }
 
     // The same for rows that keep step; which of them were done.
-    [[gnu::flatten]] Bits<T> add_up_rounded(const Rows<T> rows, const T* x, bool keeps) {
+    [[gnu::flatten]] Bits<T> add_up_rounded(const Lockstep<T> rows, const T* x, bool keeps) {
         const SmallSums<T, false> sums(rows, x, keeps);
-        const PeakAndRest<T> sum(Exp<T, UNSHIFTED>(), sums.largest, sums.total, LEAST_PART<T, Row<T>>);
+        const ArgmaxAndOthers<T> sum(Exp<T, UNSHIFTED>(), sums.largest, sums.total, LEAST_PART<T, Row<T>>);
         take(sums.largest, sum);
         return sums.small & sum.applies;
     }
 
     [[gnu::always_inline]] void total() {
-        const Vec<T> peaks = ties * peak.high;
-        const Split<T> total = plus<T>(Split<T>(peaks, fma(ties, peak.high, -peaks) + ties * peak.low), rest);
-        inverse = over<T>(Split<T>(splat<T>(1), splat<T>(0)), total);
-        others = product<T>(rest, inverse).high;
-        excess = plus<T>(ties - 1, over<T>(rest, peak));
+        const Vec<T> argmaxes = ties * argmax.high;
+        const DoubleWord<T> total =
+            plus<T>(DoubleWord<T>(argmaxes, fma(ties, argmax.high, -argmaxes) + ties * argmax.low), others);
+        inverse = over<T>(DoubleWord<T>(splat<T>(1), splat<T>(0)), total);
+        complement = product<T>(others, inverse).high;
+        excess = plus<T>(ties - 1, over<T>(others, argmax));
     }
 
-    [[gnu::always_inline]] Split<T> log() const { return log1p<T>(excess); }
+    [[gnu::always_inline]] DoubleWord<T> log() const { return log1p<T>(excess); }
     Vec<T> probability(Vec<T> e) const { return times(e, inverse); }
     // Where the gradient and the curvature have to be taken from the other entries.
     Bits<T> saturated(Vec<T> x) const { return (x == max) & (ties == 1); }
 
-   private:
-    void take(Vec<T> largest, const PeakAndRest<T>& sum) {
+ private:
+    void take(Vec<T> largest, const ArgmaxAndOthers<T>& sum) {
         max = largest;
         ties = splat<T>(1);  // others like it are in the rest
-        peak = sum.peak;
-        rest = sum.rest;
+        argmax = sum.argmax;
+        others = sum.others;
     }
 
     template <Mode MODE, class Shape, class Visit>
     [[gnu::flatten]] void add_up(const Shape shape, const T* x, T* e, Visit visit) {
         const Vec<T> top = max;  // not a member, which e might overwrite as far as the compiler knows
         const Exp<T, MODE> exp(top, Temperature<T>());
-        Whole<Shape> whole, equal;
+        RowTotal<Shape> whole, equal;
         shape.blocks([&](const Shape block) {
             Sum<T> sum, count;
-            block.at_each_fetching([&](auto place) {
+            block.at_each_prefetching([&](auto place) {
                 const Vec<T> v = place(x, x[0]), one = place.keep(splat<T>(1));
                 auto parts = exp.parts(v);
                 const Vec<T> value = place.keep(parts.value());
@@ -96,20 +98,20 @@ struct Normalized {
                 count.sum = v == top ? count.sum + one : count.sum;
                 sum.add(parts.high());
                 sum.error += parts.low();
-                visit(place, v, Split<T>(value, lost), top);
+                visit(place, v, DoubleWord<T>(value, lost), top);
             });
             whole.add(sum);
             equal.add(count);
         });
         ties = equal.parts().high;
-        rest = whole.parts();
-        peak = exp.parts(top).split();  // not exactly 1: x and the maximum are reduced apart
+        others = whole.parts();
+        argmax = exp.parts(top).double_word();  // not exactly 1: x and the maximum are reduced apart
     }
 };
 
 // max − x in two parts; the second is 0 where the first is infinite.
 template <class T>
-inline Split<T> depth_below(Vec<T> max, Vec<T> x) {
+inline DoubleWord<T> gap_below(Vec<T> max, Vec<T> x) {
     const Vec<T> difference = max - x, of_x = max - difference;
     const Vec<T> error = (max - (difference + of_x)) + (of_x - x);
     return {difference, difference < INF<T> ? error : splat<T>(0)};

@@ -8,12 +8,12 @@ namespace {
 
 // The sum over e^max, and the largest x and |b| of what is read, for each lane or for the row.
 //
-// The terms at the maximum are summed on their own, without an exponential: beside them the others would be lost, and where
-// they come to 1 the others are all that matters. What the product b e^x loses is kept with the sum's own errors.
+// The terms at the maximum are summed on their own, without an exponential: beside them the others would be lost, and
+// where they come to 1 the others are all that matters. What the product b e^x loses is kept with the sum's own errors.
 template <class T>
 struct WeightedSum {
     Vec<T> max, size;
-    Split<T> total;
+    DoubleWord<T> total;
 
     template <class Shape>
     WeightedSum(const Shape shape, const T* x, const T* b) {
@@ -42,19 +42,17 @@ struct WeightedSum {
         return (sum >= least) & (sum <= 1 / LEAST) & (absolute<T>(max) < INF<T>);
     }
     Vec<T> sign() const { return total.high < 0 ? splat<T>(-1) : splat<T>(1); }
-    Vec<T> log() const {
-        return plus<T>(max, log_of<T>(total.high * sign(), total.low * sign(), splat<T>(0))).high;
-    }
+    Vec<T> log() const { return plus<T>(max, log_of<T>(total.high * sign(), total.low * sign(), splat<T>(0))).high; }
 
-   private:
+ private:
     template <Mode MODE, class Shape>
     [[gnu::flatten]] void add_up(const Shape shape, const T* x, const T* b) {
         const Vec<T> top = max, zero = splat<T>(0);
         const Exp<T, MODE> exp(top, Temperature<T>());
-        Whole<Shape> rest, peaks;
+        RowTotal<Shape> others, argmaxes;
         shape.blocks([&](const Shape block) {
             Sum<T> sum, at_top;
-            block.at_each_fetching([&](auto place) {
+            block.at_each_prefetching([&](auto place) {
                 const Vec<T> weight = place(b, 0), v = weight == 0 ? top : place(x, x[0]);
                 const Bits<T> is_top = v == top;
                 const auto e = exp.parts(v, [&](Vec<T> power) { return is_top ? zero : power; });
@@ -63,11 +61,11 @@ struct WeightedSum {
                 sum.error += mul_add(weight, e.low(), fma(weight, high, -term));
                 at_top.add(is_top ? weight : zero);
             });
-            rest.add(sum);
-            peaks.add(at_top);
+            others.add(sum);
+            argmaxes.add(at_top);
         });
         // e^0 at the scale of the sum: not exactly 1, since x and the maximum are reduced apart.
-        total = plus<T>(peaks.parts(), over<T>(rest.parts(), exp.parts(top).split()));
+        total = plus<T>(argmaxes.parts(), over<T>(others.parts(), exp.parts(top).double_word()));
     }
 };
 
@@ -120,7 +118,7 @@ void signed_logsumexp(const Call& call) {
     typedef Computed<S> T;
     const Operand<S> log = call.numbers<S>(2), sign = call.numbers<S>(3);
     RowLoop<S, 2, 0>(call).run([&](auto shape, ptrdiff_t i, const T* const* in, T* const*) {
-        const ptrdiff_t step = sizeof(T) * (shape.IS_PANEL ? WIDTH<T> : 1);
+        const ptrdiff_t step = sizeof(T) * (shape.IS_LANE_BATCH ? WIDTH<T> : 1);
         const WeightedSum<T> sum(shape, in[0], in[1]);
         const Bits<T> ordinary = sum.is_ordinary();
         T logs[WIDTH<T>], signs[WIDTH<T>];
@@ -128,7 +126,8 @@ void signed_logsumexp(const Call& call) {
         store(signs, sum.sign());
         for (int lane = 0; lane < shape.lanes; ++lane) {
             if (!ordinary[lane]) {
-                const SignedLog<T> one({(char*)(in[0] + lane), 0, step}, {(char*)(in[1] + lane), 0, step}, shape.length());
+                const SignedLog<T> one({(char*)(in[0] + lane), 0, step}, {(char*)(in[1] + lane), 0, step},
+                                       shape.length());
                 logs[lane] = one.log;
                 signs[lane] = one.sign;
             }

@@ -12,7 +12,7 @@ template <class T, Mode MODE>
 struct SubnormalQuotient {
     static constexpr T LIFT = (T)(sizeof(T) == 4 ? 0x1p48 : 0x1p106), LOWER = 1 / LIFT;
     Exp<T, MODE> exp;
-    Split<T> inverse;  // LIFT/total
+    DoubleWord<T> inverse;  // LIFT/total
 
     Vec<T> operator()(Vec<T> x) const {
         const auto e = exp.parts(x);
@@ -25,23 +25,23 @@ struct Softmax {
     static constexpr T MASKED = 0;
 
     // Whether every row came out as numbers. HAS_GAPS: −inf is frequent, since a mask put it there.
-    template <bool IS_TEMPERED, bool HAS_GAPS, class Shape, class X>
+    template <bool IS_TEMPERED, bool IS_MASKED, class Shape, class X>
     static bool run(const Shape shape, X x, T* y, const Temperature<T>& t) {
-        Split<T> inverse;
-        if (!unshifted<IS_TEMPERED ? UNSHIFTED_TEMPERED : UNSHIFTED, HAS_GAPS>(shape, x, y, t, inverse))
+        DoubleWord<T> inverse;
+        if (!unshifted<IS_TEMPERED ? UNSHIFTED_TEMPERED : UNSHIFTED, IS_MASKED>(shape, x, y, t, inverse))
             return large<IS_TEMPERED>(shape, x, y, t);
         return !any<T>(inverse.high != inverse.high);
     }
     // The same of rows that are known not to be small.
     template <bool IS_TEMPERED, class Shape, class X>
     static bool large(const Shape shape, X x, T* y, const Temperature<T>& t) {
-        const Split<T> inverse = shifted<IS_TEMPERED ? TEMPERED : FAR>(shape, x, y, t);
+        const DoubleWord<T> inverse = shifted<IS_TEMPERED ? TEMPERED : FAR>(shape, x, y, t);
         return !any<T>(inverse.high != inverse.high);
     }
 
     // Rows of small logits that keep step; which of them these were, the others being left.
-    template <bool HAS_GAPS, class X, Mode MODE>
-    [[gnu::flatten]] static Bits<T> run(const Rows<T> rows, X x, T* y, const Temperatures<T, MODE>& t) {
+    template <bool IS_MASKED, class X, Mode MODE>
+    [[gnu::flatten]] static Bits<T> run(const Lockstep<T> rows, X x, T* y, const Temperatures<T, MODE>& t) {
         typename Types<T>::Integer small[WIDTH<T>] = {};
         Wide<T> inverse[WIDTH<T>] = {};
         typename Row<T>::Written written[WIDTH<T>];
@@ -50,11 +50,11 @@ struct Softmax {
             const Vec<T> most = exp.most();
             const X from = rows.in(x, lane);
             if (begins_beyond<T>(from, most)) return;
-            rows.fetch_result(y, lane);
+            rows.prefetch_result(y, lane);
             Vec<T> size = splat<T>(0);
             const auto value = [&](auto place) {
-                return exp_but_gaps<T, HAS_GAPS>(exp, place, from,
-                                                 [&](Vec<T> v, auto) { size = max_absolute<T>(v, size); });
+                return masked_exp<T, IS_MASKED>(exp, place, from,
+                                                [&](Vec<T> v, auto) { size = max_absolute<T>(v, size); });
             };
             written[lane] = row.template write<true>(rows.exponentials(lane), value);
             small[lane] = any<T>(size > most) ? 0 : -1;
@@ -65,60 +65,59 @@ struct Softmax {
             inverse[lane] = total.sum;
         });
         for (int lane = 0; lane < WIDTH<T>; ++lane) inverse[lane] = 1 / inverse[lane];
-        const Split<T> all = split(inverse);
+        const DoubleWord<T> all = double_words(inverse);
         Bits<T> done;
         __builtin_memcpy(&done, small, sizeof done);
-        if constexpr (HAS_GAPS) done &= all.high < INF<T>;
+        if constexpr (IS_MASKED) done &= all.high < INF<T>;
         __builtin_memcpy(small, &done, sizeof done);
-        const SplitLanes<T> each(all);
+        const DoubleWordLanes<T> each(all);
         rows.each([&](int lane, const Row<T> row) {
             if (!small[lane]) return;
             const T* const e = rows.exponentials(lane);
-            const Split<T> own = each[lane];
+            const DoubleWord<T> own = each[lane];
             row.finish(rows.out(y, lane), [&](auto place) { return times(place(e, 0), own); });
         });
         return done;
     }
 
     // The value at an entry (x − m)/T = shifted, where `rest` sums e^shifted over all others.
-    static Wide<T> value(Wide<T> shifted, Wide<T> rest) { return wide_exp(shifted) / (1 + rest); }
+    static Wide<T> value(Wide<T> shifted, Wide<T> others) { return wide_exp(shifted) / (1 + others); }
 
     // 1/total of each column (columns.h), and where it is not to be used; an entry.
     static constexpr int CHAINS = 2;
-    static Bits<T> factor(const Range<T>& range, const Wide<T>* totals, Split<T>& inverse) {
+    static Bits<T> factor(const Range<T>& range, const Wide<T>* totals, DoubleWord<T>& inverse) {
         Wide<T> inverses[WIDTH<T>];
         for (int lane = 0; lane < WIDTH<T>; ++lane) inverses[lane] = 1 / totals[lane];
-        inverse = split(inverses);
+        inverse = double_words(inverses);
         return ~range.within(Exp<T, UNSHIFTED>().most()) | (inverse.high != inverse.high);
     }
-    static Vec<T> result(Vec<T> v, const Split<T>& inverse) { return times(Exp<T, UNSHIFTED>()(v), inverse); }
+    static Vec<T> result(Vec<T> v, const DoubleWord<T>& inverse) { return times(Exp<T, UNSHIFTED>()(v), inverse); }
 
-   private:
-    // Rows of small logits, which are nearly all: no maximum, so one pass less. Whether the row is one shows on the way.
-    template <Mode MODE, bool HAS_GAPS, class Shape, class X>
+ private:
+    // Rows of small logits, which are nearly all: no maximum, so one pass less. Whether the row is one shows on the
+    // way.
+    template <Mode MODE, bool IS_MASKED, class Shape, class X>
     [[gnu::flatten]] static bool unshifted(const Shape shape, X x, T* y, const Temperature<T>& t,
-                                           Split<T>& inverse) {
+                                           DoubleWord<T>& inverse) {
         const Exp<T, MODE> exp(t);
         const Vec<T> most = exp.most();
         if (begins_beyond<T>(x, most)) return false;
         Vec<T> size = splat<T>(0);
         bool small = true;
-        const auto value = [&](auto place) { return exp_but_gaps<T, HAS_GAPS>(exp, place, x, Nobody{}); };
+        const auto value = [&](auto place) { return masked_exp<T, IS_MASKED>(exp, place, x, NoOp{}); };
         const auto measured = [&](auto place) {
-            return exp_but_gaps<T, HAS_GAPS>(exp, place, x, [&](Vec<T> v, auto) { size = max_absolute<T>(v, size); });
+            return masked_exp<T, IS_MASKED>(exp, place, x, [&](Vec<T> v, auto) { size = max_absolute<T>(v, size); });
         };
-        const auto total = exponentials(shape, y, measured, [&] {
-            return small = small && !any<T>(size > most);
-        });
+        const auto total = exponentials(shape, y, measured, [&] { return small = small && !any<T>(size > most); });
         // A row of nothing but gaps has no sum.
         inverse = total.reciprocal();
-        if (!small || (HAS_GAPS && any<T>(inverse.high == INF<T>))) return false;
+        if (!small || (IS_MASKED && any<T>(inverse.high == INF<T>))) return false;
         divide(shape, y, value, inverse);
         return true;
     }
 
     template <Mode MODE, class Shape, class X>
-    [[gnu::flatten]] static Split<T> shifted(const Shape shape, X x, T* y, const Temperature<T>& t) {
+    [[gnu::flatten]] static DoubleWord<T> shifted(const Shape shape, X x, T* y, const Temperature<T>& t) {
         const Exp<T, MODE> exp(shape.range(x).max, t);
         Vec<T> smallest = splat(INF<T>);  // but 0
         const auto value = [&](auto place) { return exp(place(x, x[0])); };
@@ -128,7 +127,7 @@ struct Softmax {
             return e;
         };
         const auto total = exponentials(shape, y, measured, [] { return true; });
-        const Split<T> inverse = total.reciprocal();
+        const DoubleWord<T> inverse = total.reciprocal();
         const Bits<T> subnormal = shape.anywhere(smallest * inverse.high < Constants<T>::SMALLEST);
         if (any<T>(subnormal)) {
             const SubnormalQuotient<T, MODE> quotient{exp, total.reciprocal(quotient.LIFT)};
@@ -144,7 +143,7 @@ struct Softmax {
 
     // value(place) · inverse, from the exponentials where they were kept.
     template <class Shape, class F>
-    static void divide(const Shape shape, T* y, F value, const Split<T> inverse) {
+    static void divide(const Shape shape, T* y, F value, const DoubleWord<T> inverse) {
         const T* const e = shape.workspace(y);
         if (shape.keeps_workspace())
             shape.finish(y, [&](auto place) { return times(place(e, 0), inverse); });
@@ -152,9 +151,11 @@ struct Softmax {
             shape.finish(y, [&](auto place) { return times(value(place), inverse); });
     }
 
-    // e = value(place) into the workspace, and the sum of the blocks that are worth adding: on NaN, long double is slow.
+    // e = value(place) into the workspace, and the sum of the blocks that are worth adding: on NaN, long double is
+    // slow.
     template <class Shape, class F, class Worth>
-    [[gnu::always_inline]] static typename Shape::Total exponentials(const Shape shape, T* y, F value, Worth worth_adding) {
+    [[gnu::always_inline]] static typename Shape::Total exponentials(const Shape shape, T* y, F value,
+                                                                     Worth worth_adding) {
         typename Shape::Total total;
         shape.blocks([&](const Shape block) {
             T* const e = block.workspace(y);
@@ -164,14 +165,5 @@ struct Softmax {
         return total;
     }
 };
-
-template <class S>
-void softmax(const Call& call) {
-    forward<Softmax, S>(call);
-}
-template <class S>
-void softmax_where(const Call& call) {
-    forward_where<Softmax, S>(call);
-}
 
 }  // namespace

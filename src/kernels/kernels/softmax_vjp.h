@@ -21,63 +21,67 @@ struct SoftmaxVjp {
     }
     template <class Shape>
     [[gnu::flatten]] static void run(const Shape shape, const T* p, const T* v, T* out) {
-        const Vec<T> at_peak = Peak<Shape>(shape, p).of(shape, v);
-        write(shape, p, v, out, at_peak, mean_of<false>(shape, p, v, at_peak));
+        const Vec<T> at_argmax = Argmax<Shape>(shape, p).of(shape, v);
+        write(shape, p, v, out, at_argmax, mean_of<false>(shape, p, v, at_argmax));
     }
-    [[gnu::flatten]] static void run(const Rows<T> rows, const T* p, const T* v, T* out) {
-        T at_peak[WIDTH<T>], mean[WIDTH<T>];
+    [[gnu::flatten]] static void run(const Lockstep<T> rows, const T* p, const T* v, T* out) {
+        T at_argmax[WIDTH<T>], mean[WIDTH<T>];
         rows.each([&](int lane, const Row<T> row) {
-            if (BYTES == 64) rows.fetch_result(out, lane);  // AVX2 takes a tenth longer with it, measured on Zen 4
-            const Peak<Row<T>> peak(row, rows.in(p, lane));
-            at_peak[lane] = rows.in(v, lane, 1)[peak.index];
+            if (BYTES == 64) rows.prefetch_result(out, lane);  // AVX2 takes a tenth longer with it, measured on Zen 4
+            const Argmax<Row<T>> argmax(row, rows.in(p, lane));
+            at_argmax[lane] = rows.in(v, lane, 1)[argmax.index];
         });
         rows.each([&](int lane, const Row<T> row) {
-            mean[lane] = mean_of<false>(row, rows.in(p, lane), rows.in(v, lane, 1), splat(at_peak[lane]))[0];
+            mean[lane] = mean_of<false>(row, rows.in(p, lane), rows.in(v, lane, 1), splat(at_argmax[lane]))[0];
         });
         rows.each([&](int lane, const Row<T> row) {
-            write(row, rows.in(p, lane), rows.in(v, lane, 1), rows.out(out, lane), splat(at_peak[lane]), splat(mean[lane]));
+            write(row, rows.in(p, lane), rows.in(v, lane, 1), rows.out(out, lane), splat(at_argmax[lane]),
+                  splat(mean[lane]));
         });
     }
 
     // A mean that was taken without regard to gaps and is finite tells that 0 · v was, wherever p is 0.
-    static Bits<T> has_gaps(Vec<T> mean) { return mean - mean != 0; }
+    static Bits<T> needs_mask(Vec<T> mean) { return mean - mean != 0; }
 
     // HAS_GAPS: where p is 0, v may be anything.
-    template <bool HAS_GAPS>
-    static Vec<T> entry(Vec<T> p, Vec<T> v, Vec<T> at_peak, Vec<T> mean) {
-        return mul_add(p, but_gaps<HAS_GAPS>(p, (v - at_peak) - mean), splat<T>(0));  // −0 + 0 is 0
+    template <bool IS_MASKED>
+    static Vec<T> entry(Vec<T> p, Vec<T> v, Vec<T> at_argmax, Vec<T> mean) {
+        return mul_add(p, if_positive<IS_MASKED>(p, (v - at_argmax) - mean), splat<T>(0));  // −0 + 0 is 0
     }
 
-   private:
-    template <bool HAS_GAPS>
-    static Vec<T> but_gaps(Vec<T> p, Vec<T> centred) {
-        return HAS_GAPS ? (p == 0 ? splat<T>(0) : centred) : centred;
+ private:
+    template <bool IS_MASKED>
+    static Vec<T> if_positive(Vec<T> p, Vec<T> centred) {
+        return IS_MASKED ? (p == 0 ? splat<T>(0) : centred) : centred;
     }
     // Σ p (v − v_k).
-    template <bool HAS_GAPS, class Shape>
-    static Vec<T> mean_of(const Shape shape, const T* p, const T* v, Vec<T> at_peak) {
-        return sum_of_products<T>(shape, [&](auto place) {
-                   const Vec<T> probability = place(p, 0), centred = place(v, 0) - at_peak;
-                   return std::pair<Vec<T>, Vec<T>>(probability, but_gaps<HAS_GAPS>(probability, centred));
-               }).high;
+    template <bool IS_MASKED, class Shape>
+    static Vec<T> mean_of(const Shape shape, const T* p, const T* v, Vec<T> at_argmax) {
+        return sum_of_products<T>(shape,
+                                  [&](auto place) {
+                                      const Vec<T> probability = place(p, 0), centred = place(v, 0) - at_argmax;
+                                      return std::pair<Vec<T>, Vec<T>>(probability,
+                                                                       if_positive<IS_MASKED>(probability, centred));
+                                  })
+            .high;
     }
     template <class Shape>
-    static void write(const Shape shape, const T* p, const T* v, T* out, Vec<T> at_peak, Vec<T> mean) {
-        if (any<T>(has_gaps(mean)))
-            write_entries<true>(shape, p, v, out, at_peak, mean_of<true>(shape, p, v, at_peak));
+    static void write(const Shape shape, const T* p, const T* v, T* out, Vec<T> at_argmax, Vec<T> mean) {
+        if (any<T>(needs_mask(mean)))
+            write_entries<true>(shape, p, v, out, at_argmax, mean_of<true>(shape, p, v, at_argmax));
         else
-            write_entries<false>(shape, p, v, out, at_peak, mean);
+            write_entries<false>(shape, p, v, out, at_argmax, mean);
     }
-    template <bool HAS_GAPS, class Shape>
-    static void write_entries(const Shape shape, const T* p, const T* v, T* out, Vec<T> at_peak, Vec<T> mean) {
-        shape.finish(out, [&](auto place) { return entry<HAS_GAPS>(place(p, 0), place(v, 0), at_peak, mean); });
+    template <bool IS_MASKED, class Shape>
+    static void write_entries(const Shape shape, const T* p, const T* v, T* out, Vec<T> at_argmax, Vec<T> mean) {
+        shape.finish(out, [&](auto place) { return entry<IS_MASKED>(place(p, 0), place(v, 0), at_argmax, mean); });
     }
 };
 
 // softmax_vjp of columns p and v.
 template <class S>
-struct VjpColumns : Slab<S, 2, 1> {
-    typedef Slab<S, 2, 1> Base;
+struct VjpColumns : ColumnBlock<S, 2, 1> {
+    typedef ColumnBlock<S, 2, 1> Base;
     typedef typename Base::T T;
     typedef typename Types<T>::Integer Integer;
     using Base::at_each, Base::columns, Base::in, Base::memory, Base::n, Base::W;
@@ -85,10 +89,11 @@ struct VjpColumns : Slab<S, 2, 1> {
 
     // The direction at the largest p of each column, and Σ p (v − it).
     [[gnu::flatten]] bool add_up() const {
-        find_peaks();
+        find_argmax();
         for (ptrdiff_t c = 0; c < COLUMNS; ++c) memory.totals[c] = 0;
         for (ptrdiff_t start = 0; start < n; start += BLOCK) {
-            const ptrdiff_t stop = n - start < BLOCK ? n : start + BLOCK, whole = start + (stop - start) / (2 * W) * (2 * W);
+            const ptrdiff_t stop = n - start < BLOCK ? n : start + BLOCK,
+                            whole = start + (stop - start) / (2 * W) * (2 * W);
             for (ptrdiff_t k = 0; k < W; ++k) add_products(k, start + k, whole, stop);
             at_each(0, columns, [&](ptrdiff_t i, auto) { this->add_chains(i); });
         }
@@ -96,21 +101,22 @@ struct VjpColumns : Slab<S, 2, 1> {
     }
 
     bool conclude(ptrdiff_t i) const {
-        const Vec<T> mean = split(memory.totals + i * W).high;
+        const Vec<T> mean = double_words(memory.totals + i * W).high;
         memory.factors[i].low = mean;
-        return any<T>(SoftmaxVjp<T>::has_gaps(mean));
+        return any<T>(SoftmaxVjp<T>::needs_mask(mean));
     }
 
-    [[gnu::flatten]] void finish(const Operand<S>& y, ptrdiff_t from, ptrdiff_t to, bool streams) const {
-        this->write_entries(y, from, to, streams, [&](ptrdiff_t j, ptrdiff_t i, auto read) {
-            const auto [at_peak, mean] = memory.factors[i];
-            return SoftmaxVjp<T>::template entry<false>(read(this->at(0, j, i)), read(this->at(1, j, i)), at_peak, mean);
+    [[gnu::flatten]] void finish(const Operand<S>& y, ptrdiff_t from, ptrdiff_t to, bool nontemporal) const {
+        this->write_entries(y, from, to, nontemporal, [&](ptrdiff_t j, ptrdiff_t i, auto read) {
+            const auto [at_argmax, mean] = memory.factors[i];
+            return SoftmaxVjp<T>::template entry<false>(read(this->at(0, j, i)), read(this->at(1, j, i)), at_argmax,
+                                                        mean);
         });
     }
 
-   private:
+ private:
     // Of v only the entries at the peaks are read.
-    void find_peaks() const {
+    void find_argmax() const {
         at_each(0, columns, [&](ptrdiff_t i, auto) {
             memory.ranges[i] = Range<T>();
             memory.factors[i].high = splat<T>(0);
@@ -119,23 +125,23 @@ struct VjpColumns : Slab<S, 2, 1> {
             const ptrdiff_t end = n - first < ENTRIES_AT_ONCE ? n : first + ENTRIES_AT_ONCE;
             at_each(0, columns, [&](ptrdiff_t i, auto read) {
                 Vec<T> top = memory.ranges[i].max;
-                Bits<T> peak = (Bits<T>)memory.factors[i].high;
+                Bits<T> argmax = (Bits<T>)memory.factors[i].high;
                 for (ptrdiff_t j = first; j < end; ++j) {
                     const Vec<T> p = read(this->at(0, j, i));
-                    peak = p > top ? Bits<T>{} + (Integer)j : peak;
+                    argmax = p > top ? Bits<T>{} + (Integer)j : argmax;
                     top = max(p, top);
                 }
                 memory.ranges[i].max = top;
-                memory.factors[i].high = (Vec<T>)peak;
+                memory.factors[i].high = (Vec<T>)argmax;
             });
         }
         at_each(0, columns, [&](ptrdiff_t i, auto) {
-            Integer peaks[W];
-            T at_peak[W] = {};
-            store((T*)peaks, memory.factors[i].high);
+            Integer argmaxes[W];
+            T at_argmax[W] = {};
+            store((T*)argmaxes, memory.factors[i].high);
             for (ptrdiff_t lane = 0; lane < W && i * W + lane < columns; ++lane)
-                at_peak[lane] = value_of(in[1].at(i * W + lane, peaks[lane]));
-            memory.factors[i].high = load(at_peak);
+                at_argmax[lane] = value_of(in[1].at(i * W + lane, argmaxes[lane]));
+            memory.factors[i].high = load(at_argmax);
         });
     }
 
@@ -147,9 +153,9 @@ struct VjpColumns : Slab<S, 2, 1> {
             const ptrdiff_t end = stop - begin < ENTRIES_AT_ONCE * W ? stop : begin + ENTRIES_AT_ONCE * W;
             at_each(0, columns, [&](ptrdiff_t i, auto read) {
                 WideSum<T> sum = sums[i];
-                const Vec<T> at_peak = memory.factors[i].high;
+                const Vec<T> at_argmax = memory.factors[i].high;
                 const auto p = [&](ptrdiff_t j) { return read(this->at(0, j, i)); };
-                const auto v = [&](ptrdiff_t j) { return read(this->at(1, j, i)) - at_peak; };
+                const auto v = [&](ptrdiff_t j) { return read(this->at(1, j, i)) - at_argmax; };
                 ptrdiff_t j = begin;
                 for (; j < end && j < whole; j += 2 * W) sum.add(mul_add(p(j + W), v(j + W), p(j) * v(j)));
                 for (; j < end; j += W) sum.add(p(j) * v(j));

@@ -8,16 +8,16 @@
 
 namespace {
 
-// A state to the float64 results, one operand for each part. Where the sums are NaN, the maximum, which passes over NaN, is
-// found again among the entries of x.
+// A state to the float64 results, one operand for each part. Where the sums are NaN, the maximum, which passes over
+// NaN, is found again among the entries of x.
 template <int COUNT, class T, class Shape>
-inline void deliver_state(const Shape shape, const T* x, const Vec<T> (&parts)[COUNT], const Call& call, ptrdiff_t i) {
+inline void store_state(const Shape shape, const T* x, const Vec<T> (&parts)[COUNT], const Call& call, ptrdiff_t i) {
     T values[COUNT][WIDTH<T>];
     for (int k = 0; k < COUNT; ++k) store(values[k], parts[k]);
     for (int lane = 0; lane < shape.lanes; ++lane) {
         const bool is_number = values[1][lane] == values[1][lane];
         if (!is_number) {
-            constexpr ptrdiff_t STEP = Shape::IS_PANEL ? WIDTH<T> : 1;
+            constexpr ptrdiff_t STEP = Shape::IS_LANE_BATCH ? WIDTH<T> : 1;
             values[0][lane] = special_logsumexp<T>(shape.length(), [&](ptrdiff_t j) { return x[j * STEP + lane]; });
         }
         for (int k = 0; k < COUNT; ++k)
@@ -34,7 +34,7 @@ void max_and_rest(const Call& call) {
         row.add_up_rounded(shape, in[0], nullptr);
         row.total();
         const Vec<T> parts[] = {row.max, row.excess.high, row.excess.low};
-        deliver_state(shape, in[0], parts, call, i);
+        store_state(shape, in[0], parts, call, i);
     };
     RowLoop<S, 1, 0>(call).run(kernel);
 }
@@ -47,25 +47,25 @@ void state(const Call& call) {
         Entropy<T, decltype(shape)> row;
         row.add_up(shape, in[0], nullptr);
         row.total();
-        const Split<T> rest = row.rest(), depth = row.depth();
-        const Vec<T> parts[] = {row.max(), rest.high, rest.low, depth.high, depth.low};
-        deliver_state(shape, in[0], parts, call, i);
+        const DoubleWord<T> others = row.others(), gap = row.gap();
+        const Vec<T> parts[] = {row.max(), others.high, others.low, gap.high, gap.low};
+        store_state(shape, in[0], parts, call, i);
     };
     RowLoop<S, 1, 0>(call).run(kernel);
 }
 
-// softmax of a row, or of some of its entries, from the state of all. Small logits, which are nearly all, need no shift and
-// have no subnormal results; the bits are the same.
+// softmax of a row, or of some of its entries, from the state of all. Small logits, which are nearly all, need no shift
+// and have no subnormal results; the bits are the same.
 template <class T>
 struct SoftmaxOfState {
     // What a row is divided by, from Σ_{j≠k} e^(x_j − max).
-    static Wide<T> prepared(Wide<T> rest) { return 1 + rest; }
+    static Wide<T> prepared(Wide<T> others) { return 1 + others; }
 
     template <class Shape>
-    [[gnu::flatten]] static void run(const Shape shape, const T* x, T* y, Vec<T> max, const Split<T>& total) {
+    [[gnu::flatten]] static void run(const Shape shape, const T* x, T* y, Vec<T> max, const DoubleWord<T>& total) {
         const Exp<T, FAR> far(max, Temperature<T>());
         const Exp<T, UNSHIFTED> near;
-        const Split<T> inverse = inverse_of(far, max, total), near_inverse = inverse_of(near, max, total);
+        const DoubleWord<T> inverse = inverse_of(far, max, total), near_inverse = inverse_of(near, max, total);
         const SubnormalQuotient<T, FAR> quotient{far, {inverse.high * quotient.LIFT, inverse.low * quotient.LIFT}};
         const bool is_small = !any<T>(absolute<T>(max) > Constants<T>::SMALL);
         shape.finish(y, [&](auto place) {
@@ -77,21 +77,21 @@ struct SoftmaxOfState {
         });
     }
 
-   private:
+ private:
     template <class Exponential>
-    static Split<T> inverse_of(const Exponential& exp, Vec<T> max, const Split<T>& total) {
-        return over<T>(Split<T>(splat<T>(1), splat<T>(0)), product<T>(exp.parts(max).split(), total));
+    static DoubleWord<T> inverse_of(const Exponential& exp, Vec<T> max, const DoubleWord<T>& total) {
+        return over<T>(DoubleWord<T>(splat<T>(1), splat<T>(0)), product<T>(exp.parts(max).double_word(), total));
     }
 };
 
 template <class T>
 struct LogSoftmaxOfState {
-    static Wide<T> prepared(Wide<T> rest) { return wide_log1p(rest); }
+    static Wide<T> prepared(Wide<T> others) { return wide_log1p(others); }
 
     // Both parts of the sum are positive, so nothing cancels.
     template <class Shape>
-    [[gnu::flatten]] static void run(const Shape shape, const T* x, T* y, Vec<T> max, const Split<T>& log) {
-        shape.finish(y, [&](auto place) { return -plus<T>(depth_below<T>(max, place(x, 0)), log).high; });
+    [[gnu::flatten]] static void run(const Shape shape, const T* x, T* y, Vec<T> max, const DoubleWord<T>& log) {
+        shape.finish(y, [&](auto place) { return -plus<T>(gap_below<T>(max, place(x, 0)), log).high; });
     }
 };
 
@@ -99,16 +99,17 @@ struct LogSoftmaxOfState {
 template <template <class> class Map, class S>
 void of_state(const Call& call) {
     typedef Computed<S> T;
-    const auto max = call.numbers<const double>(1), rest = call.numbers<const double>(2), low = call.numbers<const double>(3);
+    const auto max = call.numbers<const double>(1), others = call.numbers<const double>(2),
+               low = call.numbers<const double>(3);
     const auto kernel = [&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
         Wide<T> prepared[WIDTH<T>];
         for (int lane = 0; lane < WIDTH<T>; ++lane) {
             const ptrdiff_t row = i + (lane < shape.lanes ? lane : 0);
             prepared[lane] = lane < shape.lanes || lane == 0
-                                 ? Map<T>::prepared((Wide<T>)rest.at(row, 0) + (Wide<T>)low.at(row, 0))
+                                 ? Map<T>::prepared((Wide<T>)others.at(row, 0) + (Wide<T>)low.at(row, 0))
                                  : prepared[0];
         }
-        Map<T>::run(shape, in[0], out[0], gathered<T>(shape, max, i), split(prepared));
+        Map<T>::run(shape, in[0], out[0], load_numbers<T>(shape, max, i), double_words(prepared));
     };
     RowLoop<S, 1, 1>(call).run_entries(kernel);
 }
@@ -117,19 +118,17 @@ void of_state(const Call& call) {
 // e^(their differences) are rounded to double, once.
 inline void merge_states(const Call& call) {
     for (ptrdiff_t i = 0; i < call.rows(); ++i) {
-        const auto piece = [&](int k, ptrdiff_t j) {
-            return call.slices<const double>(k).at(i, j);
-        };
+        const auto piece = [&](int k, ptrdiff_t j) { return call.slices<const double>(k).at(i, j); };
         ptrdiff_t winner = 0;
         for (ptrdiff_t j = 1; j < call.length(); ++j)
             if (!(piece(0, j) <= piece(0, winner)) && piece(0, winner) == piece(0, winner)) winner = j;
         const double max = piece(0, winner);
-        long double rest = (long double)piece(1, winner) + piece(2, winner);
+        long double others = (long double)piece(1, winner) + piece(2, winner);
         for (ptrdiff_t j = 0; j < call.length(); ++j) {
             const long double factor = j == winner ? 0 : expl((long double)piece(0, j) - max);
-            if (factor != 0) rest += factor * (1 + ((long double)piece(1, j) + piece(2, j)));
+            if (factor != 0) others += factor * (1 + ((long double)piece(1, j) + piece(2, j)));
         }
-        const double high = (double)rest, parts[] = {max, high, (double)(rest - high)};
+        const double high = (double)others, parts[] = {max, high, (double)(others - high)};
         for (int k = 0; k < 3; ++k) call.numbers<double>(3 + k).at(i, 0) = parts[k];
     }
 }

@@ -1,5 +1,5 @@
-// Rows of small logits, which are nearly all: their exponentials need no shift, so no maximum beforehand, and a pass less.
-// Whether a row is one shows on the way.
+// Rows of small logits, which are nearly all: their exponentials need no shift, so no maximum beforehand, and a pass
+// less. Whether a row is one shows on the way.
 #pragma once
 
 #include <float.h>
@@ -8,8 +8,8 @@
 
 namespace {
 
-// Whether a row begins with finite entries beyond ±most: then there is no use in trying it as one of small entries. (x holds
-// WIDTH entries in either shape, for shorter rows are in panels.)
+// Whether a row begins with finite entries beyond ±most: then there is no use in trying it as one of small entries. (x
+// holds WIDTH entries in either shape, for shorter rows are in panels.)
 template <class T, class X>
 inline bool begins_beyond(X x, Vec<T> most) {
     const Vec<T> size = absolute<T>(load(x));
@@ -17,40 +17,40 @@ inline bool begins_beyond(X x, Vec<T> most) {
 }
 
 // No gaps.
-struct Everything {};
+struct AllLanes {};
 template <class V>
-inline V max_where(Everything, V v, V b) {
+inline V max_where(AllLanes, V v, V b) {
     return max(v, b);
 }
 
-// e^(x/T) at a place of x without a shift, and, if HAS_GAPS, 0 in its gaps; `visit(v, present)` sees every vector of x, with 0
-// in the gaps.
-template <class T, bool HAS_GAPS, Mode MODE, class Place, class X, class Visit>
-[[gnu::always_inline]] inline Vec<T> exp_but_gaps(const Exp<T, MODE>& exp, Place place, X x, Visit visit) {
-    if constexpr (HAS_GAPS) {
+// e^(x/T) at a place of x without a shift, and, if HAS_GAPS, 0 in its gaps; `visit(v, present)` sees every vector of x,
+// with 0 in the gaps.
+template <class T, bool IS_MASKED, Mode MODE, class Place, class X, class Visit>
+[[gnu::always_inline]] inline Vec<T> masked_exp(const Exp<T, MODE>& exp, Place place, X x, Visit visit) {
+    if constexpr (IS_MASKED) {
         const Entries<T> entries = place.entries(x);
-        visit(entries.values, entries.present);
-        return exp.parts(entries.values, [&](Vec<T> power) { return keep(entries.present, power); }).value();
+        visit(entries.values, entries.valid);
+        return exp.parts(entries.values, [&](Vec<T> power) { return keep(entries.valid, power); }).value();
     } else {
         const Vec<T> v = place(x, x[0]);
-        visit(v, Everything());
+        visit(v, AllLanes());
         return exp(v);
     }
 }
 
 // No visitor.
-struct Nobody {
+struct NoOp {
     template <class... Anything>
     void operator()(Anything...) const {}
 };
 
-// Σ e^(x/T) and the largest x of a row, or of each lane, where they are small. `keep(place, e)` sees the exponentials, as far
-// as there is a use in computing them.
-template <class T, class Shape, bool HAS_GAPS>
+// Σ e^(x/T) and the largest x of a row, or of each lane, where they are small. `keep(place, e)` sees the exponentials,
+// as far as there is a use in computing them.
+template <class T, class Shape, bool IS_MASKED>
 struct SmallSum {
     Bits<T> small;
     Vec<T> largest;
-    Whole<Shape> total;
+    RowTotal<Shape> total;
 
     template <class X, Mode MODE, class Keep>
     SmallSum(const Shape shape, X x, const Exp<T, MODE>& exp, Keep keep) {
@@ -59,10 +59,10 @@ struct SmallSum {
         shape.blocks([&](const Shape block) {
             if (any<T>(size > most)) return;
             WideSum<T> sum;
-            block.at_each_fetching([&](auto place) {
-                const Vec<T> e = place.keep(exp_but_gaps<T, HAS_GAPS>(exp, place, x, [&](Vec<T> v, auto present) {
+            block.at_each_prefetching([&](auto place) {
+                const Vec<T> e = place.keep(masked_exp<T, IS_MASKED>(exp, place, x, [&](Vec<T> v, auto valid) {
                     size = max_absolute<T>(v, size);
-                    max = max_where(present, v, max);
+                    max = max_where(valid, v, max);
                 }));
                 keep(place, e);
                 sum.add(e);
@@ -104,19 +104,19 @@ struct Temperatures<T, UNSHIFTED_TEMPERED> {
         return one;
     }
 
-   private:
+ private:
     Lanes<T> value_, inverse_, inverse_low_, rate_, minus_unit_, minus_unit_low_;
 };
 
 // The same of rows that keep step, lane by lane; the exponentials are kept if asked for.
-template <class T, bool HAS_GAPS, Mode MODE = UNSHIFTED>
+template <class T, bool IS_MASKED, Mode MODE = UNSHIFTED>
 struct SmallSums {
     Bits<T> small;
     Vec<T> largest;
-    Split<T> total;
+    DoubleWord<T> total;
 
     template <class X>
-    [[gnu::flatten]] SmallSums(const Rows<T> rows, X x, bool keeps, const Temperatures<T, MODE>& t = {}) {
+    [[gnu::flatten]] SmallSums(const Lockstep<T> rows, X x, bool keeps, const Temperatures<T, MODE>& t = {}) {
         typename Types<T>::Integer is_small[WIDTH<T>] = {};
         Wide<T> totals[WIDTH<T>];
         T maxima[WIDTH<T>];
@@ -126,7 +126,7 @@ struct SmallSums {
             const X from = rows.in(x, lane);
             if (begins_beyond<T>(from, exp.most())) return;
             T* const e = rows.exponentials(lane);
-            const SmallSum<T, Row<T>, HAS_GAPS> one(row, from, exp, [&](auto place, Vec<T> value) {
+            const SmallSum<T, Row<T>, IS_MASKED> one(row, from, exp, [&](auto place, Vec<T> value) {
                 if (keeps) place.store_padded(e, value);
             });
             is_small[lane] = one.small[0];
@@ -135,30 +135,30 @@ struct SmallSums {
         });
         __builtin_memcpy(&small, is_small, sizeof small);
         largest = load(maxima);
-        total = split(totals);
+        total = double_words(totals);
     }
 };
 
-// How small a part of such a sum may be for its own digits to be there: float32 is added up in float64, float64 in a row in
-// long double and in a lane in two parts.
+// How small a part of such a sum may be for its own digits to be there: float32 is added up in float64, float64 in a
+// row in long double and in a lane in two parts.
 template <class T, class Shape>
-constexpr T LEAST_PART = (T)(sizeof(T) == 4                  ? 0x1p-20
-                             : Shape::IS_PANEL               ? 0x1p-48
+constexpr T LEAST_PART = (T)(sizeof(T) == 4                 ? 0x1p-20
+                             : Shape::IS_LANE_BATCH         ? 0x1p-48
                              : LDBL_MANT_DIG > DBL_MANT_DIG ? 0x1p-8
-                                                             : 0.5);
+                                                            : 0.5);
 
 // A sum of exponentials by its largest term and the rest, found by subtraction; to be used where it `applies`.
 template <class T>
-struct PeakAndRest {
-    Split<T> peak, rest;
+struct ArgmaxAndOthers {
+    DoubleWord<T> argmax, others;
     Bits<T> applies;
 
     template <Mode MODE>
-    PeakAndRest(const Exp<T, MODE>& exp, Vec<T> largest, const Split<T>& total, T least) {
+    ArgmaxAndOthers(const Exp<T, MODE>& exp, Vec<T> largest, const DoubleWord<T>& total, T least) {
         const auto parts = exp.parts(largest);
-        peak = parts.split();
-        rest = plus<T>(-parts.value(), total);  // what was added is rounded
-        applies = rest.high > least * total.high;
+        argmax = parts.double_word();
+        others = plus<T>(-parts.value(), total);  // what was added is rounded
+        applies = others.high > least * total.high;
     }
 };
 

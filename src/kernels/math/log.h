@@ -14,7 +14,7 @@ constexpr int SERIES = sizeof(T) == 4 ? 5 : 11;
 
 // log(u + lost + lower) for u > 0, `lost` beyond its last bits, and `lower` beyond those of `lost`.
 template <class T>
-inline Split<T> log_of(Vec<T> u, Vec<T> lost, Vec<T> lower) {
+inline DoubleWord<T> log_of(Vec<T> u, Vec<T> lost, Vec<T> lower) {
     typedef Constants<T> C;
     const Vec<T> half_root = splat((T)0.70710678118654752440);
     const Bits<T> exponent = ((Bits<T>)u - (Bits<T>)half_root) >> C::MANTISSA_BITS;
@@ -30,14 +30,15 @@ inline Split<T> log_of(Vec<T> u, Vec<T> lost, Vec<T> lower) {
     const Vec<T> change_low = (fma(-change, u, lost) + lower - (T)0.5 * change * lost) * of_u;
     // The large terms, each no larger than what is there already, and what they lose.
     const Vec<T> with_g = log2 + g, with_change = with_g + change, sum = with_change - half_square;
-    const Vec<T> error = (g - (with_g - log2)) + (change - (with_change - with_g)) + ((with_change - sum) - half_square);
+    const Vec<T> error =
+        (g - (with_g - log2)) + (change - (with_change - with_g)) + ((with_change - sum) - half_square);
     const Vec<T> small = log2_low + change_low - fma(half, g, -half_square) + s * mul_add(series, z, half_square);
     const Vec<T> low = error + small, high = sum + low;
     return {high, low - (high - sum)};
 }
 
 template <class T>
-inline Split<T> log1p(const Split<T>& r) {
+inline DoubleWord<T> log1p(const DoubleWord<T>& r) {
     const Vec<T> u = 1 + r.high, of_r = u - 1;
     return log_of<T>(u, (1 - (u - of_r)) + (r.high - of_r), r.low);
 }

@@ -73,14 +73,14 @@ struct WideSum<float> {
 
     double total() const { return sum_of_lanes(lower + upper); }
     // Lane by lane, in two parts.
-    Split<float> parts() const {
+    DoubleWord<float> parts() const {
         const Vec<float> high = Halves(lower, upper).rounded();
         const Halves exact(high);
         return {high, Halves(lower - exact.lower, upper - exact.upper).rounded()};
     }
 
     // scale/sum, lane by lane.
-    Split<float> reciprocal(float scale) const {
+    DoubleWord<float> reciprocal(float scale) const {
         WideSum inverse;
         inverse.lower = scale / lower;
         inverse.upper = scale / upper;
@@ -97,11 +97,11 @@ struct WideSum<double> : Sum<double> {
         error += other.error;
     }
 
-    Split<double> parts() const {
+    DoubleWord<double> parts() const {
         const Vec<double> high = sum + error;
         return {high, (sum - high) + error};
     }
-    Split<double> reciprocal(double scale) const {
+    DoubleWord<double> reciprocal(double scale) const {
         const auto [high, low] = parts();
         const Vec<double> inverse = 1 / high;
         const Vec<double> residual = fma(-inverse, high, splat(1.0)) - inverse * low;
@@ -110,12 +110,12 @@ struct WideSum<double> : Sum<double> {
 };
 
 // Wide numbers, one for each lane, in two parts.
-inline Split<float> split(const double* wide) {
+inline DoubleWord<float> double_words(const double* wide) {
     WideSum<float> sum;
     sum.add(Halves(load(wide), load(wide + WIDTH<double>)));
     return sum.parts();
 }
-inline Split<double> split(const long double* wide) {
+inline DoubleWord<double> double_words(const long double* wide) {
     double high[WIDTH<double>], low[WIDTH<double>];
     for (int lane = 0; lane < WIDTH<double>; ++lane) {
         high[lane] = (double)wide[lane];

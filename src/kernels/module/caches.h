@@ -7,8 +7,8 @@
 
 namespace {
 
-// The size in bytes of the first CPU's data cache of some level, as Linux tells it, which knows what a CPU reaches, other
-// than sysconf, which counts all caches of a package; `otherwise` where it does not.
+// The size in bytes of the first CPU's data cache of some level, as Linux tells it, which knows what a CPU reaches,
+// other than sysconf, which counts all caches of a package; `otherwise` where it does not.
 ptrdiff_t cache_size(int level, ptrdiff_t otherwise) {
     for (int index = 0; index < 8; ++index) {
         const auto read = [&](const char* what, const char* format, auto*... found) {
@@ -29,7 +29,8 @@ ptrdiff_t cache_size(int level, ptrdiff_t otherwise) {
     return otherwise;
 }
 
-// Measured on second-level caches of half a MiB to 2 MiB with last-level ones of 32 MiB and more; smaller caches have less room.
+// Measured on second-level caches of half a MiB to 2 MiB with last-level ones of 32 MiB and more; smaller caches have
+// less room.
 Boundaries boundaries_here() {
     const ptrdiff_t row = cache_size(2, 1 << 20), call = cache_size(3, 32 << 20) / 4;
     return {row < 1 << 20 ? row : 1 << 20, call < 8 << 20 ? call : 8 << 20};

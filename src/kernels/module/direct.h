@@ -1,6 +1,6 @@
 // A kernel as a plain function. NumPy's way to a loop costs several times what the loop does on ten numbers, and arrays
-// that lie as the loop wants them need none of it. Any other call is answered with NotImplemented, for the caller to make
-// in another way: nothing here raises an error over an argument.
+// that lie as the loop wants them need none of it. Any other call is answered with NotImplemented, for the caller to
+// make in another way: nothing here raises an error over an argument.
 #pragma once
 
 #include <cstring>
@@ -108,7 +108,7 @@ bool read_options(const Direct& direct, PyArrayObject* x, PyObject* names, PyObj
 
 // The operands of a loop as they are handed over: data, then the steps of their rows and those of their entries.
 class Operands {
-   public:
+ public:
     char* data[MOST_OPERANDS];
     npy_intp steps[2 * MOST_OPERANDS];
 
@@ -120,7 +120,7 @@ class Operands {
     }
     void close() { std::memcpy(steps + count_, entries_, slices_ * sizeof *entries_); }
 
-   private:
+ private:
     int count_ = 0, slices_ = 0;
     npy_intp entries_[MOST_OPERANDS];
 };
@@ -149,7 +149,7 @@ bool run_loop(const Direct& direct, PyObject* const* inputs, const Options& opti
         operands.add(PyArray_DATA(result), n * entry, entry);
     operands.close();
     const RowType row = type == NPY_DOUBLE ? FLOAT64 : type == NPY_FLOAT ? FLOAT32 : FLOAT16;
-    run_unlocked((is_plain_call ? direct.plain : direct.where)[row], operands.data, dims, operands.steps);
+    run_unlocked(operands.data, dims, operands.steps, (void*)(is_plain_call ? direct.plain : direct.where)[row]);
     return !PyErr_Occurred();
 }
 
@@ -177,8 +177,8 @@ PyObject* call_directly(PyObject* self, PyObject* const* args, Py_ssize_t count,
     return out ? result : PyArray_Return((PyArrayObject*)result);
 }
 
-#define SOFTGRAD_METHOD(name, signature, types, loop)                            \
-    {#name, (PyCFunction)(void (*)())call_directly, METH_FASTCALL | METH_KEYWORDS,                \
+#define SOFTGRAD_METHOD(name, signature, types, loop)                              \
+    {#name, (PyCFunction)(void (*)())call_directly, METH_FASTCALL | METH_KEYWORDS, \
      "The kernel on plain arrays, with axis, out, where and temperature at most; NotImplemented for any other call."},
 PyMethodDef DIRECT_METHODS[] = {SOFTGRAD_KERNELS(SOFTGRAD_METHOD)};
 #undef SOFTGRAD_METHOD
@@ -187,7 +187,8 @@ PyMethodDef DIRECT_METHODS[] = {SOFTGRAD_KERNELS(SOFTGRAD_METHOD)};
 int find_kernel(const char* name, const char* ending) {
     const size_t length = std::strlen(name);
     for (int i = 0; i < KERNEL_COUNT; ++i)
-        if (std::strncmp(KERNELS[i].name, name, length) == 0 && std::strcmp(KERNELS[i].name + length, ending) == 0) return i;
+        if (std::strncmp(KERNELS[i].name, name, length) == 0 && std::strcmp(KERNELS[i].name + length, ending) == 0)
+            return i;
     return -1;
 }
 
@@ -201,7 +202,12 @@ PyObject* make_direct(int index, const Loops& loops, npy_intp below) {
     if (!direct) return PyErr_NoMemory();
     const bool reduces = kernel.signature.dimensions(kernel.signature.inputs) == 0;
     const bool takes_temperature = where >= 0 && std::strchr(KERNELS[where].types, 'd');
-    *direct = {loops.of[index], where < 0 ? nullptr : loops.of[where], kernel.signature.inputs, takes_temperature, reduces, below};
+    *direct = {loops.of[index],
+               where < 0 ? nullptr : loops.of[where],
+               kernel.signature.inputs,
+               takes_temperature,
+               reduces,
+               below};
     PyObject* const owner = PyCapsule_New(direct, nullptr, free_direct);
     if (!owner) {
         PyMem_Free(direct);

@@ -7,8 +7,8 @@
 
 namespace {
 
-// Clears this thread's floating-point exceptions: NaN, inf and underflow are expected, so no warning. (NumPy turns the flags
-// into warnings. Testing them is cheap, clearing is not.)
+// Clears this thread's floating-point exceptions: NaN, inf and underflow are expected, so no warning. (NumPy turns the
+// flags into warnings. Testing them is cheap, clearing is not.)
 void clear_flags() {
     constexpr int EXPECTED = FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID;
     if (std::fetestexcept(EXPECTED)) std::feclearexcept(EXPECTED);
@@ -29,9 +29,10 @@ PyThreadState* holder_of_gil() {
 
 // A loop without the GIL. NumPy gives it up for gufuncs, but only where there are many results, which the sums of a few
 // long rows are not.
-void run_unlocked(Loop loop, char** args, const npy_intp* dims, const npy_intp* steps) {
-    PyThreadState* const released = dims[0] * dims[1] >= RELEASE_FROM && holder_of_gil() ? PyEval_SaveThread() : nullptr;
-    loop(args, dims, steps, nullptr);
+void run_unlocked(char** args, const npy_intp* dims, const npy_intp* steps, void* loop) {
+    PyThreadState* const released =
+        dims[0] * dims[1] >= RELEASE_FROM && holder_of_gil() ? PyEval_SaveThread() : nullptr;
+    ((Loop)loop)(args, dims, steps, nullptr);
     clear_flags();
     if (released) PyEval_RestoreThread(released);
 }

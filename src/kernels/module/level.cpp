@@ -16,11 +16,11 @@
 namespace {
 
 #define SOFTGRAD_UNWRAP(...) __VA_ARGS__
-#define SOFTGRAD_LOOP(name, signature, types, loop)                                                     \
-    template <class T> /* as in memory */                                                               \
-    void name##_loop(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) {               \
-        static constexpr Signature SIGNATURE(signature);                                                \
-        SOFTGRAD_UNWRAP loop(Call{SIGNATURE, args, dims, steps});                                       \
+#define SOFTGRAD_LOOP(name, signature, types, loop)                                       \
+    template <class T> /* as in memory */                                                 \
+    void name##_loop(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void*) { \
+        static constexpr Signature SIGNATURE(signature);                                  \
+        SOFTGRAD_UNWRAP loop(Call{SIGNATURE, args, dims, steps});                         \
     }
 SOFTGRAD_KERNELS(SOFTGRAD_LOOP)
 

@@ -105,7 +105,15 @@ PyModuleDef_Slot SLOTS[] = {
 };
 
 PyModuleDef MODULE = {
-    PyModuleDef_HEAD_INIT, "softgrad._kernels", "softgrad's native kernels.", 0, METHODS, SLOTS, nullptr, nullptr, nullptr,
+    PyModuleDef_HEAD_INIT,
+    "softgrad._kernels",
+    "softgrad's native kernels.",
+    0,
+    METHODS,
+    SLOTS,
+    nullptr,
+    nullptr,
+    nullptr,
 };
 
 }  // namespace

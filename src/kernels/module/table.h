@@ -5,40 +5,36 @@
 
 #include "rows/signature.h"
 
-// A row is a gufunc: name, signature, the dtype of each operand ('T' is the row's own, 'd' float64, 'q' int64, '?' bool), and
-// the loop. Adding a kernel is adding a row.
-#define SOFTGRAD_KERNELS(KERNEL)                                                                     \
-    KERNEL(softmax, "(n)->(n)", "TT", (softmax<T>))                                \
-    KERNEL(softmax_where, "(n),(n),()->(n)", "T?dT", (softmax_where<T>))           \
-    KERNEL(log_softmax, "(n)->(n)", "TT", (log_softmax<T>))                         \
-    KERNEL(log_softmax_where, "(n),(n),()->(n)", "T?dT", (log_softmax_where<T>))    \
-    KERNEL(logsumexp, "(n)->()", "TT", (logsumexp<T>))                                         \
-    KERNEL(logsumexp_where, "(n),(n)->()", "T?T", (logsumexp_where<T>))                        \
-    KERNEL(signed_logsumexp, "(n),(n)->(),()", "TTTT", (signed_logsumexp<T>))                  \
-    KERNEL(softmax_vjp, "(n),(n)->(n)", "TTT", (softmax_vjp<T>))                   \
-    KERNEL(log_softmax_vjp, "(n),(n)->(n)", "TTT", (log_softmax_vjp<T>))            \
-    KERNEL(log_softmax_jvp, "(n),(n)->(n)", "TTT", (log_softmax_jvp<T>))            \
-    KERNEL(jacobian, "(n),()->(n,n)", "TdT", (jacobian<T>))                                    \
-    KERNEL(log_sum, "(n)->(),(),()", "TTTT", (log_sum<T>))                                     \
-    KERNEL(cross_entropy, "(n),(),()->()", "TqdT", (cross_entropy<T, 1>))                      \
-    KERNEL(cross_entropy_grad, "(n),(),()->(),(n)", "TqdTT", (cross_entropy<T, 2>))            \
-    KERNEL(cross_entropy_grad_hess, "(n),(),(),()->(),(n),(n)", "TqddTTT",                     \
-           (cross_entropy<T, 3>))                                                                    \
-    KERNEL(target_cross_entropy, "(n),(n),(),(),(),()->()", "TTqdddT",                         \
-           (target_cross_entropy<T, 1>))                                                             \
-    KERNEL(target_cross_entropy_grad, "(n),(n),(),(),(),()->(),(n)", "TTqdddTT",               \
-           (target_cross_entropy<T, 2>))                                                             \
-    KERNEL(target_cross_entropy_grad_hess, "(n),(n),(),(),(),(),()->(),(n),(n)", "TTqddddTTT", \
-           (target_cross_entropy<T, 3>))                                                             \
-    KERNEL(entropy, "(n)->()", "TT", (entropy<T, false>))                                      \
-    KERNEL(entropy_grad, "(n)->(),(n)", "TTT", (entropy<T, true>))                                       \
-    KERNEL(kl_divergence, "(n),(n)->()", "TTT", (divergence<T, false>))                        \
-    KERNEL(kl_divergence_grad, "(n),(n)->(),(n),(n)", "TTTTT", (divergence<T, true>))          \
-    KERNEL(max_and_rest, "(n)->(),(),()", "Tddd", (max_and_rest<T>))                           \
-    KERNEL(state, "(n)->(),(),(),(),()", "Tddddd", (state<T>))                                 \
-    KERNEL(softmax_of_state, "(n),(),(),()->(n)", "TdddT", (of_state<SoftmaxOfState, T>))      \
-    KERNEL(log_softmax_of_state, "(n),(),(),()->(n)", "TdddT",                                 \
-           (of_state<LogSoftmaxOfState, T>))                                                         \
+// A row is a gufunc: name, signature, the dtype of each operand ('T' is the row's own, 'd' float64, 'q' int64, '?'
+// bool), and the loop. Adding a kernel is adding a row.
+#define SOFTGRAD_KERNELS(KERNEL)                                                                               \
+    KERNEL(softmax, "(n)->(n)", "TT", (forward<Softmax, T>))                                                   \
+    KERNEL(softmax_where, "(n),(n),()->(n)", "T?dT", (forward_where<Softmax, T>))                              \
+    KERNEL(log_softmax, "(n)->(n)", "TT", (forward<LogSoftmax, T>))                                            \
+    KERNEL(log_softmax_where, "(n),(n),()->(n)", "T?dT", (forward_where<LogSoftmax, T>))                       \
+    KERNEL(logsumexp, "(n)->()", "TT", (logsumexp<T>))                                                         \
+    KERNEL(logsumexp_where, "(n),(n)->()", "T?T", (logsumexp_where<T>))                                        \
+    KERNEL(signed_logsumexp, "(n),(n)->(),()", "TTTT", (signed_logsumexp<T>))                                  \
+    KERNEL(softmax_vjp, "(n),(n)->(n)", "TTT", (softmax_vjp<T>))                                               \
+    KERNEL(log_softmax_vjp, "(n),(n)->(n)", "TTT", (log_softmax_derivative<LogSoftmaxVjp, T>))                 \
+    KERNEL(log_softmax_jvp, "(n),(n)->(n)", "TTT", (log_softmax_derivative<LogSoftmaxJvp, T>))                 \
+    KERNEL(jacobian, "(n),()->(n,n)", "TdT", (jacobian<T>))                                                    \
+    KERNEL(log_sum, "(n)->(),(),()", "TTTT", (log_sum<T>))                                                     \
+    KERNEL(cross_entropy, "(n),(),()->()", "TqdT", (cross_entropy<T, 1>))                                      \
+    KERNEL(cross_entropy_grad, "(n),(),()->(),(n)", "TqdTT", (cross_entropy<T, 2>))                            \
+    KERNEL(cross_entropy_grad_hess, "(n),(),(),()->(),(n),(n)", "TqddTTT", (cross_entropy<T, 3>))              \
+    KERNEL(target_cross_entropy, "(n),(n),(),(),(),()->()", "TTqdddT", (target_cross_entropy<T, 1>))           \
+    KERNEL(target_cross_entropy_grad, "(n),(n),(),(),(),()->(),(n)", "TTqdddTT", (target_cross_entropy<T, 2>)) \
+    KERNEL(target_cross_entropy_grad_hess, "(n),(n),(),(),(),(),()->(),(n),(n)", "TTqddddTTT",                 \
+           (target_cross_entropy<T, 3>))                                                                       \
+    KERNEL(entropy, "(n)->()", "TT", (entropy<T, false>))                                                      \
+    KERNEL(entropy_grad, "(n)->(),(n)", "TTT", (entropy<T, true>))                                             \
+    KERNEL(kl_divergence, "(n),(n)->()", "TTT", (divergence<T, false>))                                        \
+    KERNEL(kl_divergence_grad, "(n),(n)->(),(n),(n)", "TTTTT", (divergence<T, true>))                          \
+    KERNEL(max_and_rest, "(n)->(),(),()", "Tddd", (max_and_rest<T>))                                           \
+    KERNEL(state, "(n)->(),(),(),(),()", "Tddddd", (state<T>))                                                 \
+    KERNEL(softmax_of_state, "(n),(),(),()->(n)", "TdddT", (of_state<SoftmaxOfState, T>))                      \
+    KERNEL(log_softmax_of_state, "(n),(),(),()->(n)", "TdddT", (of_state<LogSoftmaxOfState, T>))               \
     KERNEL(merge_states, "(m),(m),(m)->(),(),()", "dddddd", (merge_states))
 
 typedef void (*Loop)(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void* data);

@@ -26,10 +26,6 @@ char type_number(char code, char row) {
     }
 }
 
-void loop_of_ufunc(char** args, const npy_intp* dims, const npy_intp* steps, void* loop) {
-    run_unlocked((Loop)loop, args, dims, steps);
-}
-
 void free_tables(PyObject* capsule) { PyMem_Free(PyCapsule_GetPointer(capsule, nullptr)); }
 
 PyObject* make_ufunc(const Kernel& kernel, const Loop loops[ROW_TYPES]) {
@@ -38,7 +34,7 @@ PyObject* make_ufunc(const Kernel& kernel, const Loop loops[ROW_TYPES]) {
     const char rows[ROW_TYPES] = {NPY_USHORT, NPY_HALF, NPY_FLOAT, NPY_DOUBLE};
     const int operands = kernel.signature.operands;
     for (int row = 0; row < ROW_TYPES; ++row) {
-        tables->loops[row] = loop_of_ufunc;
+        tables->loops[row] = run_unlocked;
         tables->data[row] = (void*)loops[row];
         for (int i = 0; i < operands; ++i) tables->types[row * operands + i] = type_number(kernel.types[i], rows[row]);
     }
@@ -47,9 +43,9 @@ PyObject* make_ufunc(const Kernel& kernel, const Loop loops[ROW_TYPES]) {
         PyMem_Free(tables);
         return nullptr;
     }
-    PyObject* ufunc =
-        PyUFunc_FromFuncAndDataAndSignature(tables->loops, tables->data, tables->types, ROW_TYPES, kernel.signature.inputs,
-                                            kernel.signature.outputs(), PyUFunc_None, kernel.name, nullptr, 0, kernel.text);
+    PyObject* ufunc = PyUFunc_FromFuncAndDataAndSignature(tables->loops, tables->data, tables->types, ROW_TYPES,
+                                                          kernel.signature.inputs, kernel.signature.outputs(),
+                                                          PyUFunc_None, kernel.name, nullptr, 0, kernel.text);
     if (!ufunc) {
         Py_DECREF(owner);
         return nullptr;

@@ -1,19 +1,20 @@
-// Slices along another axis than the last as the columns of a matrix: neighbouring ones lie in the lanes of a vector, and
-// their entries are read as they lie in memory, one run of neighbours after the other. Nothing is transposed.
+// Slices along another axis than the last as the columns of a matrix: neighbouring ones lie in the lanes of a vector,
+// and their entries are read as they lie in memory, one run of neighbours after the other. Nothing is transposed.
 //
-// Entry j of a column is added where it would be in a row: to the sum that one lane of one of the row's sums is there, so
-// that the column comes out with the same bits. Columns that a kernel has another way for are staged as rows: those that are
-// not of small logits, which need their maximum first (softmax.h, logsumexp.h), and in a derivative those with gaps.
+// Entry j of a column is added where it would be in a row: to the sum that one lane of one of the row's sums is there,
+// so that the column comes out with the same bits. Columns that a kernel has another way for are staged as rows: those
+// that are not of small logits, which need their maximum first (softmax.h, logsumexp.h), and in a derivative those with
+// gaps.
 #pragma once
 
 #include "rows/row_loop.h"
 
 namespace {
 
-// So many neighbours are taken at a time: runs long enough for the hardware to read ahead, of columns few enough that their
-// sums and, if they are not too long, their entries stay in the caches. Measured at 4096x4096: with AVX-512 on Zen 4, whose
-// second-level cache holds 1 MiB, a kilobyte did best; with AVX2 on Zen 3, which has half of it, whole pages, and a last pass
-// that fetches what lies some entries ahead: 1.5 to 2 times as fast.
+// So many neighbours are taken at a time: runs long enough for the hardware to read ahead, of columns few enough that
+// their sums and, if they are not too long, their entries stay in the caches. Measured at 4096x4096: with AVX-512 on
+// Zen 4, whose second-level cache holds 1 MiB, a kilobyte did best; with AVX2 on Zen 3, which has half of it, whole
+// pages, and a last pass that fetches what lies some entries ahead: 1.5 to 2 times as fast.
 template <class S>
 constexpr ptrdiff_t NEIGHBOURS_AT_ONCE = BYTES == 64 ? 1024 / (ptrdiff_t)sizeof(S) : 1024;
 constexpr ptrdiff_t ENTRIES_AHEAD = BYTES == 64 ? 0 : 8;
@@ -23,7 +24,7 @@ constexpr ptrdiff_t ENTRIES_AT_ONCE = 8;
 
 // A slab of neighbouring columns, of INPUTS operands. CHAINS is how many vectors of a row are summed side by side.
 template <class S, int INPUTS, int CHAINS>
-struct Slab {
+struct ColumnBlock {
     typedef Computed<S> T;
     static constexpr int W = WIDTH<T>, SUMS = CHAINS * W;
     static constexpr ptrdiff_t COLUMNS = NEIGHBOURS_AT_ONCE<S>, VECTORS = COLUMNS / W;
@@ -33,7 +34,7 @@ struct Slab {
         WideSum<T> sums[SUMS][VECTORS];
         Range<T> ranges[VECTORS];
         Wide<T> totals[COLUMNS];
-        Split<T> factors[VECTORS];
+        DoubleWord<T> factors[VECTORS];
         bool falls_back[VECTORS];
     };
 
@@ -42,9 +43,10 @@ struct Slab {
     Memory& memory;
 
     template <int OUTPUTS>
-    Slab(const RowLoop<S, INPUTS, OUTPUTS>& loop, ptrdiff_t i, ptrdiff_t columns, Memory& memory)
+    ColumnBlock(const RowLoop<S, INPUTS, OUTPUTS>& loop, ptrdiff_t i, ptrdiff_t columns, Memory& memory)
         : columns(columns), n(loop.n), memory(memory) {
-        for (int k = 0; k < INPUTS; ++k) in[k] = {loop.in[k].data + i * loop.in[k].row, loop.in[k].row, loop.in[k].step};
+        for (int k = 0; k < INPUTS; ++k)
+            in[k] = {loop.in[k].data + i * loop.in[k].row, loop.in[k].row, loop.in[k].step};
     }
 
     // f(vector, read) for each vector of the columns from `from` to `to`.
@@ -65,26 +67,28 @@ struct Slab {
 
     // Entry j of vector i, of any operand: f(j, i, read) of the columns from `from` to `to` is written to y.
     template <class F>
-    [[gnu::always_inline]] void write_entries(const Operand<S>& y, ptrdiff_t from, ptrdiff_t to, bool streams, F f) const {
+    [[gnu::always_inline]] void write_entries(const Operand<S>& y, ptrdiff_t from, ptrdiff_t to, bool nontemporal,
+                                              F f) const {
         for (ptrdiff_t j = 0; j < n; ++j) {
             S* const out = &y.at(0, j);
             ptrdiff_t i = from;
-            if (ENTRIES_AHEAD && j + ENTRIES_AHEAD < n) fetch(from, to, j + ENTRIES_AHEAD);
+            if (ENTRIES_AHEAD && j + ENTRIES_AHEAD < n) prefetch(from, to, j + ENTRIES_AHEAD);
             for (; i + W <= to; i += W) {
                 const Vec<T> value = f(j, i / W, [](const S* p) { return read(p); });
                 if constexpr (!IS_NARROW<S>)
-                    if (streams) {
-                        ::stream(out + i, value);
+                    if (nontemporal) {
+                        ::store_nontemporal(out + i, value);
                         continue;
                     }
                 write(out + i, value);
             }
-            if (i < to) write_head(out + i, f(j, i / W, [&](const S* p) { return read_head(p, to - i, (T)0); }), to - i);
+            if (i < to)
+                write_head(out + i, f(j, i / W, [&](const S* p) { return read_head(p, to - i, (T)0); }), to - i);
         }
     }
 
     // Entry j of the columns from `from` to `to`, of every operand.
-    void fetch(ptrdiff_t from, ptrdiff_t to, ptrdiff_t j) const {
+    void prefetch(ptrdiff_t from, ptrdiff_t to, ptrdiff_t j) const {
         for (int k = 0; k < INPUTS; ++k)
             for (ptrdiff_t i = from; i < to; i += 64 / (ptrdiff_t)sizeof(S)) __builtin_prefetch(&in[k].at(i, j), 0, 2);
     }
@@ -116,27 +120,28 @@ struct Slab {
     }
 };
 
-// Takes the slices of `loop` as columns where they lie as such; as rows, with `kernel`, those that fall back. Where these are
-// most, the others do, too: either way gives the same bits.
-template <class Columns, class S, int INPUTS, int OUTPUTS, class Kernel, class Deliver>
-void run_columns(const RowLoop<S, INPUTS, OUTPUTS>& loop, const Kernel& kernel, Deliver deliver) {
+// Takes the slices of `loop` as columns where they lie as such; as rows, with `kernel`, those that fall back. Where
+// these are most, the others do, too: either way gives the same bits.
+template <class Columns, class S, int INPUTS, int OUTPUTS, class Kernel, class StoreResult>
+void run_columns(const RowLoop<S, INPUTS, OUTPUTS>& loop, const Kernel& kernel, StoreResult store_result) {
     constexpr int W = WIDTH<Computed<S>>;
     // (Of float32 an index is 32 bits.)
-    bool are_columns = loop.n > PANEL && loop.n <= INT32_MAX && loop.rows >= NEIGHBOURS / (ptrdiff_t)sizeof(S);
+    bool are_columns =
+        loop.n > LONGEST_BATCHED && loop.n <= INT32_MAX && loop.rows >= NEIGHBOURS / (ptrdiff_t)sizeof(S);
     for (int k = 0; k < INPUTS; ++k) are_columns &= loop.in[k].neighbouring();
     for (int k = 0; k < OUTPUTS; ++k) are_columns &= loop.out[k].neighbouring();
     if (!are_columns) return loop.run(kernel);
     const Scratch<typename Columns::Memory> scratch(1);
     if (!scratch) return;
     auto& memory = *scratch.aligned();
-    const bool streams = loop.streams_slices();
+    const bool nontemporal = loop.stores_slices_nontemporally();
     for (ptrdiff_t i = 0, count; i < loop.rows; i += count) {
         const ptrdiff_t past = loop.past_line(i), wanted = Columns::COLUMNS - past;
         count = loop.rows - i < wanted ? loop.rows - i : wanted;
-        const Columns slab(loop, i, count, memory);
-        const bool is_of_use = slab.add_up();
-        if (is_of_use) Columns::at_each(0, count, [&](ptrdiff_t v, auto) { memory.falls_back[v] = slab.conclude(v); });
-        if (!is_of_use || slab.most([&](ptrdiff_t v) { return memory.falls_back[v]; })) {
+        const Columns block(loop, i, count, memory);
+        const bool is_of_use = block.add_up();
+        if (is_of_use) Columns::at_each(0, count, [&](ptrdiff_t v, auto) { memory.falls_back[v] = block.conclude(v); });
+        if (!is_of_use || block.most([&](ptrdiff_t v) { return memory.falls_back[v]; })) {
             loop.groups(kernel, i, loop.rows);
             break;
         }
@@ -147,18 +152,18 @@ void run_columns(const RowLoop<S, INPUTS, OUTPUTS>& loop, const Kernel& kernel, 
             if (falls_back)
                 loop.groups(kernel, i + from, i + to);
             else
-                deliver(slab, i, from, to, streams && past == 0);
+                store_result(block, i, from, to, nontemporal && past == 0);
         }
     }
-    if (streams) end_streams();
+    if (nontemporal) fence_nontemporal();
 }
 
 // The results of a slab that are slices themselves.
 template <class S, int INPUTS>
 auto finish_columns(const RowLoop<S, INPUTS, 1>& loop) {
-    return [&loop](const auto& slab, ptrdiff_t i, ptrdiff_t from, ptrdiff_t to, bool streams) {
+    return [&loop](const auto& block, ptrdiff_t i, ptrdiff_t from, ptrdiff_t to, bool nontemporal) {
         const Operand<S>& y = loop.out[0];
-        slab.finish({y.data + i * y.row, y.row, y.step}, from, to, streams);
+        block.finish({y.data + i * y.row, y.row, y.step}, from, to, nontemporal);
     };
 }
 

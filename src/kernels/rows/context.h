@@ -5,23 +5,27 @@
 
 namespace {
 
-// Where a row's results go, and what else is known of its memory.
+// What each pass over a row prefetches while it computes: the pass that searches, the one that sums, and the last. The
+// data has the layout of the row, with entries of `step` bytes.
+struct Prefetch {
+    const char *search = nullptr, *add = nullptr, *finish[2] = {};
+    int step = 0;
+};
+
+// Memory for intermediate results: none (the memory of the result serves), a row, or, for rows beyond the cache, a
+// block, which holds one block after the other.
 template <class T>
-struct Route {
-    // Memory for what is computed on the way: nothing (the result's own memory serves), a row, or, for rows beyond the
-    // cache, a block, which holds one block after the other.
-    T* scratch = nullptr;
+struct RowScratch {
+    T* memory = nullptr;
     bool holds_row = true;
-    // Whether they are stored past the caches.
-    bool streams = false;
-    // Which entries take part, where a mask tells.
-    Mask* mask = nullptr;
-    // What is read next, to be fetched while this row is computed: in a pass that searches, in one that adds up, and in the
-    // last one. It lies as the row does, with entries of `step` bytes.
-    const char* to_search = nullptr;
-    const char* to_add = nullptr;
-    const char* to_finish[2] = {};
-    int step = sizeof(T);
+};
+
+template <class T>
+struct RowContext {
+    RowScratch<T> scratch;
+    Prefetch prefetch;
+    Mask* mask = nullptr;      // none: every entry is valid
+    bool nontemporal = false;  // whether the result is stored non-temporally
 };
 
 }  // namespace

@@ -5,8 +5,8 @@
 
 namespace {
 
-// The label of a row, or of each lane: what stands there, and a value to put there. A row looks it up and writes over it; a
-// panel reads it lane by lane, which keeps the vector ports free, and picks it out as its entries pass by.
+// The label of a row, or of each lane: what stands there, and a value to put there. A row looks it up and writes over
+// it; a panel reads it lane by lane, which keeps the vector ports free, and picks it out as its entries pass by.
 template <class Shape>
 struct Label;
 
@@ -23,16 +23,16 @@ struct Label<Row<T>> {
     Vec<T> take(const T* x) const { return splat(x[label]); }
     Vec<T> take_exponential(const T* e) const { return take(e); }
     void put(const Row<T> row, T* y, Vec<T> value) const {
-        if (row.route.streams) end_streams();
+        if (row.context.nontemporal) fence_nontemporal();
         y[label] = value[0];
     }
 };
 
 template <class T>
-struct Label<Panel<T>> {
+struct Label<LaneBatch<T>> {
     typename Types<T>::Integer offsets[WIDTH<T>];
     Label() = default;
-    Label(const Panel<T>, const int64_t* labels) {
+    Label(const LaneBatch<T>, const int64_t* labels) {
         for (int lane = 0; lane < WIDTH<T>; ++lane) offsets[lane] = labels[lane] * WIDTH<T>;
     }
 
@@ -49,15 +49,15 @@ struct Label<Panel<T>> {
         return load(values);
     }
     Vec<T> take_exponential(const T* e) const { return take(e); }
-    void put(const Panel<T>, T*, Vec<T>) const {}
+    void put(const LaneBatch<T>, T*, Vec<T>) const {}
 };
 
 template <class T>
-struct Label<Rows<T>> {
-    Rows<T> rows;
+struct Label<Lockstep<T>> {
+    Lockstep<T> rows;
     int64_t labels[WIDTH<T>];
     Label() = default;
-    Label(const Rows<T> rows, const int64_t* of) : rows(rows) { __builtin_memcpy(labels, of, sizeof labels); }
+    Label(const Lockstep<T> rows, const int64_t* of) : rows(rows) { __builtin_memcpy(labels, of, sizeof labels); }
 
     Vec<T> take(const T* x) const {
         T values[WIDTH<T>] = {};

@@ -6,17 +6,17 @@
 namespace {
 
 template <class T>
-struct Panel {
+struct LaneBatch {
     ptrdiff_t n;
     int lanes;  // those that hold a row
 
-    Panel(ptrdiff_t n, int lanes) : n(n), lanes(lanes) {}
+    LaneBatch(ptrdiff_t n, int lanes) : n(n), lanes(lanes) {}
 
     // Entry j of every row.
     struct Place {
         ptrdiff_t i;
         Vec<T> operator()(const T* x, T /* fill */) const { return load(x + i); }
-        Entries<T> entries(const T* x) const { return {load(x + i), present(load(x + i))}; }
+        Entries<T> entries(const T* x) const { return {load(x + i), valid(load(x + i))}; }
         Vec<T> keep(Vec<T> v) const { return v; }
         void store(T* y, Vec<T> v) const { ::store(y + i, v); }
     };
@@ -26,11 +26,11 @@ struct Panel {
         for (ptrdiff_t j = 0; j < n; ++j) f(Place{j * WIDTH<T>});
     }
     template <class F>
-    void at_each_fetching(F f) const {
+    void at_each_prefetching(F f) const {
         at_each(f);
     }
     template <class Two, class One>
-    void in_pairs_fetching(Two two, One one) const {
+    void in_pairs_prefetching(Two two, One one) const {
         ptrdiff_t j = 0;
         for (; j + 2 <= n; j += 2) two(Place{j * WIDTH<T>}, Place{(j + 1) * WIDTH<T>});
         if (j < n) one(Place{j * WIDTH<T>});
@@ -40,7 +40,7 @@ struct Panel {
         at_each([&](auto place) { f(place(x, 0)); });
     }
     template <class F>
-    void each_fetching(const T* x, F f) const {
+    void each_prefetching(const T* x, F f) const {
         each(x, f);
     }
     template <class F>
@@ -66,37 +66,37 @@ struct Panel {
     Vec<T> spread(const T* values) const { return load(values); }
     Bits<T> anywhere(Bits<T> condition) const { return condition; }
 
-    static constexpr bool IS_PANEL = true;
+    static constexpr bool IS_LANE_BATCH = true;
     ptrdiff_t length() const { return n; }
 
     struct Total {
         WideSum<T> sum;
-        Split<T> reciprocal(T scale = 1) const { return sum.reciprocal(scale); }
+        DoubleWord<T> reciprocal(T scale = 1) const { return sum.reciprocal(scale); }
     };
-    struct Unknown {};
+    struct NotAdded {};
     template <class F>
-    Unknown write(T* e, F f) const {
+    NotAdded write(T* e, F f) const {
         at_each([&](auto place) { place.store(e, f(place)); });
         return {};
     }
-    void add(Total& total, Unknown, const T* e) const {
+    void add(Total& total, NotAdded, const T* e) const {
         for (ptrdiff_t j = 0; j < n; ++j) total.sum.add(e + j * WIDTH<T>);
     }
 };
 
 template <class T>
-struct Whole<Panel<T>> {
+struct RowTotal<LaneBatch<T>> {
     Vec<T> high, low;
     void add(const Sum<T>& sum) {
         high = sum.sum + sum.error;
         low = (sum.sum - high) + sum.error;
     }
     void add(const WideSum<float>& sum) {
-        const Split<float> both = sum.parts();
+        const DoubleWord<float> both = sum.parts();
         high = both.high;
         low = both.low;
     }
-    Split<T> parts() const { return {high, low}; }
+    DoubleWord<T> parts() const { return {high, low}; }
 };
 
 }  // namespace

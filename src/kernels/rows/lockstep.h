@@ -5,17 +5,17 @@
 
 namespace {
 
-// Up to WIDTH rows of a few vectors, one operand or two in and one result, which go through each step of a kernel together.
-// Alone, such a row is over before the chain from its last exponential through the sum to the first quotient is, and the next
-// one has to wait for it; here one chain serves all.
+// Up to WIDTH rows of a few vectors, one operand or two in and one result, which go through each step of a kernel
+// together. Alone, such a row is over before the chain from its last exponential through the sum to the first quotient
+// is, and the next one has to wait for it; here one chain serves all.
 template <class T>
-struct Rows {
+struct Lockstep {
     ptrdiff_t n;
     int lanes;
     ptrdiff_t in_step[2], out_step;  // bytes from a row to the next
     T* memory;                       // for exponentials: whole vectors of each row
-    Route<T> route;                  // of each row alone; the mask and what is fetched are those of the first
-    ptrdiff_t next_step[2];          // from what is fetched for a row to that for the next, when adding and when finishing
+    RowContext<T> context;           // of each row alone; the mask and what is fetched are those of the first
+    ptrdiff_t next_step[2];  // from what is fetched for a row to that for the next, when adding and when finishing
     ptrdiff_t mask_step;
 
     // Longer rows are their own company, and the memory of all stays in the first-level cache.
@@ -26,22 +26,22 @@ struct Rows {
     T* out(T* y, int lane) const { return (T*)((char*)y + lane * out_step); }
     T* exponentials(int lane) const { return memory + lane * in_vectors<T>(n); }
     Row<T> row(int lane) const {
-        Route<T> own = route;
+        RowContext<T> own = context;
         if (own.mask) own.mask += lane * mask_step;
-        if (own.to_add) own.to_add += lane * next_step[0];
-        if (own.to_finish[0]) own.to_finish[0] += lane * next_step[1];
+        if (own.prefetch.add) own.prefetch.add += lane * next_step[0];
+        if (own.prefetch.finish[0]) own.prefetch.finish[0] += lane * next_step[1];
         return Row<T>(n, own);
     }
 
     // Beyond the cache the lines of a result are had beforehand: nothing in the last step would hide the wait for them.
-    void fetch_result(T* y, int lane) const {
-        if (!route.to_add) return;
+    void prefetch_result(T* y, int lane) const {
+        if (!context.prefetch.add) return;
         const char* const line = (const char*)out(y, lane);
         for (ptrdiff_t i = 0; i < n * (ptrdiff_t)sizeof(T); i += 64) __builtin_prefetch(line + i, 1, 2);
     }
     T* workspace(T*) const { return memory; }
     Vec<T> spread(const T* values) const { return load(values); }
-    static constexpr bool IS_PANEL = false;
+    static constexpr bool IS_LANE_BATCH = false;
 
     // f(lane, row) for each.
     template <class F>
@@ -51,27 +51,27 @@ struct Rows {
 };
 
 template <class Shape>
-constexpr bool KEEPS_STEP = false;
+constexpr bool IS_LOCKSTEP = false;
 template <class T>
-constexpr bool KEEPS_STEP<Rows<T>> = true;
+constexpr bool IS_LOCKSTEP<Lockstep<T>> = true;
 
 // A number of each row, lane by lane; [lane] has it in all lanes.
 template <class T>
 class Lanes {
-   public:
+ public:
     explicit Lanes(Vec<T> all) { store(numbers_, all); }
     Vec<T> operator[](int lane) const { return splat(numbers_[lane]); }
 
-   private:
+ private:
     T numbers_[WIDTH<T>];
 };
 template <class T>
-class SplitLanes {
-   public:
-    explicit SplitLanes(const Split<T>& all) : high_(all.high), low_(all.low) {}
-    Split<T> operator[](int lane) const { return {high_[lane], low_[lane]}; }
+class DoubleWordLanes {
+ public:
+    explicit DoubleWordLanes(const DoubleWord<T>& all) : high_(all.high), low_(all.low) {}
+    DoubleWord<T> operator[](int lane) const { return {high_[lane], low_[lane]}; }
 
-   private:
+ private:
     Lanes<T> high_, low_;
 };
 

@@ -7,24 +7,24 @@ namespace {
 
 // Σ of the terms that `term(place)` gives for the vectors of a row.
 template <class T, class Shape, class Term>
-inline Split<T> sum_of(const Shape shape, Term term) {
-    Whole<Shape> total;
+inline DoubleWord<T> sum_of(const Shape shape, Term term) {
+    RowTotal<Shape> total;
     shape.blocks([&](const Shape block) {
         WideSum<T> sum;
-        block.at_each_fetching([&](auto place) { sum.add(term(place)); });
+        block.at_each_prefetching([&](auto place) { sum.add(term(place)); });
         total.add(sum);
     });
     return total.parts();
 }
 
-// Σ a b of the factors that `factors(place)` gives. Two neighbouring products are added before the sum takes them, which
-// costs half an ulp and halves what widening costs.
+// Σ a b of the factors that `factors(place)` gives. Two neighbouring products are added before the sum takes them,
+// which costs half an ulp and halves what widening costs.
 template <class T, class Shape, class Factors>
-inline Split<T> sum_of_products(const Shape shape, Factors factors) {
-    Whole<Shape> total;
+inline DoubleWord<T> sum_of_products(const Shape shape, Factors factors) {
+    RowTotal<Shape> total;
     shape.blocks([&](const Shape block) {
         WideSum<T> sum;
-        block.in_pairs_fetching(
+        block.in_pairs_prefetching(
             [&](auto place, auto neighbour) {
                 const auto [a, b] = factors(place);
                 const auto [c, d] = factors(neighbour);
@@ -41,14 +41,14 @@ inline Split<T> sum_of_products(const Shape shape, Factors factors) {
 
 // The largest entry of a row, or of each lane; the first, where several are. NaN is passed over.
 template <class Shape>
-struct Peak;
+struct Argmax;
 
 template <class T>
-struct Peak<Row<T>> {
+struct Argmax<Row<T>> {
     Vec<T> value;
     ptrdiff_t index;
 
-    Peak(const Row<T> row, const T* x) {
+    Argmax(const Row<T> row, const T* x) {
         if (row.stop < LONG * WIDTH<T>)
             find<1>(row, x);
         else
@@ -58,18 +58,18 @@ struct Peak<Row<T>> {
     Vec<T> of(const Row<T>, const T* v) const { return splat(v[index]); }
     // Σ of what `term(place)` gives for all other entries.
     template <class Term>
-    Split<T> sum_of_others(const Row<T> row, Term term) const {
+    DoubleWord<T> sum_of_others(const Row<T> row, Term term) const {
         return plus<T>(sum_of<T>(row.part(row.start, index), term), sum_of<T>(row.part(index + 1, row.stop), term));
     }
     // y, and `value` at the peak: a row writes that over what it has written.
     template <class F>
     void finish(const Row<T> row, T* y, Vec<T> value, F f) const {
         row.finish(y, f);
-        if (row.route.streams) end_streams();
+        if (row.context.nontemporal) fence_nontemporal();
         y[index] = value[0];
     }
 
-   private:
+ private:
     // Vectors in a row from which on it is worth a search to look at groups of them only.
     static constexpr ptrdiff_t LONG = 32;
 
@@ -87,7 +87,7 @@ struct Peak<Row<T>> {
         };
         ptrdiff_t i = 0;
         for (; i + GROUP * W <= n; i += GROUP * W) {
-            for (int k = 0; k < GROUP; ++k) row.fetch(row.route.to_search, i + k * W);
+            for (int k = 0; k < GROUP; ++k) row.prefetch(row.context.prefetch.search, i + k * W);
             Vec<T> even = top, odd = top;
 #pragma GCC unroll 8
             for (int k = 0; k < GROUP; ++k) {
@@ -116,32 +116,32 @@ struct Peak<Row<T>> {
 };
 
 template <class T>
-struct Peak<Panel<T>> {
+struct Argmax<LaneBatch<T>> {
     Vec<T> value = splat(-INF<T>);
     Bits<T> offset{};
 
-    Peak(const Panel<T> panel, const T* x) {
-        panel.at_each([&](auto place) {
+    Argmax(const LaneBatch<T> batch, const T* x) {
+        batch.at_each([&](auto place) {
             const Vec<T> v = place(x, 0);
             offset = v > value ? Bits<T>{} + (typename Types<T>::Integer)place.i : offset;
             value = max(v, value);
         });
     }
-    Vec<T> of(const Panel<T> panel, const T* v) const {
+    Vec<T> of(const LaneBatch<T> batch, const T* v) const {
         Vec<T> found = load(v);
-        panel.at_each([&](auto place) { found = at(place) ? place(v, 0) : found; });
+        batch.at_each([&](auto place) { found = at(place) ? place(v, 0) : found; });
         return found;
     }
     template <class Term>
-    Split<T> sum_of_others(const Panel<T> panel, Term term) const {
-        return sum_of<T>(panel, [&](auto place) { return at(place) ? splat<T>(0) : term(place); });
+    DoubleWord<T> sum_of_others(const LaneBatch<T> batch, Term term) const {
+        return sum_of<T>(batch, [&](auto place) { return at(place) ? splat<T>(0) : term(place); });
     }
     template <class F>
-    void finish(const Panel<T> panel, T* y, Vec<T> value, F f) const {
-        panel.finish(y, [&](auto place) { return at(place) ? value : f(place); });
+    void finish(const LaneBatch<T> batch, T* y, Vec<T> value, F f) const {
+        batch.finish(y, [&](auto place) { return at(place) ? value : f(place); });
     }
 
-   private:
+ private:
     template <class Place>
     Bits<T> at(Place place) const {
         return offset == (typename Types<T>::Integer)place.i;

@@ -26,8 +26,8 @@ struct Range {
     Bits<T> within(Vec<T> most) const { return (max <= most) & (min >= -most); }
     // Whether rows at T = 1 may be taken in the mode NEAR.
     bool near() const {
-        const Vec<T> limit = splat(Constants<T>::LIMIT), floor = max - Constants<T>::DEPTH;
-        return !any<T>(absolute<T>(max) >= limit) && !any<T>(min <= floor);
+        const Vec<T> limit = splat(Constants<T>::LIMIT), cutoff = max - Constants<T>::DEPTH;
+        return !any<T>(absolute<T>(max) >= limit) && !any<T>(min <= cutoff);
     }
 };
 
@@ -35,89 +35,89 @@ struct Range {
 template <class T>
 struct Row {
     ptrdiff_t start, stop;
-    Route<T> route;
+    RowContext<T> context;
 
-    explicit Row(ptrdiff_t n, Route<T> route = {}) : start(0), stop(n), route(route) {}
-    Row(ptrdiff_t start, ptrdiff_t stop, Route<T> route = {}) : start(start), stop(stop), route(route) {}
+    explicit Row(ptrdiff_t n, RowContext<T> context = {}) : start(0), stop(n), context(context) {}
+    Row(ptrdiff_t start, ptrdiff_t stop, RowContext<T> context = {}) : start(start), stop(stop), context(context) {}
 
-    Row part(ptrdiff_t from, ptrdiff_t to) const { return Row(from, to, route); }
+    Row part(ptrdiff_t from, ptrdiff_t to) const { return Row(from, to, context); }
 
     // WIDTH entries from i on, of any array of the row's length, be it masked.
-    struct Whole {
+    struct FullVector {
         ptrdiff_t i;
         template <class X>
         Vec<T> operator()(X x, T /* fill */) const {
             return load(x + i);
         }
-        Entries<T> entries(const Masked<T>& x) const { return {load(x.row + i), present<T>(x.mask + i)}; }
+        Entries<T> entries(const Masked<T>& x) const { return {load(x.row + i), valid<T>(x.mask + i)}; }
         Vec<T> keep(Vec<T> v) const { return v; }
         void store(T* y, Vec<T> v) const { ::store(y + i, v); }
         void store_padded(T* y, Vec<T> v) const { store(y, v); }
-        void stream(T* y, Vec<T> v) const { ::stream(y + i, v); }
+        void store_nontemporal(T* y, Vec<T> v) const { ::store_nontemporal(y + i, v); }
     };
     // The last `count` entries, fewer than WIDTH; the other lanes hold `fill`.
-    struct Head {
+    struct PartialVector {
         ptrdiff_t i, count;
         template <class X>
         Vec<T> operator()(X x, T fill) const {
             return load_head(x + i, count, fill);
         }
         Entries<T> entries(const Masked<T>& x) const {
-            return {load_head(x.row + i, count, (T)0), present_head<T>(x.mask + i, count)};
+            return {load_head(x.row + i, count, (T)0), valid_head<T>(x.mask + i, count)};
         }
         Vec<T> keep(Vec<T> v) const { return keep_head<T>(v, count); }
         void store(T* y, Vec<T> v) const { store_head(y + i, v, count); }
         // Where there is room for a whole vector: a load that follows need not wait for lanes that came from elsewhere.
         void store_padded(T* y, Vec<T> v) const { ::store(y + i, v); }
-        void stream(T* y, Vec<T> v) const { store(y, v); }
+        void store_nontemporal(T* y, Vec<T> v) const { store(y, v); }
     };
 
     // f(place) for each vector of the row.
     template <class F>
     void at_each(F f) const {
         ptrdiff_t i = start;
-        for (; i + WIDTH<T> <= stop; i += WIDTH<T>) f(Whole{i});
-        if (i < stop) f(Head{i, stop - i});
+        for (; i + WIDTH<T> <= stop; i += WIDTH<T>) f(FullVector{i});
+        if (i < stop) f(PartialVector{i, stop - i});
     }
     // The same, where there is arithmetic enough to hide the fetching of what comes next.
     template <class F>
-    void at_each_fetching(F f) const {
-        if (!route.to_add) return at_each(f);
+    void at_each_prefetching(F f) const {
+        if (!context.prefetch.add) return at_each(f);
         ptrdiff_t i = start;
         for (; i + WIDTH<T> <= stop; i += WIDTH<T>) {
-            fetch(route.to_add, i);
-            f(Whole{i});
+            prefetch(context.prefetch.add, i);
+            f(FullVector{i});
         }
-        if (i < stop) f(Head{i, stop - i});
+        if (i < stop) f(PartialVector{i, stop - i});
     }
-    // The same in the last pass. Each line is asked for twice, by vectors shorter than a line anyway, for a request is dropped
-    // where memory has its hands full: 2 to 5 % of the time of softmax_vjp with AVX-512 on Zen 4.
+    // The same in the last pass. Each line is asked for twice, by vectors shorter than a line anyway, for a request is
+    // dropped where memory has its hands full: 2 to 5 % of the time of softmax_vjp with AVX-512 on Zen 4.
     template <class F>
-    void at_each_fetching_last(F f) const {
-        if (!route.to_finish[0]) return at_each(f);
-        const bool takes_lines = WIDTH<T> * route.step == 64;
+    void at_each_prefetching_last(F f) const {
+        if (!context.prefetch.finish[0]) return at_each(f);
+        const bool takes_lines = WIDTH<T> * context.prefetch.step == 64;
         ptrdiff_t i = start;
         for (; i + WIDTH<T> <= stop; i += WIDTH<T>) {
-            for (const char* next : route.to_finish) {
-                fetch(next, i);
-                if (takes_lines) fetch(next, i);
+            for (const char* next : context.prefetch.finish) {
+                prefetch(next, i);
+                if (takes_lines) prefetch(next, i);
             }
-            f(Whole{i});
+            f(FullVector{i});
         }
-        if (i < stop) f(Head{i, stop - i});
+        if (i < stop) f(PartialVector{i, stop - i});
     }
     // Entry i of what is read next, if anything is.
-    void fetch(const char* next, ptrdiff_t i) const {
-        if (next) __builtin_prefetch(next + i * route.step, 0, 2);
+    void prefetch(const char* next, ptrdiff_t i) const {
+        if (next) __builtin_prefetch(next + i * context.prefetch.step, 0, 2);
     }
     // two(place, neighbour) for every two vectors, one(place) for what is left.
     template <class Two, class One>
-    void in_pairs_fetching(Two two, One one) const {
+    void in_pairs_prefetching(Two two, One one) const {
         ptrdiff_t i = start;
         for (; i + 2 * WIDTH<T> <= stop; i += 2 * WIDTH<T>) {
-            fetch(route.to_add, i);
-            fetch(route.to_add, i + WIDTH<T>);
-            two(Whole{i}, Whole{i + WIDTH<T>});
+            prefetch(context.prefetch.add, i);
+            prefetch(context.prefetch.add, i + WIDTH<T>);
+            two(FullVector{i}, FullVector{i + WIDTH<T>});
         }
         part(i, stop).at_each(one);
     }
@@ -127,27 +127,31 @@ struct Row {
         at_each([&](auto place) { f(place(x, x[start])); });
     }
     template <class F>
-    void each_fetching(const T* x, F f) const {
-        at_each_fetching([&](auto place) { f(place(x, x[start])); });
+    void each_prefetching(const T* x, F f) const {
+        at_each_prefetching([&](auto place) { f(place(x, x[start])); });
     }
     // f of each block that is summed on its own.
     template <class F>
     void blocks(F f) const {
-        for (ptrdiff_t i = start; i < stop; i += BLOCK) f(Row(i, i + BLOCK < stop ? i + BLOCK : stop, route));
+        for (ptrdiff_t i = start; i < stop; i += BLOCK) f(Row(i, i + BLOCK < stop ? i + BLOCK : stop, context));
     }
 
     // Where the intermediate results of a row with the result y belong, so that entry i is found at i.
-    T* workspace(T* y) const { return !route.scratch ? y : route.holds_row ? route.scratch : route.scratch - start; }
+    T* workspace(T* y) const {
+        return !context.scratch.memory     ? y
+               : context.scratch.holds_row ? context.scratch.memory
+                                           : context.scratch.memory - start;
+    }
     // Whether they are all still there in the end.
-    bool keeps_workspace() const { return route.holds_row; }
+    bool keeps_workspace() const { return context.scratch.holds_row; }
 
     // y = f(place), the last that is done to a row.
     template <class F>
     void finish(T* y, F f) const {
-        if (route.streams)
-            at_each_aligned(y, [&](auto place) { place.stream(y, f(place)); });
+        if (context.nontemporal)
+            at_each_aligned(y, [&](auto place) { place.store_nontemporal(y, f(place)); });
         else
-            at_each_fetching_last([&](auto place) { place.store(y, f(place)); });
+            at_each_prefetching_last([&](auto place) { place.store(y, f(place)); });
     }
     // f(place) for each vector, cut so that the whole ones are aligned in y.
     template <class F>
@@ -155,7 +159,7 @@ struct Row {
         const ptrdiff_t past = (uintptr_t)(y + start) % BYTES / sizeof(T), first = start + (past ? WIDTH<T> - past : 0);
         const ptrdiff_t cut = first < stop ? first : stop;
         part(start, cut).at_each(f);
-        part(cut, stop).at_each_fetching_last(f);
+        part(cut, stop).at_each_prefetching_last(f);
     }
 
     template <class X>
@@ -183,17 +187,18 @@ struct Row {
     // Where a row has an entry that the condition holds for: all lanes, or none.
     Bits<T> anywhere(Bits<T> condition) const { return any<T>(condition) ? ~Bits<T>{} : Bits<T>{}; }
 
-    static constexpr bool IS_PANEL = false;
+    static constexpr bool IS_LANE_BATCH = false;
     ptrdiff_t length() const { return stop - start; }
 
     struct Total {
         Wide<T> sum = 0;
-        Split<T> reciprocal(T scale = 1) const { return Split<T>((Wide<T>)scale / sum); }
+        DoubleWord<T> reciprocal(T scale = 1) const { return DoubleWord<T>((Wide<T>)scale / sum); }
     };
-    // What is known of the sum of numbers that were written. Only float64 is added up on the way, with its errors, and only
-    // where there are registers for that and the exponential; float32 would be taken apart, and is better read again.
-    struct Unknown {};
-    typedef typename std::conditional<sizeof(T) == 8 && BYTES == 64, WideSum<T>, Unknown>::type Written;
+    // What is known of the sum of numbers that were written. Only float64 is added up on the way, with its errors, and
+    // only where there are registers for that and the exponential; float32 would be taken apart, and is better read
+    // again.
+    struct NotAdded {};
+    typedef typename std::conditional<sizeof(T) == 8 && BYTES == 64, WideSum<T>, NotAdded>::type Written;
 
     // e = f(place). IS_PADDED: e has room for whole vectors.
     template <bool IS_PADDED = false, class F>
@@ -203,26 +208,26 @@ struct Row {
             IS_PADDED ? place.store_padded(e, value) : place.store(e, value);
             return place.keep(value);
         };
-        if constexpr (std::is_same<Written, Unknown>::value) {
-            at_each_fetching(one);
+        if constexpr (std::is_same<Written, NotAdded>::value) {
+            at_each_prefetching(one);
             return {};
         } else {
             WideSum<T> even, odd;
             ptrdiff_t i = start;
             for (; i + 2 * WIDTH<T> <= stop; i += 2 * WIDTH<T>) {
-                fetch(route.to_add, i);
-                fetch(route.to_add, i + WIDTH<T>);
-                even.add(one(Whole{i}));
-                odd.add(one(Whole{i + WIDTH<T>}));
+                prefetch(context.prefetch.add, i);
+                prefetch(context.prefetch.add, i + WIDTH<T>);
+                even.add(one(FullVector{i}));
+                odd.add(one(FullVector{i + WIDTH<T>}));
             }
-            Row(i, stop, route).at_each_fetching([&](auto place) { even.add(one(place)); });
+            Row(i, stop, context).at_each_prefetching([&](auto place) { even.add(one(place)); });
             even.add(odd);
             return even;
         }
     }
     // Add up what was written, if positive.
     template <bool IS_PADDED = false>
-    void add(Total& total, Unknown, const T* e) const {
+    void add(Total& total, NotAdded, const T* e) const {
         WideSum<T> even, odd;
         ptrdiff_t i = start;
         for (; i + 2 * WIDTH<T> <= stop; i += 2 * WIDTH<T>) {
@@ -242,16 +247,16 @@ struct Row {
 
 // The sum over a row in two parts.
 template <class Shape>
-struct Whole;
+struct RowTotal;
 
 template <class T>
-struct Whole<Row<T>> {
+struct RowTotal<Row<T>> {
     Wide<T> sum = 0;
     template <class Block>
     void add(const Block& block) {
         sum += block.total();
     }
-    Split<T> parts() const { return Split<T>(sum); }
+    DoubleWord<T> parts() const { return DoubleWord<T>(sum); }
 };
 
 }  // namespace

@@ -8,8 +8,8 @@ struct Boundaries {
     // Rows up to this many bytes keep their exponentials in scratch memory, which stays in the second-level cache with
     // them. row_loop.h decides which longer rows keep them.
     ptrdiff_t scratch_up_to;
-    // Results of at least this many bytes are stored non-temporally: smaller ones are found in the cache by their reader;
-    // of larger ones every cache line that is written would be read first.
+    // Results of at least this many bytes are stored non-temporally: smaller ones are found in the cache by their
+    // reader; of larger ones every cache line that is written would be read first.
     ptrdiff_t nontemporal_from;
 };
 

@@ -12,20 +12,22 @@
 
 namespace {
 
-// Of so many bytes and more, memory is asked for in huge pages, as NumPy does for arrays: the first touch of each page costs
-// as much as computing what fits into it.
+// Of so many bytes and more, memory is asked for in huge pages, as NumPy does for arrays: the first touch of each page
+// costs as much as computing what fits into it.
 constexpr ptrdiff_t HUGE_PAGES_FROM = 4 << 20;
 
 // Memory for rows that do not lie as a kernel wants them; one allocation per loop, none where nothing is copied.
 template <class T>
 class Scratch {
-   public:
+ public:
     explicit Scratch(ptrdiff_t entries) : memory_(entries ? (T*)malloc(entries * sizeof(T) + BYTES) : nullptr) {
         if (!memory_ && entries) softgrad_no_memory();
 #if defined(__linux__)
         constexpr uintptr_t PAGE = 4096;
-        const uintptr_t begin = ((uintptr_t)memory_ + PAGE - 1) / PAGE * PAGE, end = (uintptr_t)(memory_ + entries) / PAGE * PAGE;
-        if (memory_ && entries * (ptrdiff_t)sizeof(T) >= HUGE_PAGES_FROM) madvise((void*)begin, end - begin, MADV_HUGEPAGE);
+        const uintptr_t begin = ((uintptr_t)memory_ + PAGE - 1) / PAGE * PAGE,
+                        end = (uintptr_t)(memory_ + entries) / PAGE * PAGE;
+        if (memory_ && entries * (ptrdiff_t)sizeof(T) >= HUGE_PAGES_FROM)
+            madvise((void*)begin, end - begin, MADV_HUGEPAGE);
 #endif
     }
     ~Scratch() { free(memory_); }
@@ -34,7 +36,7 @@ class Scratch {
     explicit operator bool() const { return memory_; }
     T* aligned() const { return (T*)(((uintptr_t)memory_ + BYTES - 1) / BYTES * BYTES); }
 
-   private:
+ private:
     T* memory_;
 };
 

@@ -8,7 +8,8 @@ constexpr int MOST_OPERANDS = 10;
 // Of "(n),()->(n)". An operand with a dimension is a slice, one without is a number per row.
 struct Signature {
     int inputs = 0, operands = 0;
-    int first_step[MOST_OPERANDS + 1] = {};  // of operand k within its row: NumPy lists those after the steps of the rows
+    int first_step[MOST_OPERANDS + 1] =
+        {};  // of operand k within its row: NumPy lists those after the steps of the rows
 
     constexpr explicit Signature(const char* text) {
         int steps = 0;
@@ -24,7 +25,8 @@ struct Signature {
     // The place of the i-th slice among the operands from `first` on.
     constexpr int slice(int first, int i) const {
         int k = first;
-        for (; dimensions(k) == 0 || i-- > 0; ++k) {}
+        for (; dimensions(k) == 0 || i-- > 0; ++k) {
+        }
         return k;
     }
 };

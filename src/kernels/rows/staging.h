@@ -10,7 +10,7 @@ namespace {
 
 // Rows up to this length are taken WIDTH at a time, one per lane: the work across lanes that a row of its own needs (a
 // maximum, a sum, a remainder) costs as much as the work along it.
-constexpr ptrdiff_t PANEL = 32;
+constexpr ptrdiff_t LONGEST_BATCHED = 32;
 
 // How many entries of such a slice are fetched ahead: each lies on a page of its own, where no hardware looks ahead.
 constexpr ptrdiff_t ROWS_AHEAD = 32;
@@ -40,7 +40,7 @@ inline void copy_row(T* to, const Operand<const S>& x, const Operand<Mask>& mask
 
 // A contiguous row to row i of an operand.
 template <class S, class T = Computed<S>>
-inline void deliver_row(const Operand<S>& y, const T* from, ptrdiff_t i, ptrdiff_t n) {
+inline void store_row(const Operand<S>& y, const T* from, ptrdiff_t i, ptrdiff_t n) {
     constexpr int W = WIDTH<T>;
     ptrdiff_t j = 0;
     if (y.contiguous()) {
@@ -53,54 +53,56 @@ inline void deliver_row(const Operand<S>& y, const T* from, ptrdiff_t i, ptrdiff
 
 // WIDTH rows, from row i on, into the lanes of a panel.
 template <class S, class T = Computed<S>>
-inline void load_panel(T* panel, const Operand<const S>& x, const Operand<Mask>& mask, ptrdiff_t i, int lanes, ptrdiff_t n) {
+inline void load_batch(T* batch, const Operand<const S>& x, const Operand<Mask>& mask, ptrdiff_t i, int lanes,
+                       ptrdiff_t n) {
     constexpr int W = WIDTH<T>;
     const bool masks = mask.data, tiles = lanes == W && x.contiguous() && n >= TILE<T>;
     if (lanes == W && x.row == (ptrdiff_t)sizeof(S) && (!masks || mask.row == 1)) {
         for (ptrdiff_t j = 0; j < n; ++j) {
             const Vec<T> v = read(&x.at(i, j));
-            store(panel + j * W, masks ? unmasked<T>(v, &mask.at(i, j)) : v);
+            store(batch + j * W, masks ? unmasked<T>(v, &mask.at(i, j)) : v);
         }
     } else if (tiles && !IS_NARROW<S> && !masks) {
-        load_rows(panel, (const char*)&x.at(i, 0), x.row, n);
+        load_rows(batch, (const char*)&x.at(i, 0), x.row, n);
     } else if (tiles) {
-        T copy[PANEL * W];
+        T copy[LONGEST_BATCHED * W];
         const bool dense = x.row == n * (ptrdiff_t)sizeof(S) && (!masks || (mask.contiguous() && mask.row == n));
-        for (int lane = 0; lane < (dense ? 1 : W); ++lane) copy_row(copy + lane * n, x, mask, i + lane, dense ? W * n : n);
-        load_rows(panel, (const char*)copy, n * sizeof(T), n);
+        for (int lane = 0; lane < (dense ? 1 : W); ++lane)
+            copy_row(copy + lane * n, x, mask, i + lane, dense ? W * n : n);
+        load_rows(batch, (const char*)copy, n * sizeof(T), n);
     } else {  // lanes without a row repeat the last one
         for (ptrdiff_t j = 0; j < n; ++j)
             for (int lane = 0; lane < W; ++lane) {
                 const ptrdiff_t row = i + (lane < lanes ? lane : lanes - 1);
-                panel[j * W + lane] = !masks || mask.at(row, j) ? value_of(x.at(row, j)) : -INF<T>;
+                batch[j * W + lane] = !masks || mask.at(row, j) ? value_of(x.at(row, j)) : -INF<T>;
             }
     }
 }
 
 // The lanes of a panel to rows.
 template <class S, class T = Computed<S>>
-inline void store_panel(const T* panel, const Operand<S>& y, ptrdiff_t i, int lanes, ptrdiff_t n) {
+inline void store_batch(const T* batch, const Operand<S>& y, ptrdiff_t i, int lanes, ptrdiff_t n) {
     constexpr int W = WIDTH<T>;
     const bool tiles = lanes == W && y.contiguous() && n >= TILE<T>;
     if (lanes == W && y.row == (ptrdiff_t)sizeof(S)) {
-        for (ptrdiff_t j = 0; j < n; ++j) write(&y.at(i, j), load(panel + j * W));
+        for (ptrdiff_t j = 0; j < n; ++j) write(&y.at(i, j), load(batch + j * W));
     } else if (tiles && !IS_NARROW<S>) {
-        store_rows(panel, (char*)&y.at(i, 0), y.row, n);
+        store_rows(batch, (char*)&y.at(i, 0), y.row, n);
     } else if (tiles) {
-        T copy[PANEL * W];
-        store_rows(panel, (char*)copy, n * sizeof(T), n);
+        T copy[LONGEST_BATCHED * W];
+        store_rows(batch, (char*)copy, n * sizeof(T), n);
         const bool dense = y.row == n * (ptrdiff_t)sizeof(S);
-        for (int lane = 0; lane < (dense ? 1 : W); ++lane) deliver_row(y, copy + lane * n, i + lane, dense ? W * n : n);
+        for (int lane = 0; lane < (dense ? 1 : W); ++lane) store_row(y, copy + lane * n, i + lane, dense ? W * n : n);
     } else {
         for (int lane = 0; lane < lanes; ++lane)
-            for (ptrdiff_t j = 0; j < n; ++j) y.at(i + lane, j) = stored<S>(panel[j * W + lane]);
+            for (ptrdiff_t j = 0; j < n; ++j) y.at(i + lane, j) = stored<S>(batch[j * W + lane]);
     }
 }
 
 // `count` neighbouring slices from i on as rows, `pitch` entries apart, by way of registers.
 template <class S, class T = Computed<S>>
-inline void gather_slices(T* to, ptrdiff_t pitch, const Operand<const S>& x, const Operand<Mask>& mask, ptrdiff_t i,
-                          ptrdiff_t count, ptrdiff_t n) {
+inline void to_rows(T* to, ptrdiff_t pitch, const Operand<const S>& x, const Operand<Mask>& mask, ptrdiff_t i,
+                    ptrdiff_t count, ptrdiff_t n) {
     constexpr int W = WIDTH<T>;
     const bool masks = mask.data && mask.row == 1;
     for (ptrdiff_t j = 0; j < n; j += W)
@@ -124,20 +126,21 @@ inline void gather_slices(T* to, ptrdiff_t pitch, const Operand<const S>& x, con
 
 // The way back; `streams` where whole lines are written and nobody reads them soon.
 template <class S, class T = Computed<S>>
-inline void scatter_slices(const Operand<S>& y, const T* from, ptrdiff_t pitch, ptrdiff_t i, ptrdiff_t count, ptrdiff_t n,
-                           bool streams) {
+inline void from_rows(const Operand<S>& y, const T* from, ptrdiff_t pitch, ptrdiff_t i, ptrdiff_t count, ptrdiff_t n,
+                      bool nontemporal) {
     constexpr int W = WIDTH<T>;
     for (ptrdiff_t j = 0; j < n; j += W)
         for (ptrdiff_t first = 0; first < count; first += W) {
             const int lanes = count - first < W ? (int)(count - first) : W;
             Vec<T> block[W];
-            for (int lane = 0; lane < W; ++lane) block[lane] = load(from + (first + (lane < lanes ? lane : 0)) * pitch + j);
+            for (int lane = 0; lane < W; ++lane)
+                block[lane] = load(from + (first + (lane < lanes ? lane : 0)) * pitch + j);
             transpose<T>(block);
             for (int entry = 0; entry < W && j + entry < n; ++entry) {
                 S* const p = &y.at(i + first, j + entry);
                 if constexpr (!IS_NARROW<S>)
-                    if (streams && lanes == W) {
-                        ::stream(p, block[entry]);
+                    if (nontemporal && lanes == W) {
+                        ::store_nontemporal(p, block[entry]);
                         continue;
                     }
                 if (lanes == W)

@@ -35,47 +35,49 @@ inline Bits<T> bytes_in_lanes(const unsigned char* p) {
 // Which lanes take part. A choice among them is no branch: a random mask would mispredict every other one.
 #if defined(__AVX512F__)
 template <class T>
-using Present = typename std::conditional<sizeof(T) == 4, __mmask16, __mmask8>::type;
+using Valid = typename std::conditional<sizeof(T) == 4, __mmask16, __mmask8>::type;
 
 // Where a mask, WIDTH bytes of it, is set.
 template <class T>
-inline Present<T> present(Mask* mask) {
+inline Valid<T> valid(Mask* mask) {
     const __m128i set = sizeof(T) == 4 ? _mm_loadu_si128((const __m128i*)mask) : _mm_loadl_epi64((const __m128i*)mask);
-    return (Present<T>)_mm_test_epi8_mask(set, set);
+    return (Valid<T>)_mm_test_epi8_mask(set, set);
 }
 // The same of its first `count` bytes.
 template <class T>
-inline Present<T> present_head(Mask* mask, ptrdiff_t count) {
+inline Valid<T> valid_head(Mask* mask, ptrdiff_t count) {
     const __m128i set = _mm_maskz_loadu_epi8(head_mask16(count), mask);
-    return (Present<T>)_mm_test_epi8_mask(set, set);
+    return (Valid<T>)_mm_test_epi8_mask(set, set);
 }
 // Where v is no gap.
-inline Present<float> present(Vec<float> v) { return _mm512_cmp_ps_mask(v, splat(-INF<float>), _CMP_NEQ_UQ); }
-inline Present<double> present(Vec<double> v) { return _mm512_cmp_pd_mask(v, splat(-INF<double>), _CMP_NEQ_UQ); }
+inline Valid<float> valid(Vec<float> v) { return _mm512_cmp_ps_mask(v, splat(-INF<float>), _CMP_NEQ_UQ); }
+inline Valid<double> valid(Vec<double> v) { return _mm512_cmp_pd_mask(v, splat(-INF<double>), _CMP_NEQ_UQ); }
 
 // v where lanes take part, 0 elsewhere; max(v, b) there, b elsewhere; and a choice between two.
 inline Vec<float> keep(__mmask16 lanes, Vec<float> v) { return _mm512_maskz_mov_ps(lanes, v); }
 inline Vec<double> keep(__mmask8 lanes, Vec<double> v) { return _mm512_maskz_mov_pd(lanes, v); }
 inline Vec<float> max_where(__mmask16 lanes, Vec<float> v, Vec<float> b) { return _mm512_mask_max_ps(b, lanes, v, b); }
-inline Vec<double> max_where(__mmask8 lanes, Vec<double> v, Vec<double> b) { return _mm512_mask_max_pd(b, lanes, v, b); }
+inline Vec<double> max_where(__mmask8 lanes, Vec<double> v, Vec<double> b) {
+    return _mm512_mask_max_pd(b, lanes, v, b);
+}
 inline Vec<float> choose(__mmask16 lanes, Vec<float> v, Vec<float> b) { return _mm512_mask_blend_ps(lanes, b, v); }
 inline Vec<double> choose(__mmask8 lanes, Vec<double> v, Vec<double> b) { return _mm512_mask_blend_pd(lanes, b, v); }
 #else
 template <class T>
-using Present = Bits<T>;
+using Valid = Bits<T>;
 
 template <class T>
-inline Present<T> present(Mask* mask) {
+inline Valid<T> valid(Mask* mask) {
     return bytes_in_lanes<T>(mask) != 0;
 }
 template <class T>
-inline Present<T> present_head(Mask* mask, ptrdiff_t count) {
+inline Valid<T> valid_head(Mask* mask, ptrdiff_t count) {
     unsigned char set[WIDTH<T>] = {};
     copy_head<unsigned char, WIDTH<T> / 2>(set, mask, count);
-    return present<T>(set);
+    return valid<T>(set);
 }
-inline Present<float> present(Vec<float> v) { return v != -INF<float>; }
-inline Present<double> present(Vec<double> v) { return v != -INF<double>; }
+inline Valid<float> valid(Vec<float> v) { return v != -INF<float>; }
+inline Valid<double> valid(Vec<double> v) { return v != -INF<double>; }
 
 template <class V, class Lanes>
 inline V keep(Lanes lanes, V v) {
@@ -94,11 +96,11 @@ inline V choose(Lanes lanes, V v, V b) {
 // v where the mask is set, −inf elsewhere.
 template <class T>
 inline Vec<T> unmasked(Vec<T> v, Mask* mask) {
-    return choose(present<T>(mask), v, splat(-INF<T>));
+    return choose(valid<T>(mask), v, splat(-INF<T>));
 }
 template <class T>
 inline Vec<T> unmasked_head(Vec<T> v, Mask* mask, ptrdiff_t count) {
-    return choose(present_head<T>(mask, count), v, splat(-INF<T>));
+    return choose(valid_head<T>(mask, count), v, splat(-INF<T>));
 }
 
 // A row and its mask, read as the row alone would be.
@@ -124,9 +126,9 @@ inline Vec<T> load_head(const Masked<T>& p, ptrdiff_t count, T fill) {
 template <class T>
 struct Entries {
     Vec<T> values;
-    Present<T> present;
+    Valid<T> valid;
 
-    Entries(Vec<T> v, Present<T> present) : values(keep(present, v)), present(present) {}
+    Entries(Vec<T> v, Valid<T> valid) : values(keep(valid, v)), valid(valid) {}
 };
 
 }  // namespace

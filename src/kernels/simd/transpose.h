@@ -27,8 +27,8 @@ inline void transpose(Vec<T> (&rows)[WIDTH<T>]) {
     }
 }
 
-// Rows that are shorter than a vector, or end within one, go by tiles: 16 bytes of each of WIDTH rows, which the ports for
-// loads and stores bring together and take apart, so that only entries within a tile are left to shuffle.
+// Rows that are shorter than a vector, or end within one, go by tiles: 16 bytes of each of WIDTH rows, which the ports
+// for loads and stores bring together and take apart, so that only entries within a tile are left to shuffle.
 template <class T>
 constexpr int TILE = 16 / sizeof(T);
 
@@ -87,10 +87,10 @@ inline void transpose_tiles(Vec<T> (&v)[TILE<T>]) {
     }
 }
 
-// WIDTH rows of n ≥ TILE contiguous entries, `row` bytes apart, into the lanes of a panel, and back. The last tile overlaps
-// the one before, so that nothing beyond a row is touched.
+// WIDTH rows of n ≥ TILE contiguous entries, `row` bytes apart, into the lanes of a panel, and back. The last tile
+// overlaps the one before, so that nothing beyond a row is touched.
 template <class T>
-inline void load_rows(T* panel, const char* x, ptrdiff_t row, ptrdiff_t n) {
+inline void load_rows(T* batch, const char* x, ptrdiff_t row, ptrdiff_t n) {
     for (ptrdiff_t j = 0; j < n; j += TILE<T>) {
         const ptrdiff_t first = j < n - TILE<T> ? j : n - TILE<T>;
         const char* const p = x + first * sizeof(T);
@@ -99,17 +99,17 @@ inline void load_rows(T* panel, const char* x, ptrdiff_t row, ptrdiff_t n) {
         for (int i = 0; i < TILE<T>; ++i) tiles[i] = load_tiles<T>(p + i * row, TILE<T> * row);
         transpose_tiles<T>(tiles);
 #pragma GCC unroll 4
-        for (int i = 0; i < TILE<T>; ++i) store(panel + (first + i) * WIDTH<T>, tiles[i]);
+        for (int i = 0; i < TILE<T>; ++i) store(batch + (first + i) * WIDTH<T>, tiles[i]);
     }
 }
 template <class T>
-inline void store_rows(const T* panel, char* y, ptrdiff_t row, ptrdiff_t n) {
+inline void store_rows(const T* batch, char* y, ptrdiff_t row, ptrdiff_t n) {
     for (ptrdiff_t j = 0; j < n; j += TILE<T>) {
         const ptrdiff_t first = j < n - TILE<T> ? j : n - TILE<T>;
         char* const p = y + first * sizeof(T);
         Vec<T> tiles[TILE<T>];
 #pragma GCC unroll 4
-        for (int i = 0; i < TILE<T>; ++i) tiles[i] = load(panel + (first + i) * WIDTH<T>);
+        for (int i = 0; i < TILE<T>; ++i) tiles[i] = load(batch + (first + i) * WIDTH<T>);
         transpose_tiles<T>(tiles);
 #pragma GCC unroll 4
         for (int i = 0; i < TILE<T>; ++i) store_tiles<T>(p + i * row, TILE<T> * row, tiles[i]);

@@ -80,7 +80,7 @@ inline void store(T* p, Vec<T> v) {
 
 // Store at a multiple of BYTES, past the caches: a line that is written whole need not be read first.
 template <class T>
-inline void stream(T* p, Vec<T> v) {
+inline void store_nontemporal(T* p, Vec<T> v) {
 #if defined(__clang__)
     __builtin_nontemporal_store(v, (Vec<T>*)p);
 #elif defined(__AVX512F__)
@@ -95,7 +95,7 @@ inline void stream(T* p, Vec<T> v) {
 }
 
 // Streamed stores are not ordered with others until this.
-inline void end_streams() {
+inline void fence_nontemporal() {
 #if defined(__x86_64__)
     _mm_sfence();
 #endif
@@ -220,9 +220,9 @@ inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return vfm
 // and Knuth's sum, which is right to half an ulp and a little.
 inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
     typedef double Double __attribute__((vector_size(2 * BYTES)));
-    return __builtin_convertvector(__builtin_convertvector(a, Double) * __builtin_convertvector(b, Double) +
-                                       __builtin_convertvector(c, Double),
-                                   Vec<float>);
+    return __builtin_convertvector(
+        __builtin_convertvector(a, Double) * __builtin_convertvector(b, Double) + __builtin_convertvector(c, Double),
+        Vec<float>);
 }
 inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
     const double SPLIT = 0x1p27 + 1;
@@ -301,14 +301,15 @@ inline Vec<float> lookup(const Entry (&table)[8], Vec<float> index) {
 // The instruction takes entries of 32 bits: those of entry i are 2i and 2i + 1.
 template <class Entry>
 inline Vec<double> lookup(const Entry (&table)[4], Vec<double> index) {
-    const __m256i twice = _mm256_shuffle_epi32(_mm256_add_epi32((__m256i)index, (__m256i)index), _MM_SHUFFLE(2, 2, 0, 0));
+    const __m256i twice =
+        _mm256_shuffle_epi32(_mm256_add_epi32((__m256i)index, (__m256i)index), _MM_SHUFFLE(2, 2, 0, 0));
     const __m256i halves = _mm256_add_epi32(twice, _mm256_set1_epi64x(1LL << 32));
     return (Vec<double>)_mm256_permutevar8x32_ps(_mm256_loadu_ps((const float*)table), halves);
 }
 #endif
 
-// Half a vector of float32 as float64, and two halves back with rounding. (GCC 12 takes a detour for __builtin_convertvector
-// here, and by way of memory a load would wait for two stores.)
+// Half a vector of float32 as float64, and two halves back with rounding. (GCC 12 takes a detour for
+// __builtin_convertvector here, and by way of memory a load would wait for two stores.)
 #if defined(__AVX512F__)
 inline Vec<double> widen(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
 inline Vec<float> narrow(Vec<double> lower, Vec<double> upper) {
