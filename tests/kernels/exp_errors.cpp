@@ -69,7 +69,7 @@ void at_neighbours(T x, int count, F f) {
 // f(v) for all that is put in, WIDTH at a time; the last vector is filled up with copies.
 template <class T, class F>
 class Vectors {
- public:
+   public:
     explicit Vectors(F f) : f(f) {}
     ~Vectors() {
         while (count) (*this)(waiting[0]);
@@ -81,7 +81,7 @@ class Vectors {
         count = 0;
     }
 
- private:
+   private:
     F f;
     T waiting[WIDTH<T>];
     int count = 0;
@@ -116,7 +116,7 @@ class ExpOfRow {
     typedef Constants<T> C;
     typedef Exact<T> Real;
 
- public:
+   public:
     explicit ExpOfRow(T max = C::SMALL, double temperature = 1)
         : max(max), temperature(temperature), exp(exp_of_row<T, MODE>(max, temperature)) {
         if (MODE <= UNSHIFTED_TEMPERED) {
@@ -158,7 +158,7 @@ class ExpOfRow {
     // The values, without the row's power of two.
     Vec<T> operator()(Vec<T> x) const { return exp(x) / (T)scale; }
 
- private:
+   private:
     void check(Vec<T> x) {
         const Bits<T> is_nan = x != x;
         if (!any<T>(((x <= max) & (x >= lowest)) | is_nan)) return;

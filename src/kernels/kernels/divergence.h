@@ -9,7 +9,7 @@
 // The nearer q is to p, the more this cancels. With y = Σ p d − d the divergence is also log Σ p e^y, and that is
 // log1p(Σ p (e^y − 1 − y)), whose terms are never negative.
 //
-// The exponentials are computed anew in every pass: an output may be an input, which the last pass still reads.
+// Every pass computes the exponentials again: an output may be an input, which the last pass still reads.
 #pragma once
 
 #include "kernels/normalized.h"
@@ -37,7 +37,7 @@ inline Vec<T> curved_part_of_exp(Vec<T> y, Vec<T> e) {
 
 template <class T, class Shape>
 class Divergence {
- public:
+   public:
     void add_up(const Shape shape, const T* a, const T* b) {
         const Argmax<Shape> argmax(shape, a);
         const Vec<T> zero = splat<T>(0);
@@ -91,7 +91,7 @@ class Divergence {
         });
     }
 
- private:
+   private:
     Normalized<T> p, q;
     Range<T> spread;                  // of d, but for what neither has
     Vec<T> lowest, b_argmax;          // the smallest b where p is not 0, and b_k
@@ -101,7 +101,7 @@ class Divergence {
     Vec<T> blank;                     // 0, or NaN in a row with NaN
 
     void find_differences(const Shape shape, const T* a, const T* b, Vec<T> a_argmax) {
-        // What is below a floor is 0 in any format, also beside the smallest number.
+        // Below a cutoff an exponential is 0 in any format, also relative to the smallest number.
         const Vec<T> a_cutoff = a_argmax - 2 * Constants<T>::DEPTH, b_cutoff = q.max - 2 * Constants<T>::DEPTH;
         const Vec<T> nothing = splat(-INF<T>), unknown = splat((T)NAN), zero = splat<T>(0);  // a range passes over NaN
         Range<T> range;
@@ -149,10 +149,10 @@ class Divergence {
     }
 };
 
-// The same of a row with differences beyond that, entry by entry in a wider type.
+// The divergence of a row with larger differences, entry by entry in a wider type.
 template <class T>
 class WideDivergence {
- public:
+   public:
     WideDivergence(const Operand<const T>& a, const Operand<const T>& b, ptrdiff_t n) : a(a), b(b), n(n) {
         for (ptrdiff_t j = 1; j < n; ++j) {
             if (a.at(0, j) > a.at(0, a_argmax)) a_argmax = j;
@@ -186,7 +186,7 @@ class WideDivergence {
 
     Wide<T> value;
 
- private:
+   private:
     struct Running {  // Kahan's sum
         Wide<T> sum = 0, error = 0;
         void add(Wide<T> term) {

@@ -9,7 +9,7 @@ namespace {
 // The entropy log Σ e^−a + Σ p a with a = max − x, and its gradient p ∘ (a − Σ p a).
 template <class T, class Shape>
 class Entropy {
- public:
+   public:
     void add_up(const Shape shape, const T* x, T* e) {
         Sum<T> sum;
         row.add_up(shape, x, e, [&](auto, Vec<T> v, const DoubleWord<T>& e, Vec<T> max) {
@@ -35,7 +35,7 @@ class Entropy {
             const DoubleWord<T> gap = gap_below<T>(row.max, place(x, 0));
             // Divided last: a subnormal p has lost bits that the product would show.
             const Vec<T> g = row.probability(power * ((gap.high - mean.high) + (gap.low - mean.low)));
-            return power == 0 ? mean.high - mean.high : g;  // 0, and NaN beside NaN
+            return power == 0 ? mean.high - mean.high : g;  // 0, and NaN where the row has NaN
         });
     }
 
@@ -44,7 +44,7 @@ class Entropy {
     DoubleWord<T> others() const { return row.excess; }
     DoubleWord<T> gap() const { return over<T>(gaps, row.argmax); }
 
- private:
+   private:
     Normalized<T> row;
     DoubleWord<T> gaps, mean;  // Σ e a and Σ p a
 };
@@ -52,7 +52,7 @@ class Entropy {
 // log Σ e^x in three parts: the maximum, and two of log Σ e^(x − max).
 template <class T, class Shape>
 class LogTotal {
- public:
+   public:
     void add_up(const Shape shape, const T* x) { row.add_up(shape, x, nullptr, NoOp{}); }
     DoubleWord<T> total() {
         row.total();
@@ -60,7 +60,7 @@ class LogTotal {
     }
     Vec<T> max() const { return row.max; }
 
- private:
+   private:
     Normalized<T> row;
 };
 

@@ -47,7 +47,7 @@ struct ExponentialColumns : ColumnBlock<S, 1, Map::CHAINS> {
 
     T factor(ptrdiff_t column) const { return memory.factors[column / W].high[column % W]; }
 
- private:
+   private:
     // e^x of `count` entries from `first` on, each SUMS after the one before, to the sum k of every column.
     template <bool IS_FIRST>
     [[gnu::always_inline]] void add(ptrdiff_t k, ptrdiff_t first, ptrdiff_t count) const {

@@ -13,7 +13,7 @@ inline bool ordinary(double temperature) {
     return temperature >= 1 / RANGE && temperature <= RANGE;
 }
 
-// A row as its kernel reads it: beside its mask, if the kernel is one of masked rows.
+// A row as its kernel reads it: with its mask, if the kernel takes masked rows.
 template <bool IS_MASKED, class T>
 inline auto as_masked(const T* x, const RowContext<T>& context) {
     if constexpr (IS_MASKED)
@@ -82,7 +82,7 @@ struct Forward {
         });
     }
 
- private:
+   private:
     // Those of so many rows from i on, lane by lane, 1 in place of those that are not ordinary.
     Temperature<T> temperatures(ptrdiff_t i, int lanes, bool& all_ordinary) const {
         all_ordinary = true;

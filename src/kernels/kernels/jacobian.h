@@ -11,7 +11,7 @@ template <class T>
 struct SaturatedRow {
     const T* p;
     ptrdiff_t n, argmax;
-    T complement;  // 1 − p at the peak
+    T complement;  // 1 − p at the argmax entry
 
     SaturatedRow(const T* p, ptrdiff_t n) : p(p), n(n) {
         const Argmax<Row<T>> largest(Row<T>(n), p);
@@ -25,12 +25,12 @@ struct SaturatedRow {
         const auto entry = [&](auto place) { return entries(scaled, place(p, 0)); };
         if (context.nontemporal)
             Row<T>(n, context).finish(out, entry);
-        else  // writing is all there is to do here, and lines of memory are written whole or twice
+        else  // only writing takes time here, and a cache line that is not written whole is written twice
             Row<T>(n, context).at_each_aligned(out, [&](auto place) { place.store(out, entry(place)); });
         if (context.nontemporal) fence_nontemporal();
         out[i] = at_diagonal(scaled, i);
     }
-    // The same in whole vectors, of which the last may reach beyond the line, for what comes there is written later. p
+    // The line in whole vectors, of which the last may reach beyond the line, for what comes there is written later. p
     // holds whole vectors, too.
     void spilling_line(ptrdiff_t i, double temperature, T* out) const {
         const T scaled = scaled_by(temperature, i);
@@ -38,7 +38,7 @@ struct SaturatedRow {
         out[i] = at_diagonal(scaled, i);
     }
 
- private:
+   private:
     T scaled_by(double temperature, ptrdiff_t i) const {
         return temperature == 1 ? p[i] : (T)((Wide<T>)p[i] / (Wide<T>)temperature);
     }

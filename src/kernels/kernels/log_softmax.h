@@ -12,7 +12,7 @@ struct LogSoftmax : LogOfColumns<T> {
 
     template <bool IS_TEMPERED, bool IS_MASKED, class Shape, class X>
     static bool run(const Shape shape, X x, T* y, const Temperature<T>& t) {
-        if constexpr (!Shape::IS_LANE_BATCH) {  // (in a panel the lanes would have to agree on it)
+        if constexpr (!Shape::IS_LANE_BATCH) {  // (in a lane batch the lanes would have to agree on it)
             typedef PlainLog<T, IS_TEMPERED ? UNSHIFTED_TEMPERED : UNSHIFTED> Plain;
             const Plain plain = Plain::template of<IS_MASKED>(shape, x, t);
             if (any<T>(plain.applies)) return subtract<IS_TEMPERED, IS_MASKED>(shape, x, y, t, plain.log);
@@ -20,7 +20,7 @@ struct LogSoftmax : LogOfColumns<T> {
         return large<IS_TEMPERED>(shape, x, y, t);
     }
 
-    // The same of rows where PlainLog does not apply.
+    // Rows where PlainLog does not apply.
     template <bool IS_TEMPERED, class Shape, class X>
     [[gnu::flatten]] static bool large(const Shape shape, X x, T* y, const Temperature<T>& t) {
         const LogSum<T, IS_TEMPERED> sum(shape, x, t);
@@ -45,7 +45,7 @@ struct LogSoftmax : LogOfColumns<T> {
         return !any<T>(number != number);
     }
 
-    // Rows that keep step; which of them are done, the others being left.
+    // A lockstep batch; returns which rows are done. The others are left.
     template <bool IS_MASKED, class X, Mode MODE>
     [[gnu::flatten]] static Bits<T> run(const Lockstep<T> rows, X x, T* y, const Temperatures<T, MODE>& t) {
         for (int lane = 0; lane < rows.lanes; ++lane) rows.prefetch_result(y, lane);
@@ -64,7 +64,7 @@ struct LogSoftmax : LogOfColumns<T> {
     // An entry of a column.
     static Vec<T> result(Vec<T> v, const DoubleWord<T>& log) { return difference<false>(v, Temperature<T>(), log); }
 
- private:
+   private:
     // x/T − log, where |x/T| is small.
     template <bool IS_TEMPERED>
     [[gnu::always_inline]] static Vec<T> difference(Vec<T> v, const Temperature<T>& t, const DoubleWord<T>& log) {
@@ -80,7 +80,7 @@ struct LogSoftmax : LogOfColumns<T> {
                                           const DoubleWord<T>& log) {
         row.finish(y, [&](auto place) {
             const Vec<T> v = place(x, x[0]), exact = difference<IS_TEMPERED>(v, t, log);
-            if constexpr (IS_MASKED) return v == -INF<T> ? v - log.high : exact;  // NaN beside NaN
+            if constexpr (IS_MASKED) return v == -INF<T> ? v - log.high : exact;  // NaN where the row has NaN
             return exact;
         });
         return !any<T>(log.high != log.high);

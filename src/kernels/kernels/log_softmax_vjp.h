@@ -57,7 +57,7 @@ struct LogSoftmaxVjp {
             const Vec<T> direction = place(g, 0);
             return place(y, -INF<T>) == nothing ? zero : direction;
         });
-        // At the peak g − e^y Σ g = (1 − e^y) g − e^y Σ_{j≠k} g.
+        // At the argmax entry g − e^y Σ g = (1 − e^y) g − e^y Σ_{j≠k} g.
         const Vec<T> log_argmax = argmax.of(shape, y), at_argmax = log_argmax == nothing ? zero : argmax.of(shape, g);
         const Vec<T> p_argmax = probability(log_argmax), complement = complement_of_exp<T>(log_argmax, p_argmax);
         const Vec<T> saturated = fma(complement, at_argmax, -(p_argmax * others.high));

@@ -8,7 +8,7 @@ namespace {
 
 // log Σ e^((x − max)/T) of a row, in two parts.
 //
-// The terms at the maximum are counted, not summed: beside a 1 the others would be lost, and where they are all that
+// The terms at the maximum are counted, not summed: next to a 1 the others would be lost, and where they are all that
 // matters log1p takes them without it.
 template <class T, bool IS_TEMPERED>
 struct LogSum {
@@ -27,7 +27,7 @@ struct LogSum {
             add_up<FAR>(shape, x, t);
     }
 
- private:
+   private:
     template <Mode MODE, class Shape, class X>
     [[gnu::flatten]] void add_up(const Shape shape, X x, const Temperature<T>& t) {
         const Exp<T, MODE> exp(max, t);
@@ -51,10 +51,11 @@ struct LogSum {
 };
 
 // log Σ e^(x/T) from the sum of the exponentials and the largest of small x, to be used where it `applies`. Where one
-// term outweighs all others, log_softmax is what they are beside it, and the log is taken from their sum.
+// term outweighs all others, log_softmax is their ratio to it, and the log is taken from their sum.
 template <class T, Mode MODE>
 struct PlainLog {
-    // Less would have lost its digits beside the largest x, 32 in float32 and 256 in float64, in two parts of a log.
+    // A smaller log would have lost its digits next to the largest x, 32 in float32 and 256 in float64, in two parts of
+    // a log.
     static constexpr T LEAST = sizeof(T) == 4 ? (T)0x1p-14 : LEAST_PART<T, Row<T>>;
 
     Bits<T> applies;
@@ -62,7 +63,7 @@ struct PlainLog {
 
     PlainLog(Vec<T> largest, const DoubleWord<T>& total, const Temperature<T>& t) {
         const Exp<T, MODE> exp(t);
-        applies = total.high > 0;  // which neither NaN is nor a row of nothing but gaps
+        applies = total.high > 0;  // false for NaN and for a row with no valid entry
         log = log_of<T>(total.high, total.low, splat<T>(0));
         const Bits<T> outweighs = exp(largest) > (T)0.5 * total.high;
         if (!any<T>(outweighs)) return;
@@ -82,7 +83,7 @@ struct PlainLog {
         if (!any<T>(sum.small)) return PlainLog();
         return PlainLog(sum.largest, sum.total.parts(), t);
     }
-    // Of rows that keep step, lane by lane.
+    // Of a lockstep batch, lane by lane.
     template <bool IS_MASKED, class X>
     static PlainLog of(const Lockstep<T> rows, X x, const Temperatures<T, MODE>& t) {
         const SmallSums<T, IS_MASKED, MODE> sums(rows, x, false, t);
@@ -91,11 +92,11 @@ struct PlainLog {
         return all;
     }
 
- private:
+   private:
     PlainLog() : applies(Bits<T>{}) {}
 };
 
-// The same of each column (columns.h), and where it does not apply.
+// PlainLog of each column (column_block.h), and where it does not apply.
 template <class T>
 struct LogOfColumns {
     static constexpr int CHAINS = 1;

@@ -16,14 +16,14 @@ struct LogSumExp : LogOfColumns<T> {
         }
         return large(shape, x);
     }
-    // The same of rows where PlainLog does not apply.
+    // Rows where PlainLog does not apply.
     template <class Shape, class X>
     static Vec<T> large(const Shape shape, X x) {
         const LogSum<T, false> sum(shape, x, Temperature<T>());
         return plus<T>(sum.max, sum.log).high;
     }
 
-    // Rows that keep step; those of them that are not `done` are left.
+    // A lockstep batch; rows that are not `done` are left.
     template <bool IS_MASKED, class X>
     [[gnu::flatten]] static Vec<T> run(const Lockstep<T> rows, X x, Bits<T>& done) {
         const auto plain = PlainLog<T, UNSHIFTED>::template of<IS_MASKED>(rows, x, {});
@@ -78,7 +78,7 @@ struct Reduce {
         });
     }
 
- private:
+   private:
     template <class At>
     void store_result(T result, ptrdiff_t i, ptrdiff_t n, At logit) const {
         y.at(i, 0) = stored<S>(result == result ? result : special_logsumexp<T>(n, logit));

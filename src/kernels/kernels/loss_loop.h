@@ -13,7 +13,7 @@
 
 namespace {
 
-// The three steps of a loss for every row i, or panel of rows from i on:
+// The three steps of a loss for every row i, or batch of rows from i on:
 //     add_up(loss, shape, in, e), total(loss, shape, i, in), write(loss, shape, in, e, out)
 // where e is memory for the exponentials: that of the first result unless they would not stay there. LOCKSTEP: the loss
 // takes a lockstep batch, and says which of its rows are done.

@@ -11,14 +11,14 @@ namespace {
 // The loss log Σ e^(x − max) + (max − x_y) at the label y; its gradient scale · (p − e_y); and curvature · p(1 − p).
 template <class T, class Shape>
 class LabelLoss {
- public:
+   public:
     void add_up(const Shape shape, const T* x, T* e) {
         if constexpr (IS_LOCKSTEP<Shape>)
             done_ = row.add_up_rounded(shape, x, e != nullptr);
         else
             row.add_up_rounded(shape, x, e);
     }
-    // Of rows that keep step, those that need not be done again alone.
+    // The rows of a lockstep batch that need not be computed again alone.
     Bits<T> done() const { return done_; }
 
     DoubleWord<T> total(const Shape shape, const T* x, const int64_t* labels, Vec<T> scale_, Vec<T> curvature_) {
@@ -48,7 +48,7 @@ class LabelLoss {
         label.put(shape, grad, at_label);
     }
 
- private:
+   private:
     Normalized<T> row;
     Label<Shape> label;
     Vec<T> x_label, scale, curvature;

@@ -26,10 +26,10 @@ struct Normalized {
             add_up<FAR>(shape, x, e, visit);
     }
 
-    // The same for rows of small logits where no term outweighs all others, which are nearly all: no maximum
+    // `add_up` for rows of small logits where no term outweighs all others, which are nearly all: no maximum
     // beforehand, so one pass less, and the sum without the largest term by subtraction, which is exact enough where
     // that is not all. Each exponential is rounded before it is added. Which way a row goes depends on itself alone, in
-    // a panel, too.
+    // a lane batch, too.
     template <class Shape>
     [[gnu::flatten]] void add_up_rounded(const Shape shape, const T* x, T* e) {
         const Exp<T, UNSHIFTED> exp;
@@ -51,7 +51,7 @@ struct Normalized {
         others.low = applies ? sum.others.low * scale : others.low;
     }
 
-    // The same for rows that keep step; which of them were done.
+    // `add_up` for a lockstep batch; returns which rows were done.
     [[gnu::flatten]] Bits<T> add_up_rounded(const Lockstep<T> rows, const T* x, bool keeps) {
         const SmallSums<T, false> sums(rows, x, keeps);
         const ArgmaxAndOthers<T> sum(Exp<T, UNSHIFTED>(), sums.largest, sums.total, LEAST_PART<T, Row<T>>);
@@ -73,10 +73,10 @@ struct Normalized {
     // Where the gradient and the curvature have to be taken from the other entries.
     Bits<T> saturated(Vec<T> x) const { return (x == max) & (ties == 1); }
 
- private:
+   private:
     void take(Vec<T> largest, const ArgmaxAndOthers<T>& sum) {
         max = largest;
-        ties = splat<T>(1);  // others like it are in the rest
+        ties = splat<T>(1);  // ties are among the others
         argmax = sum.argmax;
         others = sum.others;
     }

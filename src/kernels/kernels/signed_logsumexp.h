@@ -8,7 +8,7 @@ namespace {
 
 // The sum over e^max, and the largest x and |b| of what is read, for each lane or for the row.
 //
-// The terms at the maximum are summed on their own, without an exponential: beside them the others would be lost, and
+// The terms at the maximum are summed separately, without an exponential: next to them the others would be lost, and
 // where they come to 1 the others are all that matters. What the product b e^x loses is kept with the sum's own errors.
 template <class T>
 struct WeightedSum {
@@ -44,7 +44,7 @@ struct WeightedSum {
     Vec<T> sign() const { return total.high < 0 ? splat<T>(-1) : splat<T>(1); }
     Vec<T> log() const { return plus<T>(max, log_of<T>(total.high * sign(), total.low * sign(), splat<T>(0))).high; }
 
- private:
+   private:
     template <Mode MODE, class Shape>
     [[gnu::flatten]] void add_up(const Shape shape, const T* x, const T* b) {
         const Vec<T> top = max, zero = splat<T>(0);
@@ -69,7 +69,7 @@ struct WeightedSum {
     }
 };
 
-// log |Σ b e^x| and the sign of the sum: −inf and 0 of nothing; NaN beside NaN and inf − inf.
+// log |Σ b e^x| and the sign of the sum: −inf and 0 of nothing; NaN where the row has NaN or inf − inf.
 template <class T>
 struct SignedLog {
     T log, sign;

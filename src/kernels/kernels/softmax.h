@@ -24,7 +24,7 @@ template <class T>
 struct Softmax {
     static constexpr T MASKED = 0;
 
-    // Whether every row came out as numbers. HAS_GAPS: −inf is frequent, since a mask put it there.
+    // Whether every row came out as numbers. IS_MASKED: −inf is frequent, since a mask put it there.
     template <bool IS_TEMPERED, bool IS_MASKED, class Shape, class X>
     static bool run(const Shape shape, X x, T* y, const Temperature<T>& t) {
         DoubleWord<T> inverse;
@@ -32,14 +32,14 @@ struct Softmax {
             return large<IS_TEMPERED>(shape, x, y, t);
         return !any<T>(inverse.high != inverse.high);
     }
-    // The same of rows that are known not to be small.
+    // Rows that are known not to be small.
     template <bool IS_TEMPERED, class Shape, class X>
     static bool large(const Shape shape, X x, T* y, const Temperature<T>& t) {
         const DoubleWord<T> inverse = shifted<IS_TEMPERED ? TEMPERED : FAR>(shape, x, y, t);
         return !any<T>(inverse.high != inverse.high);
     }
 
-    // Rows of small logits that keep step; which of them these were, the others being left.
+    // A lockstep batch; returns which rows were small and are done. The others are left.
     template <bool IS_MASKED, class X, Mode MODE>
     [[gnu::flatten]] static Bits<T> run(const Lockstep<T> rows, X x, T* y, const Temperatures<T, MODE>& t) {
         typename Types<T>::Integer small[WIDTH<T>] = {};
@@ -80,7 +80,7 @@ struct Softmax {
         return done;
     }
 
-    // The value at an entry (x − m)/T = shifted, where `rest` sums e^shifted over all others.
+    // The value at an entry (x − m)/T = shifted, where `others` sums e^shifted over all others.
     static Wide<T> value(Wide<T> shifted, Wide<T> others) { return wide_exp(shifted) / (1 + others); }
 
     // 1/total of each column (columns.h), and where it is not to be used; an entry.
@@ -93,7 +93,7 @@ struct Softmax {
     }
     static Vec<T> result(Vec<T> v, const DoubleWord<T>& inverse) { return times(Exp<T, UNSHIFTED>()(v), inverse); }
 
- private:
+   private:
     // Rows of small logits, which are nearly all: no maximum, so one pass less. Whether the row is one shows on the
     // way.
     template <Mode MODE, bool IS_MASKED, class Shape, class X>
@@ -109,7 +109,7 @@ struct Softmax {
             return masked_exp<T, IS_MASKED>(exp, place, x, [&](Vec<T> v, auto) { size = max_absolute<T>(v, size); });
         };
         const auto total = exponentials(shape, y, measured, [&] { return small = small && !any<T>(size > most); });
-        // A row of nothing but gaps has no sum.
+        // A row with no valid entry has no sum.
         inverse = total.reciprocal();
         if (!small || (IS_MASKED && any<T>(inverse.high == INF<T>))) return false;
         divide(shape, y, value, inverse);

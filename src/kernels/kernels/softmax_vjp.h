@@ -40,16 +40,16 @@ struct SoftmaxVjp {
         });
     }
 
-    // A mean that was taken without regard to gaps and is finite tells that 0 · v was, wherever p is 0.
+    // A finite mean that was taken without a mask shows that 0 · v was finite wherever p is 0.
     static Bits<T> needs_mask(Vec<T> mean) { return mean - mean != 0; }
 
-    // HAS_GAPS: where p is 0, v may be anything.
+    // IS_MASKED: where p is 0, v may be anything.
     template <bool IS_MASKED>
     static Vec<T> entry(Vec<T> p, Vec<T> v, Vec<T> at_argmax, Vec<T> mean) {
         return mul_add(p, if_positive<IS_MASKED>(p, (v - at_argmax) - mean), splat<T>(0));  // −0 + 0 is 0
     }
 
- private:
+   private:
     template <bool IS_MASKED>
     static Vec<T> if_positive(Vec<T> p, Vec<T> centred) {
         return IS_MASKED ? (p == 0 ? splat<T>(0) : centred) : centred;
@@ -114,8 +114,8 @@ struct VjpColumns : ColumnBlock<S, 2, 1> {
         });
     }
 
- private:
-    // Of v only the entries at the peaks are read.
+   private:
+    // Of v only the argmax entries are read.
     void find_argmax() const {
         at_each(0, columns, [&](ptrdiff_t i, auto) {
             memory.ranges[i] = Range<T>();

@@ -1,5 +1,5 @@
 // The state that one pass over a row leaves behind (see softgrad/arrays/states.py), rows from the state of all of their
-// slice, and the state of a slice from those of its pieces.
+// slice, and the state of a slice from those of its chunks.
 #pragma once
 
 #include "kernels/entropy.h"
@@ -39,7 +39,7 @@ void max_and_rest(const Call& call) {
     RowLoop<S, 1, 0>(call).run(kernel);
 }
 
-// The same, and Σ_j e^(x_j − m)(m − x_j).
+// The state of max_and_rest, and Σ_j e^(x_j − m)(m − x_j).
 template <class S>
 void state(const Call& call) {
     typedef Computed<S> T;
@@ -77,7 +77,7 @@ struct SoftmaxOfState {
         });
     }
 
- private:
+   private:
     template <class Exponential>
     static DoubleWord<T> inverse_of(const Exponential& exp, Vec<T> max, const DoubleWord<T>& total) {
         return over<T>(DoubleWord<T>(splat<T>(1), splat<T>(0)), product<T>(exp.parts(max).double_word(), total));
@@ -95,7 +95,7 @@ struct LogSoftmaxOfState {
     }
 };
 
-// Rows of x with the state of their slices: max, rest and its second part.
+// Rows of x with the state of their slices: max, and the sum of the other terms in two parts.
 template <template <class> class Map, class S>
 void of_state(const Call& call) {
     typedef Computed<S> T;
@@ -114,7 +114,7 @@ void of_state(const Call& call) {
     RowLoop<S, 1, 1>(call).run_entries(kernel);
 }
 
-// max and rest of a slice from those of its pieces, m of them. Where long double is no wider than double, the factors
+// The state of a slice from those of its chunks, m of them. Where long double is no wider than double, the factors
 // e^(their differences) are rounded to double, once.
 inline void merge_states(const Call& call) {
     for (ptrdiff_t i = 0; i < call.rows(); ++i) {

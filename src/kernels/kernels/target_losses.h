@@ -18,7 +18,7 @@ struct Coefficients {
 // curvature · ((W + 2 z lse) p(1 − p) + 2 z p²).
 template <class T, class Shape>
 class TargetLoss {
- public:
+   public:
     void add_up(const Shape shape, const T* x, const T* base, T* e) {
         Sum<T> gaps, argmaxes, others;
         row.add_up(shape, x, e, [&](auto place, Vec<T> v, const DoubleWord<T>&, Vec<T> max) {
@@ -77,7 +77,7 @@ class TargetLoss {
         label.put(shape, grad, at_label);
     }
 
- private:
+   private:
     Normalized<T> row;
     DoubleWord<T> gap, at_argmax, elsewhere, weight,
         lse;  // of t: Σ t (max − x), and Σ t at the maximum, below it, and in all

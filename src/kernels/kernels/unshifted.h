@@ -9,22 +9,22 @@
 namespace {
 
 // Whether a row begins with finite entries beyond ±most: then there is no use in trying it as one of small entries. (x
-// holds WIDTH entries in either shape, for shorter rows are in panels.)
+// holds WIDTH entries in either shape, for shorter rows are in lane batches.)
 template <class T, class X>
 inline bool begins_beyond(X x, Vec<T> most) {
     const Vec<T> size = absolute<T>(load(x));
     return any<T>((size > most) & (size < INF<T>));
 }
 
-// No gaps.
+// No mask.
 struct AllLanes {};
 template <class V>
 inline V max_where(AllLanes, V v, V b) {
     return max(v, b);
 }
 
-// e^(x/T) at a place of x without a shift, and, if HAS_GAPS, 0 in its gaps; `visit(v, present)` sees every vector of x,
-// with 0 in the gaps.
+// e^(x/T) at a place of x without a shift, and, if IS_MASKED, 0 where x is masked out; `visit(v, valid)` sees every
+// vector of x, with 0 where it is masked out.
 template <class T, bool IS_MASKED, Mode MODE, class Place, class X, class Visit>
 [[gnu::always_inline]] inline Vec<T> masked_exp(const Exp<T, MODE>& exp, Place place, X x, Visit visit) {
     if constexpr (IS_MASKED) {
@@ -74,7 +74,7 @@ struct SmallSum {
     }
 };
 
-// The temperatures of rows that keep step, lane by lane; [lane] has that of one row in all lanes.
+// The temperatures of a lockstep batch, lane by lane; [lane] has that of one row in all lanes.
 template <class T, Mode MODE>
 struct Temperatures {
     Temperature<T> all;
@@ -104,11 +104,11 @@ struct Temperatures<T, UNSHIFTED_TEMPERED> {
         return one;
     }
 
- private:
+   private:
     Lanes<T> value_, inverse_, inverse_low_, rate_, minus_unit_, minus_unit_low_;
 };
 
-// The same of rows that keep step, lane by lane; the exponentials are kept if asked for.
+// SmallSum of a lockstep batch, lane by lane; the exponentials are kept if asked for.
 template <class T, bool IS_MASKED, Mode MODE = UNSHIFTED>
 struct SmallSums {
     Bits<T> small;
@@ -147,7 +147,8 @@ constexpr T LEAST_PART = (T)(sizeof(T) == 4                 ? 0x1p-20
                              : LDBL_MANT_DIG > DBL_MANT_DIG ? 0x1p-8
                                                             : 0.5);
 
-// A sum of exponentials by its largest term and the rest, found by subtraction; to be used where it `applies`.
+// A sum of exponentials as its largest term and the sum of the other terms, found by subtraction; to be used where it
+// `applies`.
 template <class T>
 struct ArgmaxAndOthers {
     DoubleWord<T> argmax, others;

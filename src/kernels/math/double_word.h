@@ -1,4 +1,4 @@
-// Numbers in two parts: sums, products and quotients that are rounded only once, in the end.
+// Double-word numbers: sums, products and quotients that are rounded only once, in the end.
 #pragma once
 
 #include "simd/vec.h"

@@ -11,7 +11,7 @@
 // within a factor of two of m), so the row is moved to its maximum first.
 //
 // Where the instruction set looks up N table entries held in registers, 2^(k/N) comes from a table with the rounding
-// errors of its entries beside it, and a short polynomial is enough; otherwise N = 1.
+// errors of its entries stored with it, and a short polynomial is enough; otherwise N = 1.
 #pragma once
 
 #include "math/double_word.h"
@@ -24,13 +24,13 @@ struct Constants;
 template <>
 struct Constants<float> {
     // LN2_LOW has so few bits that its product with the exponent of any normal result is exact at T = 1: then it makes
-    // no difference whether the product is rounded, and rows at T = 1 have the same bits beside rows of other
+    // no difference whether the product is rounded, and rows at T = 1 have the same bits in a batch with rows of other
     // temperatures.
     static constexpr float LOG2E = 0x1.715476p+0f, LN2_HIGH = 0x1.62e430p-1f, LN2_LOW = -0x1.05cp-29f;
     static constexpr float ROUND = 0x1.8p23f;  // adding it rounds to an integer, found in the low bits of the sum
     static constexpr int MANTISSA_BITS = 23;
     static constexpr int SCALE = 70;     // results carry 2^SCALE, so that none that matters is subnormal
-    static constexpr float DEPTH = 110;  // e^-DEPTH is 0, even beside a subnormal
+    static constexpr float DEPTH = 110;  // e^-DEPTH is 0, even relative to a subnormal
     static constexpr float LIMIT = 256;
     static constexpr float SMALL = 32;            // rows within ±SMALL need no shift at all
     static constexpr float SMALLEST = 0x1p-126f;  // normal number
@@ -167,7 +167,7 @@ struct Temperature {
         return {high, mul_add(x, inverse_low, fma(x, inverse, -high))};
     }
 
- private:
+   private:
     static constexpr T N = 1 << Table<T>::BITS;
 };
 
@@ -278,7 +278,7 @@ struct Exp {
 
     [[gnu::always_inline]] Vec<T> operator()(Vec<T> x) const { return parts(x).value(); }
 
- private:
+   private:
     static constexpr bool IS_TEMPERED = MODE == UNSHIFTED_TEMPERED || MODE == TEMPERED;
     static constexpr bool HAS_TABLE = Table<T>::BITS > 0;
     static constexpr int TERMS = sizeof(Table<T>::POLYNOMIAL) / sizeof(T), N = 1 << Table<T>::BITS;

@@ -1,7 +1,7 @@
 // log u, and log(1 + r) for r ≥ 0, in two parts, from the series of the area tangent: with u = 2^k f, √½ ≤ f < √2,
 // g = f − 1 and s = g/(2 + g), log f = 2 artanh s = g − (g²/2 − s (g²/2 + R)), R = s² (2/3 + 2/5 s² + 2/7 s⁴ + …). What
-// 1 + r loses when it is rounded to u is small beside u: log(u + lost) = log u + lost/u − (lost/u)²/2 + … The two parts
-// are exact to 0.28 ulp: tests/test_exp.py measures it.
+// 1 + r loses when it is rounded to u is small relative to u: log(u + lost) = log u + lost/u − (lost/u)²/2 + … The two
+// parts are exact to 0.28 ulp: tests/test_exp.py measures it.
 #pragma once
 
 #include "math/exp.h"

@@ -124,7 +124,7 @@ inline DoubleWord<double> double_words(const long double* wide) {
     return {load(high), load(low)};
 }
 
-// The same functions of both wide types.
+// The functions of <math.h> for both wide types.
 inline double wide_exp(double a) { return ::exp(a); }
 inline long double wide_exp(long double a) { return ::expl(a); }
 inline double wide_expm1(double a) { return ::expm1(a); }

@@ -7,7 +7,7 @@
 
 namespace {
 
-// The size in bytes of the first CPU's data cache of some level, as Linux tells it, which knows what a CPU reaches,
+// The size in bytes of the first CPU's data cache of some level, as Linux reports it, which knows what a CPU reaches,
 // other than sysconf, which counts all caches of a package; `otherwise` where it does not.
 ptrdiff_t cache_size(int level, ptrdiff_t otherwise) {
     for (int index = 0; index < 8; ++index) {

@@ -1,6 +1,6 @@
 // A kernel as a plain function. NumPy's way to a loop costs several times what the loop does on ten numbers, and arrays
-// that lie as the loop wants them need none of it. Any other call is answered with NotImplemented, for the caller to
-// make in another way: nothing here raises an error over an argument.
+// that are laid out as the loop wants them need none of it. Any other call is answered with NotImplemented, for the
+// caller to make in another way: nothing here raises an error over an argument.
 #pragma once
 
 #include <cstring>
@@ -18,7 +18,7 @@ struct Direct {
     npy_intp below;  // more entries may be worth more than one thread
 };
 
-// What a call says beside its operands.
+// The options of a call.
 struct Options {
     PyObject* out = nullptr;         // none: a new array
     PyArrayObject* where = nullptr;  // none: every entry takes part
@@ -75,7 +75,7 @@ bool is_last_axis(PyObject* axis, int ndim) {
     return !overflow && (value == -1 || value == ndim - 1);
 }
 
-// Whether a mask has an entry of its own for each of x, laid out alike. (Others are NumPy's to broadcast.)
+// Whether a mask has an entry for each of x, laid out alike. (Others are NumPy's to broadcast.)
 bool is_mask_of(PyArrayObject* x, PyObject* object) {
     if (!PyArray_CheckExact(object)) return false;
     PyArrayObject* const mask = (PyArrayObject*)object;
@@ -108,7 +108,7 @@ bool read_options(const Direct& direct, PyArrayObject* x, PyObject* names, PyObj
 
 // The operands of a loop as they are handed over: data, then the steps of their rows and those of their entries.
 class Operands {
- public:
+   public:
     char* data[MOST_OPERANDS];
     npy_intp steps[2 * MOST_OPERANDS];
 
@@ -120,7 +120,7 @@ class Operands {
     }
     void close() { std::memcpy(steps + count_, entries_, slices_ * sizeof *entries_); }
 
- private:
+   private:
     int count_ = 0, slices_ = 0;
     npy_intp entries_[MOST_OPERANDS];
 };

@@ -1,10 +1,10 @@
-// Slices along another axis than the last as the columns of a matrix: neighbouring ones lie in the lanes of a vector,
-// and their entries are read as they lie in memory, one run of neighbours after the other. Nothing is transposed.
+// Slices along another axis than the last as the columns of a matrix: neighbours are the lanes of a vector,
+// and their entries are read in the order of memory, one run of neighbours after the other. Nothing is transposed.
 //
 // Entry j of a column is added where it would be in a row: to the sum that one lane of one of the row's sums is there,
 // so that the column comes out with the same bits. Columns that a kernel has another way for are staged as rows: those
-// that are not of small logits, which need their maximum first (softmax.h, logsumexp.h), and in a derivative those with
-// gaps.
+// that are not of small logits, which need their maximum first (softmax.h, logsumexp.h), and in a derivative masked
+// ones.
 #pragma once
 
 #include "rows/row_loop.h"
@@ -14,7 +14,7 @@ namespace {
 // So many neighbours are taken at a time: runs long enough for the hardware to read ahead, of columns few enough that
 // their sums and, if they are not too long, their entries stay in the caches. Measured at 4096x4096: with AVX-512 on
 // Zen 4, whose second-level cache holds 1 MiB, a kilobyte did best; with AVX2 on Zen 3, which has half of it, whole
-// pages, and a last pass that fetches what lies some entries ahead: 1.5 to 2 times as fast.
+// pages, and a last pass that prefetches some entries ahead: 1.5 to 2 times as fast.
 template <class S>
 constexpr ptrdiff_t NEIGHBOURS_AT_ONCE = BYTES == 64 ? 1024 / (ptrdiff_t)sizeof(S) : 1024;
 constexpr ptrdiff_t ENTRIES_AHEAD = BYTES == 64 ? 0 : 8;
@@ -22,7 +22,7 @@ constexpr ptrdiff_t ENTRIES_AHEAD = BYTES == 64 ? 0 : 8;
 // Entries of a column that are added to one sum while it is in registers.
 constexpr ptrdiff_t ENTRIES_AT_ONCE = 8;
 
-// A slab of neighbouring columns, of INPUTS operands. CHAINS is how many vectors of a row are summed side by side.
+// A block of neighbouring columns, of INPUTS operands. CHAINS is how many vectors of a row are summed side by side.
 template <class S, int INPUTS, int CHAINS>
 struct ColumnBlock {
     typedef Computed<S> T;
@@ -120,8 +120,8 @@ struct ColumnBlock {
     }
 };
 
-// Takes the slices of `loop` as columns where they lie as such; as rows, with `kernel`, those that fall back. Where
-// these are most, the others do, too: either way gives the same bits.
+// Takes the slices of `loop` as columns where they are stored as such; as rows, with `kernel`, those that fall back.
+// Where these are most, the others do, too: either way gives the same bits.
 template <class Columns, class S, int INPUTS, int OUTPUTS, class Kernel, class StoreResult>
 void run_columns(const RowLoop<S, INPUTS, OUTPUTS>& loop, const Kernel& kernel, StoreResult store_result) {
     constexpr int W = WIDTH<Computed<S>>;
@@ -158,7 +158,7 @@ void run_columns(const RowLoop<S, INPUTS, OUTPUTS>& loop, const Kernel& kernel, 
     if (nontemporal) fence_nontemporal();
 }
 
-// The results of a slab that are slices themselves.
+// The results of a column block that are slices themselves.
 template <class S, int INPUTS>
 auto finish_columns(const RowLoop<S, INPUTS, 1>& loop) {
     return [&loop](const auto& block, ptrdiff_t i, ptrdiff_t from, ptrdiff_t to, bool nontemporal) {

@@ -5,8 +5,8 @@
 
 namespace {
 
-// The label of a row, or of each lane: what stands there, and a value to put there. A row looks it up and writes over
-// it; a panel reads it lane by lane, which keeps the vector ports free, and picks it out as its entries pass by.
+// The label of a row, or of each lane: the entry there, and a value to put there. A row looks it up and writes over
+// it; a lane batch reads it lane by lane, which keeps the vector ports free, and picks it out as its entries pass by.
 template <class Shape>
 struct Label;
 

@@ -1,4 +1,4 @@
-// A few rows that go through every step of a kernel together.
+// Lockstep batches: a few rows that go through every step of a kernel together.
 #pragma once
 
 #include "rows/row.h"
@@ -14,11 +14,11 @@ struct Lockstep {
     int lanes;
     ptrdiff_t in_step[2], out_step;  // bytes from a row to the next
     T* memory;                       // for exponentials: whole vectors of each row
-    RowContext<T> context;           // of each row alone; the mask and what is fetched are those of the first
-    ptrdiff_t next_step[2];  // from what is fetched for a row to that for the next, when adding and when finishing
+    RowContext<T> context;           // of each row alone; its mask and prefetched data are those of the first row
+    ptrdiff_t next_step[2];  // from the prefetched data of a row to that of the next, when adding and when finishing
     ptrdiff_t mask_step;
 
-    // Longer rows are their own company, and the memory of all stays in the first-level cache.
+    // Longer rows go alone; the memory of all stays in the first-level cache.
     static constexpr ptrdiff_t LONGEST = 256;
 
     const T* in(const T* x, int lane, int k = 0) const { return (const T*)((const char*)x + lane * in_step[k]); }
@@ -58,20 +58,20 @@ constexpr bool IS_LOCKSTEP<Lockstep<T>> = true;
 // A number of each row, lane by lane; [lane] has it in all lanes.
 template <class T>
 class Lanes {
- public:
+   public:
     explicit Lanes(Vec<T> all) { store(numbers_, all); }
     Vec<T> operator[](int lane) const { return splat(numbers_[lane]); }
 
- private:
+   private:
     T numbers_[WIDTH<T>];
 };
 template <class T>
 class DoubleWordLanes {
- public:
+   public:
     explicit DoubleWordLanes(const DoubleWord<T>& all) : high_(all.high), low_(all.low) {}
     DoubleWord<T> operator[](int lane) const { return {high_[lane], low_[lane]}; }
 
- private:
+   private:
     Lanes<T> high_, low_;
 };
 

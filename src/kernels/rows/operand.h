@@ -6,7 +6,7 @@
 
 namespace {
 
-// One operand: entry j of row i lies at data + i · row + j · step.
+// One operand: entry j of row i is stored at data + i · row + j · step.
 template <class T>
 struct Operand {
     char* data;

@@ -61,7 +61,7 @@ struct Argmax<Row<T>> {
     DoubleWord<T> sum_of_others(const Row<T> row, Term term) const {
         return plus<T>(sum_of<T>(row.part(row.start, index), term), sum_of<T>(row.part(index + 1, row.stop), term));
     }
-    // y, and `value` at the peak: a row writes that over what it has written.
+    // y, and `value` at the argmax entry: a row writes that over the value that f gave.
     template <class F>
     void finish(const Row<T> row, T* y, Vec<T> value, F f) const {
         row.finish(y, f);
@@ -69,7 +69,7 @@ struct Argmax<Row<T>> {
         y[index] = value[0];
     }
 
- private:
+   private:
     // Vectors in a row from which on it is worth a search to look at groups of them only.
     static constexpr ptrdiff_t LONG = 32;
 
@@ -141,7 +141,7 @@ struct Argmax<LaneBatch<T>> {
         batch.finish(y, [&](auto place) { return at(place) ? value : f(place); });
     }
 
- private:
+   private:
     template <class Place>
     Bits<T> at(Place place) const {
         return offset == (typename Types<T>::Integer)place.i;

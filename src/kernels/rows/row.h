@@ -22,7 +22,7 @@ struct Range {
         max = ::max(other.max, max);
         min = ::min(other.min, min);
     }
-    // Where every entry lies within ±most.
+    // Where every entry is within ±most.
     Bits<T> within(Vec<T> most) const { return (max <= most) & (min >= -most); }
     // Whether rows at T = 1 may be taken in the mode NEAR.
     bool near() const {
@@ -67,7 +67,7 @@ struct Row {
         }
         Vec<T> keep(Vec<T> v) const { return keep_head<T>(v, count); }
         void store(T* y, Vec<T> v) const { store_head(y + i, v, count); }
-        // Where there is room for a whole vector: a load that follows need not wait for lanes that came from elsewhere.
+        // Where there is room for a whole vector: a later load need not wait for several stores.
         void store_padded(T* y, Vec<T> v) const { ::store(y + i, v); }
         void store_nontemporal(T* y, Vec<T> v) const { store(y, v); }
     };
@@ -79,7 +79,7 @@ struct Row {
         for (; i + WIDTH<T> <= stop; i += WIDTH<T>) f(FullVector{i});
         if (i < stop) f(PartialVector{i, stop - i});
     }
-    // The same, where there is arithmetic enough to hide the fetching of what comes next.
+    // With prefetching, where there is arithmetic enough to hide it.
     template <class F>
     void at_each_prefetching(F f) const {
         if (!context.prefetch.add) return at_each(f);
@@ -90,8 +90,9 @@ struct Row {
         }
         if (i < stop) f(PartialVector{i, stop - i});
     }
-    // The same in the last pass. Each line is asked for twice, by vectors shorter than a line anyway, for a request is
-    // dropped where memory has its hands full: 2 to 5 % of the time of softmax_vjp with AVX-512 on Zen 4.
+    // With the prefetching of the last pass. Each cache line is asked for twice, by vectors shorter than a line anyway,
+    // for a request is dropped where memory has its hands full: 2 to 5 % of the time of softmax_vjp with AVX-512 on
+    // Zen 4.
     template <class F>
     void at_each_prefetching_last(F f) const {
         if (!context.prefetch.finish[0]) return at_each(f);
@@ -130,7 +131,7 @@ struct Row {
     void each_prefetching(const T* x, F f) const {
         at_each_prefetching([&](auto place) { f(place(x, x[start])); });
     }
-    // f of each block that is summed on its own.
+    // f of each block that is summed separately.
     template <class F>
     void blocks(F f) const {
         for (ptrdiff_t i = start; i < stop; i += BLOCK) f(Row(i, i + BLOCK < stop ? i + BLOCK : stop, context));
@@ -175,7 +176,7 @@ struct Row {
         chains[0].add(chains[2]);
         return across(chains[0]);
     }
-    // What the lanes say together, in all of them.
+    // The largest lane, in all lanes.
     Vec<T> largest(Vec<T> v) const {
         return reduce_lanes<T>(v, [](Vec<T> a, Vec<T> b) { return ::max(a, b); });
     }

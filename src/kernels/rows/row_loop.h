@@ -1,6 +1,6 @@
 // From the strided operands of a gufunc, of any type and with a mask, to rows of the computed type, and back: where
-// memory lies as the kernels want it they work in place, otherwise on staged copies. How a row is computed depends on
-// its length alone, so it has the same bits in any layout.
+// the layout of an operand suits the kernels they work in place, otherwise on staged copies. How a row is computed
+// depends on its length alone, so it has the same bits in any layout.
 #pragma once
 
 #include <cstring>
@@ -13,12 +13,12 @@
 
 namespace {
 
-// Entries of slices that lie side by side in a panel of kernels that compute every entry alone: enough to outweigh what
+// Entries of adjacent slices in a lane batch of kernels that compute every entry alone: enough to outweigh what
 // they prepare for each slice, few enough for the first-level cache.
 constexpr ptrdiff_t TALL_BATCH = 128;
 
-// Rows of fewer bytes are never streamed: they begin and end within lines of memory, and lines half streamed and half
-// not cost twice the time.
+// Rows of fewer bytes are never stored non-temporally: they begin and end within cache lines, and a line that is stored
+// partly so costs twice the time.
 constexpr ptrdiff_t NONTEMPORAL_ROW = 4096;
 
 template <class S>
@@ -26,11 +26,11 @@ constexpr bool is_long_enough(ptrdiff_t n) {
     return n * (ptrdiff_t)sizeof(S) >= NONTEMPORAL_ROW;
 }
 
-// Fewer rows do not repay going together, and beyond the caches neither do those of more bytes: memory has them wait
+// Fewer rows are not worth a lockstep batch, and beyond the caches neither do those of more bytes: memory has them wait
 // anyway, and it is better asked a little at a time.
 constexpr ptrdiff_t FEW = 4, ALONE = 512;
 
-// Slices along another axis than the last are taken so many bytes of neighbours at a time: whole lines of memory, and
+// Slices along another axis than the last are taken so many bytes of neighbours at a time: whole cache lines, and
 // two of them, since it is the visits to distant pages that cost.
 constexpr ptrdiff_t NEIGHBOURS = 128;
 
@@ -38,7 +38,7 @@ constexpr ptrdiff_t NEIGHBOURS = 128;
 constexpr ptrdiff_t STAGE_UP_TO = 16 << 20;
 
 // Rows up to so many bytes keep their exponentials; of longer ones it is cheaper to compute them twice. With AVX-512
-// one of float32 costs less than it takes to fetch it from beyond the second-level cache; elsewhere half of what
+// one of float32 costs less than it takes to read it from beyond the second-level cache; elsewhere half of what
 // results may take in the last-level cache is worth it (with AVX2 on Zen 3, rows of 1 and 4 MiB gain 1.2 to 1.4 times,
 // of 8 MiB nothing).
 template <class T>
@@ -47,7 +47,7 @@ inline ptrdiff_t keeps_up_to() {
     return BYTES == 64 && sizeof(T) == 4 ? in_second : in_second > in_last / 2 ? in_second : in_last / 2;
 }
 
-// How far ahead of its reading a row beyond the cache is fetched.
+// How far ahead a row beyond the cache is prefetched.
 constexpr ptrdiff_t PREFETCH_AHEAD = BLOCK;
 
 // The scratch memory that a kernel wants for a row: none, or as much as fits into the cache, or all of it.
@@ -76,7 +76,7 @@ WithTraits<WORKSPACE, LOCKSTEP, F> with_traits(F f) {
 }
 
 // Vector operands, and a kernel that is run on all their rows: kernel(shape, i, in, out) with pointers to what they
-// hold at row i, or at the panel of rows from i on.
+// hold at row i, or at the batch of rows from i on.
 template <class S, int INPUTS, int OUTPUTS>
 struct RowLoop {
     typedef Computed<S> T;
@@ -105,7 +105,7 @@ struct RowLoop {
             groups(kernel, 0, rows);
     }
 
-    // The same for kernels that compute every entry alone: where slices lie side by side, nothing is transposed.
+    // For kernels that compute every entry alone: where slices are adjacent in memory, nothing is transposed.
     template <class Kernel>
     void run_entries(const Kernel& kernel) const {
         if (n <= LONGEST_BATCHED || !in[0].neighbouring() || !out[0].neighbouring()) return run(kernel);
@@ -118,7 +118,8 @@ struct RowLoop {
         }
     }
 
-    // Whether results go past the caches: there are many, and where slices lie side by side, whole lines of them.
+    // Whether results are stored non-temporally: there are many, and where slices are adjacent, whole cache lines of
+    // them.
     bool is_large() const { return rows * n * (ptrdiff_t)sizeof(S) >= softgrad_boundaries.nontemporal_from; }
     bool stores_slices_nontemporally() const {
         return is_large() && out[0].neighbouring() && (uintptr_t)out[0].data % sizeof(S) == 0 && out[0].step % 64 == 0;
@@ -128,7 +129,7 @@ struct RowLoop {
         return stores_slices_nontemporally() ? (uintptr_t)&out[0].at(i, 0) % 64 / sizeof(S) : 0;
     }
 
-    // Of n > PANEL entries, from row `begin` to row `end`.
+    // Of n > LONGEST_BATCHED entries, from row `begin` to row `end`.
     template <class Kernel>
     void groups(const Kernel& kernel, ptrdiff_t begin, ptrdiff_t end) const {
         constexpr Workspace WORKSPACE = TRAITS_OF<Kernel>.workspace;
@@ -227,7 +228,7 @@ struct RowLoop {
         if (nontemporal || stores_slices_nontemporally()) fence_nontemporal();
     }
 
- private:
+   private:
     static constexpr Operand<Mask> NO_MASK{};
 
     template <ptrdiff_t MOST, class Kernel>
@@ -266,8 +267,8 @@ struct RowLoop {
         }
     }
 
-    // The mask of `count` rows from i on, a byte for each entry. Gathered slices hold −inf where it was not set, and
-    // tell.
+    // The mask of `count` rows from i on, a byte for each entry. Slices that were copied to rows hold −inf where it was
+    // not set.
     void stage_mask(unsigned char* stage, const T* gathered, ptrdiff_t pitch, ptrdiff_t i, ptrdiff_t count) const {
         for (ptrdiff_t lane = 0; lane < count; ++lane) {
             unsigned char* const row = stage + lane * n;

@@ -16,10 +16,10 @@ namespace {
 // costs as much as computing what fits into it.
 constexpr ptrdiff_t HUGE_PAGES_FROM = 4 << 20;
 
-// Memory for rows that do not lie as a kernel wants them; one allocation per loop, none where nothing is copied.
+// Memory for rows whose layout does not suit a kernel; one allocation per loop, none where nothing is copied.
 template <class T>
 class Scratch {
- public:
+   public:
     explicit Scratch(ptrdiff_t entries) : memory_(entries ? (T*)malloc(entries * sizeof(T) + BYTES) : nullptr) {
         if (!memory_ && entries) softgrad_no_memory();
 #if defined(__linux__)
@@ -36,7 +36,7 @@ class Scratch {
     explicit operator bool() const { return memory_; }
     T* aligned() const { return (T*)(((uintptr_t)memory_ + BYTES - 1) / BYTES * BYTES); }
 
- private:
+   private:
     T* memory_;
 };
 

@@ -12,7 +12,7 @@ namespace {
 // maximum, a sum, a remainder) costs as much as the work along it.
 constexpr ptrdiff_t LONGEST_BATCHED = 32;
 
-// How many entries of such a slice are fetched ahead: each lies on a page of its own, where no hardware looks ahead.
+// How many entries of such a slice are prefetched ahead: each is on another page, where no hardware looks ahead.
 constexpr ptrdiff_t ROWS_AHEAD = 32;
 
 // Row i to contiguous memory, whole vectors of it, −inf where a mask leaves entries out.
@@ -51,7 +51,7 @@ inline void store_row(const Operand<S>& y, const T* from, ptrdiff_t i, ptrdiff_t
     for (; j < n; ++j) y.at(i, j) = stored<S>(from[j]);
 }
 
-// WIDTH rows, from row i on, into the lanes of a panel.
+// WIDTH rows, from row i on, into the lanes of a batch.
 template <class S, class T = Computed<S>>
 inline void load_batch(T* batch, const Operand<const S>& x, const Operand<Mask>& mask, ptrdiff_t i, int lanes,
                        ptrdiff_t n) {
@@ -79,7 +79,7 @@ inline void load_batch(T* batch, const Operand<const S>& x, const Operand<Mask>&
     }
 }
 
-// The lanes of a panel to rows.
+// The lanes of a batch to rows.
 template <class S, class T = Computed<S>>
 inline void store_batch(const T* batch, const Operand<S>& y, ptrdiff_t i, int lanes, ptrdiff_t n) {
     constexpr int W = WIDTH<T>;
@@ -124,7 +124,7 @@ inline void to_rows(T* to, ptrdiff_t pitch, const Operand<const S>& x, const Ope
         }
 }
 
-// The way back; `streams` where whole lines are written and nobody reads them soon.
+// Rows to slices; `nontemporal` where whole cache lines are written that are not read soon.
 template <class S, class T = Computed<S>>
 inline void from_rows(const Operand<S>& y, const T* from, ptrdiff_t pitch, ptrdiff_t i, ptrdiff_t count, ptrdiff_t n,
                       bool nontemporal) {

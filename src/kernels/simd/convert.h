@@ -1,4 +1,4 @@
-// Numbers as they lie in memory, and as they are computed with: half precision is read into float32 and rounded once.
+// Numbers as they are stored, and as they are computed with: half precision is read into float32 and rounded once.
 #pragma once
 
 #include <type_traits>
@@ -59,7 +59,7 @@ inline Vec<float> decoded(Words w, Half) {
 inline Words encoded(Vec<float> v, Half) {
     const Bits<float> b = (Bits<float>)v, magnitude = b & 0x7fffffff;
     const Bits<float> even = ((magnitude + 0xfff + ((magnitude >> 13) & 1)) >> 13) - (112 << 10);
-    // Beside 1/2 the spacing is that of the subnormal halves: adding it rounds to one of them.
+    // Next to 1/2 the spacing is that of the subnormal halves: adding it rounds to one of them.
     const Bits<float> subnormal = (Bits<float>)((Vec<float>)magnitude + 0.5f) - (Bits<float>)splat(0.5f);
     Bits<float> h = magnitude < 0x38800000 ? subnormal : even;
     h = h > 0x7c00 ? Bits<float>{} + 0x7c00 : h;

@@ -9,7 +9,7 @@ namespace {
 
 typedef const unsigned char Mask;
 
-// WIDTH bytes, each in a lane, where masks are no registers of their own. (GCC 12 goes byte by byte for
+// WIDTH bytes, each in a lane, where the instruction set has no mask registers. (GCC 12 goes byte by byte for
 // __builtin_convertvector.)
 template <class T>
 inline Bits<T> bytes_in_lanes(const unsigned char* p) {
@@ -32,7 +32,7 @@ inline Bits<T> bytes_in_lanes(const unsigned char* p) {
 #endif
 }
 
-// Which lanes take part. A choice among them is no branch: a random mask would mispredict every other one.
+// Which lanes are valid. A choice among them is no branch: a random mask would mispredict every other one.
 #if defined(__AVX512F__)
 template <class T>
 using Valid = typename std::conditional<sizeof(T) == 4, __mmask16, __mmask8>::type;
@@ -43,17 +43,17 @@ inline Valid<T> valid(Mask* mask) {
     const __m128i set = sizeof(T) == 4 ? _mm_loadu_si128((const __m128i*)mask) : _mm_loadl_epi64((const __m128i*)mask);
     return (Valid<T>)_mm_test_epi8_mask(set, set);
 }
-// The same of its first `count` bytes.
+// Where the first `count` bytes of a mask are set.
 template <class T>
 inline Valid<T> valid_head(Mask* mask, ptrdiff_t count) {
     const __m128i set = _mm_maskz_loadu_epi8(head_mask16(count), mask);
     return (Valid<T>)_mm_test_epi8_mask(set, set);
 }
-// Where v is no gap.
+// Where v is not −inf.
 inline Valid<float> valid(Vec<float> v) { return _mm512_cmp_ps_mask(v, splat(-INF<float>), _CMP_NEQ_UQ); }
 inline Valid<double> valid(Vec<double> v) { return _mm512_cmp_pd_mask(v, splat(-INF<double>), _CMP_NEQ_UQ); }
 
-// v where lanes take part, 0 elsewhere; max(v, b) there, b elsewhere; and a choice between two.
+// v where lanes are valid, 0 elsewhere; max(v, b) there, b elsewhere; and a choice between two.
 inline Vec<float> keep(__mmask16 lanes, Vec<float> v) { return _mm512_maskz_mov_ps(lanes, v); }
 inline Vec<double> keep(__mmask8 lanes, Vec<double> v) { return _mm512_maskz_mov_pd(lanes, v); }
 inline Vec<float> max_where(__mmask16 lanes, Vec<float> v, Vec<float> b) { return _mm512_mask_max_ps(b, lanes, v, b); }

@@ -87,7 +87,7 @@ inline void transpose_tiles(Vec<T> (&v)[TILE<T>]) {
     }
 }
 
-// WIDTH rows of n ≥ TILE contiguous entries, `row` bytes apart, into the lanes of a panel, and back. The last tile
+// WIDTH rows of n ≥ TILE contiguous entries, `row` bytes apart, into the lanes of a batch, and back. The last tile
 // overlaps the one before, so that nothing beyond a row is touched.
 template <class T>
 inline void load_rows(T* batch, const char* x, ptrdiff_t row, ptrdiff_t n) {

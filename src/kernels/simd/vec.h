@@ -78,7 +78,7 @@ inline void store(T* p, Vec<T> v) {
     __builtin_memcpy(p, &v, sizeof v);
 }
 
-// Store at a multiple of BYTES, past the caches: a line that is written whole need not be read first.
+// Non-temporal store at a multiple of BYTES: a cache line that is written whole need not be read first.
 template <class T>
 inline void store_nontemporal(T* p, Vec<T> v) {
 #if defined(__clang__)
@@ -94,7 +94,7 @@ inline void store_nontemporal(T* p, Vec<T> v) {
 #endif
 }
 
-// Streamed stores are not ordered with others until this.
+// Orders non-temporal stores before later ones.
 inline void fence_nontemporal() {
 #if defined(__x86_64__)
     _mm_sfence();
