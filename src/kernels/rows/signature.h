@@ -14,7 +14,7 @@ struct Signature {
     constexpr explicit Signature(const char* text) {
         int steps = 0;
         for (; *text; ++text) {
-            if (*text == '(') first_step[operands++] = steps;
+            if (*text == '(') first_step[operands++] = steps, first_step[operands] = steps;
             if (*text == '>') inputs = operands;
             if (*text >= 'a' && *text <= 'z') first_step[operands] = ++steps;
         }
