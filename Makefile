@@ -31,7 +31,7 @@ lint: $(VENV)/installed-lint ## check style, types and spelling
 	$(BIN)/mypy
 	$(BIN)/codespell
 
-bench: $(VENV)/installed-bench ## measure speed, accuracy and import time beside other libraries, about 10 minutes
+bench: $(VENV)/installed-bench ## measure speed, accuracy and import time against other libraries, about 10 minutes
 	$(BIN)/python benchmarks/compare.py
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/import_time.py
@@ -40,8 +40,8 @@ clean: ## remove what these commands made
 	rm -rf $(VENV) build dist examples/output .hypothesis .mypy_cache .pytest_cache .reference_cache .ruff_cache
 	find examples src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Not editable: the tests are to see what a user installs. What was compiled for one extra is kept for the next; where NumPy
-# lies is found anew, since pip builds with one that it puts away afterwards.
+# Not editable: the tests are to see what a user installs. What was compiled for one extra is kept for the next; NumPy is
+# looked for again, since pip builds with one that it removes afterwards.
 KEPT := -Cbuild-dir=build -Csetup-args=--clearcache
 $(VENV)/installed-%: $(SOURCES) | $(BIN)/python
 	@echo "installing softgrad[$*] into $(VENV): a minute or two the first time"

@@ -1,4 +1,4 @@
-"""The bounds that the tests hold softgrad to, in one place: the design's section 4, "Contracts on accuracy"."""
+"""The bounds that the tests hold softgrad to, in one place; docs/accuracy.md explains them."""
 
 SOFTMAX = 2.0
 LOG_SOFTMAX = 2.0
@@ -15,7 +15,7 @@ to a spacing there, and of products that may each underflow: they keep their bou
 GENERIC_SOFTMAX = 3.0
 """float64 without the kernels: NumPy's own exp may take an ulp of the two. Every other bound holds there too."""
 
-# The design names no bound for these; they are held to the VJP's, in ulp of the sum of the absolute values of the terms
+# These are held to the VJP's bound, in ulp of the sum of the absolute values of the terms
 # that remain after the rewriting for saturated rows (see the functions of the same names in reference.py).
 LOG_SOFTMAX_VJP = 4.0
 LOG_SOFTMAX_JVP = 4.0

@@ -26,7 +26,7 @@ class Map:
     result: str
     """What comes back for a slice: "slice" (as many entries), "value" (one) or "matrix" (one per pair of entries)."""
     masked: float
-    """The result where nothing takes part: for a masked entry, and for a slice that is masked entirely."""
+    """The result where nothing is valid: for a masked entry, and for a slice that is masked entirely."""
     posinf: float = nan
     """The result of a slice that contains +inf."""
     neginf: float = nan

@@ -74,7 +74,7 @@ def row(kind, n, dtype, seed=0):
 
 
 def sample(got, reference, rng_seed=0, count=24):
-    """The entries of a long row to judge: its ends, extremes, some at random, and the worst by a rough reference."""
+    """The entries of a long row to compare: its ends, extremes, some at random, and the worst by a rough reference."""
     n = len(got)
     if n <= 3 * count:
         return list(range(n))

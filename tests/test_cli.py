@@ -350,7 +350,7 @@ class TestRunningProcess:
         assert (done.returncode, done.stderr) == (2, "softgrad: File too large\n")
         assert os.listdir() == ["in.npy"]
 
-    @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the peak is read from /proc")
+    @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the most memory is read from /proc")
     @pytest.mark.parametrize("axis", ["0", "1"])
     def test_memory_stays_bounded(self, axis):
         program = (
@@ -358,7 +358,7 @@ class TestRunningProcess:
             "    print(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1])"
         )
 
-        def peak(name):
+        def most_memory(name):
             arguments = ["apply", "softmax", name, "out.npy", "--axis", axis, "--force"]
             done = subprocess.run(
                 [sys.executable, "-c", program, *arguments], check=False, capture_output=True, text=True, timeout=60
@@ -370,7 +370,7 @@ class TestRunningProcess:
         write_zeros("large.npy", (30_000, 1000))
         bound = 160 * 2**20
         assert os.path.getsize("large.npy") > 1.4 * bound
-        assert peak("large.npy") - peak("small.npy") < bound
+        assert most_memory("large.npy") - most_memory("small.npy") < bound
 
     def test_progress_is_drawn_on_the_terminal_that_stderr_is(self, logits):
         import pty  # noqa: PLC0415  POSIX only
@@ -384,8 +384,8 @@ class TestRunningProcess:
         os.close(end)
         drawn = b""
         try:
-            while piece := os.read(terminal, 65536):
-                drawn += piece
+            while chunk := os.read(terminal, 65536):
+                drawn += chunk
         except OSError:  # how Linux says that the other end is closed
             pass
         os.close(terminal)

@@ -1,4 +1,4 @@
-"""softgrad.compat.scipy beside SciPy: the same signatures, types, shapes, values and warnings, but for its list."""
+"""softgrad.compat.scipy against SciPy: the same signatures, types, shapes, values and warnings, but for its list."""
 
 import inspect
 import warnings

@@ -305,7 +305,7 @@ def test_results_are_the_same_every_time():
     assert report(np.random.default_rng(1)) == report(seed=1)
 
 
-def test_what_cannot_be_judged_is_refused():
+def test_what_cannot_be_checked_is_refused():
     random = np.random.default_rng(0)
     with pytest.raises(ValueError, match="function must be repeatable"):
         check_vjp(lambda z: z * random.integers(0, 2, z.shape), lambda g: g, X)

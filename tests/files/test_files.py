@@ -119,7 +119,7 @@ def test_a_header_stays_while_its_columns_do(tmp_path):
 
 
 def test_names_that_are_numbers_are_data(tmp_path):
-    """What is meant cannot be told: the documentation says so."""
+    """Which was meant is unknowable: the documentation says so."""
     (tmp_path / "x.csv").write_text("0,1\n3,3\n")
     apply_blocks(sg.softmax, tmp_path / "x.csv", tmp_path / "y.npy")
     assert_same(np.load(tmp_path / "y.npy"), sg.softmax([[0.0, 1.0], [3.0, 3.0]]))

@@ -361,9 +361,9 @@ def test_only_the_same_call_is_resumed(monkeypatch):
     os.utime("x.npy", (0, 0))
     with pytest.raises(ValueError, match="was begun with another time of the source"):
         sg.apply_blocks(Counting(), "x.npy", "y.zarr", resume=True)
-    anew = Counting()
-    sg.apply_blocks(anew, "x.npy", "y.zarr")
-    assert anew.calls == 10
+    again = Counting()
+    sg.apply_blocks(again, "x.npy", "y.zarr")
+    assert again.calls == 10
     with pytest.raises(ValueError, match=r"resume is for \.zarr targets"):
         sg.apply_blocks(Counting(), "x.npy", "y.npy", resume=True)
     np.save("z.npy", logits((100, 5)))
@@ -431,7 +431,7 @@ def test_memory_is_bounded(target, axis):
     assert int(done.stdout) < 100 * 1024  # KiB
 
 
-def test_a_table_in_one_piece_is_read_in_many():
+def test_a_table_of_one_chunk_is_read_in_blocks():
     values = pa.array(np.random.default_rng(0).normal(size=30_000_000).astype(np.float32))
     table = pa.table({"logits": pa.FixedSizeListArray.from_arrays(values, 1000)})
     pa.parquet.write_table(table, "x.parquet", row_group_size=30_000, compression="none")

@@ -1,4 +1,4 @@
-"""The design's section 4: every value and derivative against exact arithmetic, on every instruction-set level."""
+"""The bounds of docs/accuracy.md: every value and derivative against exact arithmetic, on every level."""
 
 import mpmath as mp
 import numpy as np
@@ -179,7 +179,7 @@ def test_one_probability_from_a_half_to_nearly_1(level, dtype, n):
 
 @every_dtype
 def test_saturated_rows_keep_what_is_small(level, dtype):
-    """The design's own examples, where the usual implementations return 0."""
+    """Rows where the usual implementations return 0."""
     assert sg.log_softmax(np.array([0, -40], dtype))[0] == pytest.approx(-4.248354255291589e-18)
     assert sg.calculate_gradient(np.array([20, 0, 0], dtype))[0, 0] == pytest.approx(4.122307e-09, rel=1e-6)
     y = sg.log_softmax(np.array([40, 0], dtype))
@@ -267,8 +267,8 @@ def test_weighted_logsumexp_of_drawn_rows(level, dtype, data):
     if data.draw(st.booleans()):
         b = np.abs(b)
     ex, eb = numbers(x), numbers(b)
-    peak = max(ex)
-    terms = [w * (mp.exp(t - peak) if t - peak > -20000 else 0) for w, t in zip(eb, ex, strict=True)]
+    largest = max(ex)
+    terms = [w * (mp.exp(t - largest) if t - largest > -20000 else 0) for w, t in zip(eb, ex, strict=True)]
     total, size = mp.fsum(terms), mp.fsum(abs(t) for t in terms)
     if total == 0 or abs(total) < size * mp.mpf(2) ** -10:
         return  # ill-conditioned: the last bits of the sum decide its logarithm
@@ -276,7 +276,7 @@ def test_weighted_logsumexp_of_drawn_rows(level, dtype, data):
     if total < 0:
         assert np.isnan(got)
         return
-    value = peak + mp.log(total)
+    value = largest + mp.log(total)
     read = max(t for w, t in zip(eb, ex, strict=True) if w)
     scale = max(abs(value), abs(read), size / total)
     close("logsumexp(b)", level, got, value, bound=error_bounds.LOGSUMEXP, size=scale, note=f"x={x!r} b={b!r}")

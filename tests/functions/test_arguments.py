@@ -257,8 +257,8 @@ def test_temperature_that_is_not_a_number():
             sg.softmax(np.ones((2, 3)), temperature=bad)
 
 
-def test_exact_softmax_agrees_with_a_value_known_by_hand():
-    """The judge judged: e / (1 + e), and the identities between what it computes."""
+def test_exact_softmax_agrees_with_a_known_value():
+    """The reference itself: e / (1 + e), and the identities between what it computes."""
     exact = exact_softmax(np.array([0.0, 1.0]))
     assert abs(exact.softmax(1) - mp.e / (1 + mp.e)) < mp.mpf(2) ** -190
     assert abs(exact.log_softmax(0) + mp.log(1 + mp.e)) < mp.mpf(2) ** -190

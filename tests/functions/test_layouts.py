@@ -58,7 +58,7 @@ def test_drawn_shapes_strides_and_masks(data):
 @pytest.mark.parametrize("f", [sg.softmax, sg.log_softmax], ids=lambda f: f.__name__)
 def test_large_results_have_the_bits_of_small_ones(f, dtype):
     """Results beyond the caches are stored past them, from wherever they begin in memory; slices lie along any axis."""
-    shape, misplaced = (1100, 2016), 3  # rows of whole lines of memory, none of which begins with one
+    shape, misplaced = (1100, 2016), 3  # rows of whole cache lines, none of which begins with one
     x = logits(shape, np.dtype(dtype))
     memory = np.empty(x.size + misplaced, dtype)
     for axis in (1, 0):
@@ -75,7 +75,7 @@ def test_large_results_have_the_bits_of_small_ones(f, dtype):
 @pytest.mark.parametrize("f", [sg.softmax, sg.log_softmax, sg.logsumexp], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("n", [33, 50, 100, 4096, 4129])
 def test_columns_have_the_bits_of_rows(f, n, dtype):
-    """Of one call, some slices are summed where they lie and others are not: long ones, with large logits or a peak."""
+    """Of one call, some slices are summed in place and others not: long ones, with large logits or one large entry."""
     x = np.random.default_rng(n).normal(size=(n, 1100)).astype(dtype)
     for j, column in ((0, 3), (n - 1, 70), (n // 2, 600)):
         for offset, value in enumerate([np.nan, np.inf, -np.inf, 20, 31, 32, 33, -33, 256, 257, 1e4]):

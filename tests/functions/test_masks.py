@@ -55,7 +55,7 @@ def test_slices_masked_entirely(f, dtype):
 
 @maps_with("where")
 @every_float
-def test_an_entry_that_is_not_masked_still_poisons(f, dtype):
+def test_a_nan_that_is_not_masked_makes_its_slice_nan(f, dtype):
     x, read = logits((33,), dtype), some_valid(33)
     x[np.flatnonzero(read)[:2]] = nan, -inf
     got = f(x, where=read)

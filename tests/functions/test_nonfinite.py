@@ -18,9 +18,9 @@ def test_nan_stays_in_its_slice(f, dtype):
         x = logits((3, n), dtype)
         clean = f(x)
         for place in {0, n // 2, n - 1}:
-            poisoned = x.copy()
-            poisoned[1, place] = nan
-            got = f(poisoned, directions(x))
+            changed = x.copy()
+            changed[1, place] = nan
+            got = f(changed, directions(x))
             assert np.isnan(got[1]).all()
             assert_same(got[[0, 2]], clean[[0, 2]])
 
@@ -32,9 +32,9 @@ def test_positive_infinity(f, dtype):
         x = logits((3, n), dtype)
         clean = f(x)
         for places in ([0], [n - 1], [0, n - 1]):
-            poisoned = x.copy()
-            poisoned[1, places] = inf
-            got = f(poisoned, directions(x))
+            changed = x.copy()
+            changed[1, places] = inf
+            got = f(changed, directions(x))
             np.testing.assert_array_equal(got[1].astype(float), np.full(f.shape(x.shape)[1:], f.posinf))
             assert_same(got[[0, 2]], clean[[0, 2]])
 
@@ -65,7 +65,7 @@ def test_negative_infinity_is_as_good_as_absent(f, dtype):
 @every_map
 @every_float
 def test_no_floating_point_error_reaches_the_caller(f, dtype):
-    """Not even one who asked NumPy to raise them all: underflow, inf and NaN are results here, never news."""
+    """Not even one who asked NumPy to raise them all: underflow, inf and NaN are expected, so no warning."""
     largest = float(ml_dtypes.finfo(dtype).max if dtype == BFLOAT16 else np.finfo(dtype).max)
     hard = (
         [1, -inf, 2],

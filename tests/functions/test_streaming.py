@@ -1,4 +1,4 @@
-"""States of pieces: whatever the blocks and their order, the results are those of the whole slice."""
+"""States of blocks: whatever they are and their order, the results are those of the whole slice."""
 
 import operator
 import pickle
@@ -170,8 +170,8 @@ def test_masks(dtype):
     where[5, ::2], x[5, 1::2] = False, -inf
     x[~where] = nan
     whole = sg.LogSumExpState()
-    for piece in (slice(0, 20), slice(20, 20), slice(20, 31), slice(31, 40)):
-        whole.update(x[:, piece], where=where[:, piece])
+    for columns in (slice(0, 20), slice(20, 20), slice(20, 31), slice(31, 40)):
+        whole.update(x[:, columns], where=where[:, columns])
     assert_as_whole(whole, x, where)
     assert whole.mean()[1] == 0
     masked = np.ma.MaskedArray(x, ~where)
@@ -204,8 +204,8 @@ def test_any_axis(axis):
     for block in np.split(x, [1, 3], axis=first):
         state.update(block)
     assert_close(state.logsumexp(), sg.logsumexp(x, axis=axis))
-    piece = (slice(None),) * (first % 3) + (slice(2, None),)
-    assert_close(state.normalize(x[piece]), sg.softmax(x, axis=axis)[piece])
+    some = (slice(None),) * (first % 3) + (slice(2, None),)
+    assert_close(state.normalize(x[some]), sg.softmax(x, axis=axis)[some])
     assert_close(state.normalize(x), sg.softmax(x, axis=axis))
     assert_close(state.normalize(x, log=True), sg.log_softmax(x, axis=axis))
 
@@ -230,8 +230,8 @@ def test_arrays_of_another_library(dtype):
     x = logits((3, 33), np.dtype(dtype))
     x[1, 4], where = -inf, np.random.default_rng(0).random((3, 33)) < 0.8
     state, plain = sg.LogSumExpState(), sg.LogSumExpState()
-    for piece in (slice(0, 1), slice(1, 20), slice(20, 33)):
-        block, mask = (np.ascontiguousarray(a[:, piece]) for a in (x, where))
+    for columns in (slice(0, 1), slice(1, 20), slice(20, 33)):
+        block, mask = (np.ascontiguousarray(a[:, columns]) for a in (x, where))
         state.update(array_api_strict.asarray(block), where=array_api_strict.asarray(mask))
         plain.update(block, where=mask)
     got = (*results(state), state.normalize(array_api_strict.asarray(x), log=True))
@@ -321,9 +321,9 @@ def test_what_does_not_fit():
 def test_states_at_a_temperature(dtype, T):
     for kind in ("normal", "wide", "offset_1e6", "ties", "impossible", "saturated"):
         x = np.stack([rows.row(kind, 50, dtype, seed) for seed in range(4)])
-        a, b, c = (states.state(x[:, piece], None, T) for piece in (slice(0, 20), slice(20, 21), slice(21, 50)))
+        a, b, c = (states.state(x[:, columns], None, T) for columns in (slice(0, 20), slice(20, 21), slice(21, 50)))
         per_slice = states.merge(
-            *(states.state(x[:, piece], None, np.full(4, T)) for piece in np.s_[:9, 9:]), np.full(4, T)
+            *(states.state(x[:, columns], None, np.full(4, T)) for columns in np.s_[:9, 9:]), np.full(4, T)
         )
         for state in (states.merge(states.merge(a, b, T), c, T), states.merge(c, states.merge(b, a, T), T), per_slice):
             p = states.softmax(x, state, None, T).astype(dtype)

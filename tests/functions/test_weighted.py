@@ -86,12 +86,12 @@ def test_float32_terms_whose_factors_are_far_apart(level, n):
 def test_only_the_rows_with_infinite_terms_are_infinite(level, n):
     x, b = rows((5, n), np.float64)
     clean, sign = softmax.signed_logsumexp(x, None, b)
-    poisoned, factors = x.copy(), b.copy()
+    changed, factors = x.copy(), b.copy()
     b_nonzero = np.abs(b).argmax(axis=1)
-    poisoned[1, b_nonzero[1]] = np.nan
-    poisoned[2, b_nonzero[2]] = np.inf
-    factors[3, 0], poisoned[3, 0] = np.inf, 0.0
-    log, signs = softmax.signed_logsumexp(poisoned, None, factors)
+    changed[1, b_nonzero[1]] = np.nan
+    changed[2, b_nonzero[2]] = np.inf
+    factors[3, 0], changed[3, 0] = np.inf, 0.0
+    log, signs = softmax.signed_logsumexp(changed, None, factors)
     assert np.isnan(log[1])
     assert (log[2], signs[2]) == (np.inf, np.sign(b[2, b_nonzero[2]]))
     assert (log[3], signs[3]) == (np.inf, 1)

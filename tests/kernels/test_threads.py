@@ -107,7 +107,7 @@ def test_an_error_in_a_worker_reaches_the_caller():
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("function", [sg.softmax, sg.log_softmax, sg.logsumexp], ids=lambda f: f.__name__)
-def test_a_long_row_in_pieces(function, dtype, level, monkeypatch):
+def test_a_long_row_in_blocks(function, dtype, level, monkeypatch):
     """The rows, and their edges, that a row of its own has, with the same bits for any number of threads."""
     monkeypatch.setattr(long_rows, "PIECE", 64)
     n = 64 * 7 + 5
@@ -125,21 +125,21 @@ def test_a_long_row_in_pieces(function, dtype, level, monkeypatch):
     if dtype == np.float16:
         kinds = ("normal", "ties", "constant", "saturated")
     x = np.stack([row(kind, n, dtype) for kind in kinds] + [np.zeros(n, dtype)] * 5)
-    x[-1, :100] = -np.inf  # a piece of nothing but −inf
+    x[-1, :100] = -np.inf  # a block of nothing but −inf
     x[-2] = -np.inf
     x[-3, 70] = np.nan
     x[-4, 70] = np.inf
     x[-5, [3, 70]] = -np.inf, np.nan
     whole = function(x)
     monkeypatch.setattr(native, "LONG_ROW", 100)
-    pieces = function(x, workers=1)  # without workers, so small an array is not one of long rows
+    blocks = function(x, workers=1)  # without workers, so small an array is not one of long rows
     eps = float(np.finfo(dtype).eps)
     wide = np.float64 if dtype != np.float64 else np.longdouble
-    np.testing.assert_allclose(pieces.astype(wide), whole.astype(wide), rtol=3 * eps, atol=float(np.finfo(dtype).tiny))
-    assert_same(function(x, workers=3), pieces)
-    assert_same(function(np.asfortranarray(x), workers=1), pieces)
+    np.testing.assert_allclose(blocks.astype(wide), whole.astype(wide), rtol=3 * eps, atol=float(np.finfo(dtype).tiny))
+    assert_same(function(x, workers=3), blocks)
+    assert_same(function(np.asfortranarray(x), workers=1), blocks)
     if function is not sg.logsumexp:
         in_place = x.copy()
-        assert_same(function(in_place, out=in_place, workers=1), pieces)
+        assert_same(function(in_place, out=in_place, workers=1), blocks)
         memory = np.concatenate([x.ravel(), np.zeros(9, dtype)])
-        assert_same(function(memory[:-9].reshape(x.shape), out=memory[9:].reshape(x.shape), workers=2), pieces)
+        assert_same(function(memory[:-9].reshape(x.shape), out=memory[9:].reshape(x.shape), workers=2), blocks)

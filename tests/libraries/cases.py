@@ -32,7 +32,7 @@ def _x(x, axis, where):
 
 
 def _labels(x, axis, where):
-    """Logits, and for each slice a label that takes part."""
+    """Logits, and for each slice a label that is not masked."""
     shape = np.sum(x.astype(float), axis=axis).shape
     return x, np.full(shape, 1 % max(1, _entries(x, axis)))
 

@@ -120,9 +120,9 @@ def _from_dask(a):
     return np.asarray(a.compute(scheduler="synchronous"))
 
 
-# An axis in one block goes to the kernels, in several to the formulas in pieces: one dtype for each way is enough here.
+# An axis in one block goes to the kernels, in several to the formulas: one dtype for each way is enough here.
 DASK = Library("dask", lambda a: da.from_array(a, chunks=-1), _from_dask, SINGLES[:1])
-DASK_CUT = Library("dask in pieces", lambda a: da.from_array(a, chunks=2), _from_dask, SINGLES[1:])
+DASK_CUT = Library("dask in blocks", lambda a: da.from_array(a, chunks=2), _from_dask, SINGLES[1:])
 
 ARRAYS = (STRICT, TORCH, JAX, JAX_64, DASK, DASK_CUT)
 LIBRARIES = (*ARRAYS, PANDAS, XARRAY)

@@ -141,7 +141,7 @@ EDGES = {
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, np.longdouble, np.int8])
 def test_edges_over_several_blocks(dtype, no_compute):
-    """The rows of the edge table, each beside others, as one array in pieces of two entries and as NumPy's."""
+    """The rows of the edge table, in one array with the others, in blocks of two entries, and as NumPy's."""
     dtype = np.dtype(dtype)
     x = logits((8, 9), dtype)
     where = np.random.default_rng(3).random((8, 9)) < 0.6

@@ -113,5 +113,5 @@ def test_regression_on_the_blocks_of_workers(client):
 
 
 def test_workers_do_not_split_what_is_split_already(client):
-    """A task runs beside others on threads of its worker: the kernels take none of their own."""
+    """A worker runs several tasks at once, on threads: the kernels take none of their own."""
     assert client.submit(threads.count, None, 2**30).result() == 1

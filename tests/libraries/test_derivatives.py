@@ -36,7 +36,7 @@ def test_torch_derivatives_of_both_orders_and_modes(name):
 
 
 def _scalar(function, inputs):
-    """All results in one number, so that its gradient tells of every derivative."""
+    """All results in one number, so that its gradient depends on every derivative."""
     results = function(*inputs)
     results = results if isinstance(results, tuple) else (results,)
     return sum((r * (1 + 0.1 * i) * (2.0 + r)).sum() for i, r in enumerate(results))

@@ -54,7 +54,7 @@ def test_what_jax_cannot_check_yet_is_nan():
 
 @pytest.mark.parametrize("f", [sg.softmax, sg.log_softmax], ids=lambda f: f.__name__)
 def test_jax_under_jit_is_exact_to_3_ulp(f):
-    """XLA keeps the error-free transformations as they are; float64 on the CPU judges float32."""
+    """XLA keeps the error-free transformations as they are; float64 on the CPU is the reference for float32."""
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(64, 100)) * np.geomspace(0.1, 30, 64)[:, None]).astype(np.float32)
     exact = f(x.astype(np.float64))

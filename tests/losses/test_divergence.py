@@ -145,7 +145,7 @@ def test_divergence_in_any_layout(level, dtype):
 @every_dtype
 @pytest.mark.parametrize("workers", [1, 3])
 def test_divergence_beyond_the_caches(level, dtype, workers, monkeypatch):
-    """Large gradients are stored past the caches, also over what they are computed from."""
+    """Large gradients are written by non-temporal stores, also over what they are computed from."""
     monkeypatch.setattr(threads, "count", lambda asked, size: workers)
     m, n = 1024, 2049
     a, b = logits((m, n), np.dtype(dtype)), logits((m, n), np.dtype(dtype))[::-1].copy()

@@ -301,11 +301,11 @@ def test_no_more_than_max_bytes_are_held(options, max_bytes, dtype):
     assert losses_only < max_bytes + few_per_row
 
 
-PEAK = """
+MOST_MEMORY = """
 import numpy as np
 import softgrad as sg
 
-def peak():
+def most_memory():
     return 1024 * int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 
 random = np.random.default_rng(0)
@@ -313,10 +313,10 @@ m, d, n = 1500, 32, 50_000
 hidden, weight = (random.standard_normal(shape, dtype=np.float32) for shape in ((m, d), (n, d)))
 labels, bias = random.integers(0, n, m), np.zeros(n, np.float32)
 sg.linear_cross_entropy_grad(hidden, weight, labels, bias)  # BLAS keeps buffers of its own from the first call on
-open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew, man 5 proc
-before = peak()
+open("/proc/self/clear_refs", "w").write("5")  # the count of the most memory starts again, man 5 proc
+before = most_memory()
 result = sg.linear_cross_entropy_grad(hidden, weight, labels, bias, grad_output=1 / m)
-print(peak() - before, sum(part.nbytes for part in result))
+print(most_memory() - before, sum(part.nbytes for part in result))
 """
 
 
@@ -325,7 +325,7 @@ print(peak() - before, sum(part.nbytes for part in result))
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_process_grows_by_64_megabytes_beside_the_gradients():
     """With the default of max_bytes, where the logits are 300 MB and BLAS has what it needs."""
-    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", MOST_MEMORY], capture_output=True, text=True, timeout=120, check=True)
     grown, gradients = map(int, done.stdout.split())
     assert 32_000_000 < grown <= 64_000_000 + gradients
 

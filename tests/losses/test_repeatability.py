@@ -32,7 +32,7 @@ def test_a_row_alone_or_among_others(level, dtype, options):
 @pytest.mark.parametrize("options", [{}, SMOOTHED], ids=["label", "smoothed"])
 @pytest.mark.parametrize("shift", [0, 3])
 def test_results_beyond_the_caches(level, dtype, options, shift):
-    """Large gradients are stored past the caches: the same bits as in small blocks, in place and out of step too."""
+    """Large gradients are written by non-temporal stores: the same bits as in small blocks, in place and misaligned."""
     m, n = 1024, 2049
     x, labels = logits((m, n), np.dtype(dtype)), np.arange(m) % n
     grad, memory = np.empty_like(x), np.empty(x.size + shift, dtype)
