@@ -30,6 +30,7 @@ lint: $(VENV)/installed-lint ## check style, types and spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+	$(BIN)/python tools/check_words.py
 
 bench: $(VENV)/installed-bench ## measure speed, accuracy and import time against other libraries, about 10 minutes
 	$(BIN)/python benchmarks/compare.py
