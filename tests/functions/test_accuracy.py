@@ -93,6 +93,7 @@ def test_values(level, kind, dtype):
         check_forward(level, rows.row(kind, n, dtype), note=f"rows.row({kind!r}, {n})")
 
 
+@pytest.mark.slow
 @every_dtype
 @every_kind
 def test_values_at_a_temperature(level, kind, dtype):
@@ -103,6 +104,7 @@ def test_values_at_a_temperature(level, kind, dtype):
             check_forward(level, rows.row(kind, n, dtype), temperature, f"rows.row({kind!r}, {n})")
 
 
+@pytest.mark.slow
 @every_dtype
 @every_kind
 def test_jacobian_entries(level, kind, dtype):
@@ -110,6 +112,7 @@ def test_jacobian_entries(level, kind, dtype):
         check_jacobian(level, rows.row(kind, n, dtype), f"rows.row({kind!r}, {n})")
 
 
+@pytest.mark.slow
 @every_dtype
 @every_kind
 def test_products(level, kind, dtype):
@@ -127,6 +130,7 @@ def test_long_rows(level, kind, dtype):
     check_forward(level, rows.row(kind, n, dtype), note=f"rows.row({kind!r}, {n})")
 
 
+@pytest.mark.slow
 @every_dtype
 def test_products_of_long_rows(level, dtype):
     n = 5_000

@@ -55,6 +55,7 @@ def normalized(state, x):
     return {i: (p[i], y[i]) for i in rows.sample(y, rows.rough_log_softmax(x))}
 
 
+@pytest.mark.slow
 @every_dtype
 @every_kind
 def test_blocks_in_any_order(kind, dtype):

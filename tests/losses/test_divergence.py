@@ -42,6 +42,7 @@ def test_divergence(level, dtype, distance):
         check_divergence(level, a, (a + distance * rng.normal(size=n)).astype(dtype))
 
 
+@pytest.mark.slow
 @every_dtype
 @every_kind
 def test_divergence_of_hard_rows(level, kind, dtype):

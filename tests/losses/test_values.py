@@ -41,6 +41,7 @@ def test_labels(level, kind, dtype):
                 check("cross_entropy''", level, hess[i], value, bound=error_bounds.LOSS_HESSIAN, note=f"{note} i={i}")
 
 
+@pytest.mark.slow
 @every_dtype
 @every_kind
 def test_every_option_at_once(level, kind, dtype):
