@@ -29,6 +29,7 @@ lint: $(VENV)/installed-lint ## check style, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'src/kernels/*.h' 'src/kernels/*.cpp')
 	$(BIN)/codespell
 	$(BIN)/python tools/check_words.py
 
