@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from softgrad._validation.axis import normalize_axis
-from softgrad.files.blocks import Contents, Region
-from softgrad.files.formats.table import Format, Reader, format_of
-from softgrad.files.formats.zarr import MARKER
+from softgrad.files.blocks import Contents, Selection
+from softgrad.files.formats.table import Format, Reader, Writer, format_of
+from softgrad.files.journal import Journal, NoJournal, clear, identity
 from softgrad.files.passes import Normalization, Plan
 
 
@@ -31,6 +30,7 @@ def apply_blocks(
     *,
     axis: int = -1,
     tensor: str | None = None,
+    columns: Sequence[str] | None = None,
     force: bool = False,
     resume: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -49,12 +49,17 @@ def apply_blocks(
     axis : int, default: -1
         The axis of the slices.
     tensor : str, optional
-        The name of the tensor to read from a ``.safetensors`` file that holds several.
+        The name of the array to read from a ``.safetensors`` file or a ``.zarr`` group that holds several.
+    columns : sequence of str, optional
+        The names of the columns to read from a table. Default: all but those of an index.
     force : bool, default: False
         Whether an existing `target` is replaced.
     resume : bool, default: False
-        Whether to go on with what an interrupted run of the same call has left of a ``.zarr`` target: the chunks that
-        are finished are not computed again.
+        Whether to go on with what an interrupted run of the same call has left of a ``.zarr`` target: blocks that are
+        finished are not computed again. They are read again, from `source` and from what was written, and compared by
+        digests: if `source`, `function`, its options, `axis`, `tensor` or `columns` are others, the run is refused; a
+        damaged block is computed again. `function` must be one that can be imported, its options bound by
+        `functools.partial`: a lambda, a local function or an object cannot be recognised.
     progress : callable, optional
         Called as ``progress(done, total)`` after each block, in bytes of `source`.
 
@@ -78,10 +83,13 @@ def apply_blocks(
     A block takes about 2 MiB, 32 MiB where its slices are scattered over the file, or one chunk of a Zarr array. Longer
     slices than that are held in memory only for other functions than those named above.
 
-    The rows of a table, in text or Parquet, are those of an array of two dimensions; so is one column of lists.
-    Names of columns stay while the columns do. An array without them becomes one column of lists in Parquet. The first
-    row of text is names if no field of it is a number; names that are numbers, such as the 0, 1, 2, … of pandas' own,
-    cannot be distinguished from data and are taken for data.
+    The rows of a table, in text or Parquet, are those of an array of two dimensions; so is one column of lists. Names
+    of columns stay while the columns do. An array without them becomes one column of lists in Parquet. The index of a
+    table that pandas wrote, which is the columns that Parquet's metadata names or those of text whose header is empty,
+    is no part of the array; it is carried to a table that has the same rows.
+
+    The first row of text is names if no field of it is a number. Names that are numbers, such as the 0, 1, 2, … of
+    pandas' own, are names over an index; without one they cannot be distinguished from data and are taken for data.
 
     `target` appears under its name when it is complete; whatever interrupts the work leaves nothing behind, but for a
     Zarr array the finished chunks, in ``.NAME.part`` in the same folder.
@@ -98,28 +106,40 @@ def apply_blocks(
     ...     np.load(result)[0]
     array([0.25, 0.25, 0.25, 0.25])
     """
+    if not callable(function):
+        raise TypeError(f"function must be callable, such as softgrad.softmax; got {function!r}")
     source, target = Path(source), Path(target)
+    selection = Selection(tensor, None if columns is None else _names(columns))
     source_format, target_format = format_of(source), format_of(target)
-    _check_options(tensor, resume, source_format, target_format)
+    _check_options(selection, resume, source_format, target_format)
     with target_format.replacing(target, force) as path, ExitStack() as files:
-        reader = files.enter_context(closing(source_format.reader(source, tensor)))
+
+        def open_reader() -> Reader:
+            return files.enter_context(closing(source_format.reader(source, selection)))
+
+        reader = open_reader()
         plan = _plan(function, reader, target_format.writer, axis)
-        reads = [reader.read] * plan.passes
-        if reader.by_rows and plan.passes > 1:
-            reads[1] = files.enter_context(closing(source_format.reader(source, tensor))).read
+        if plan.result.index is not None:
+            files.callback(plan.result.index.close)
+        journal = files.enter_context(closing(_journal(plan, path, resume) if target_format.resumable else NoJournal()))
+        writer = files.enter_context(closing(target_format.writer(path, plan.result)))
         count = _counter(progress, reader.nbytes, math.prod(plan.given.shape) * plan.passes)
-        if target_format.resumable:
-            chunks = target_format.writer(path, plan.result, _origin(plan, source), resume)
-            plan.run(tuple(reads), chunks.write, chunks.has if resume else _nothing, count)
-            chunks.finish()
-        else:
-            writer = files.enter_context(closing(target_format.writer(path, plan.result)))
-            plan.run(tuple(reads), writer.write, _nothing, count)
+        unused = [reader]
+        plan.run(lambda: unused.pop() if unused else open_reader(), writer, journal, count)
     return plan.result
 
 
-def _plan(function: Callable[..., Any], reader: Reader, writer: Any, axis: int) -> Plan:
+def _names(columns: Sequence[str]) -> tuple[str, ...]:
+    names = (columns,) if isinstance(columns, str) else tuple(columns)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"columns must be names of columns; got {columns!r}")
+    return names
+
+
+def _plan(function: Callable[..., Any], reader: Reader, writer: type[Writer], axis: int) -> Plan:
     given = reader.contents
+    if isinstance(axis, tuple) or not hasattr(axis, "__index__"):
+        raise TypeError(f"axis must be one integer: files hold slices along one axis; got {axis!r}")
     result = _result(function, given, axis)
     if not writer.any_order:
         result = replace(result, order="C")
@@ -127,10 +147,16 @@ def _plan(function: Callable[..., Any], reader: Reader, writer: Any, axis: int) 
     return Plan.of(function, given, result, sliced, reader.by_rows or writer.by_rows)
 
 
-def _nothing(region: Region) -> bool:
-    """Nothing is written yet."""
-    del region
-    return False
+def _journal(plan: Plan, folder: Path, resume: bool) -> NoJournal:
+    """The journal of a run; one that records nothing where a later run could not recognise the function."""
+    try:
+        function = identity(plan.function)
+    except TypeError as error:
+        if resume:
+            raise ValueError(f"resume: {error}") from None
+        clear(folder)
+        return NoJournal()
+    return Journal(folder, {"function": function, **plan.origin}, resume)
 
 
 def _counter(progress: Callable[[int, int], None], nbytes: int, entries: int) -> Callable[[int], None]:
@@ -145,9 +171,13 @@ def _counter(progress: Callable[[int, int], None], nbytes: int, entries: int) ->
     return count
 
 
-def _check_options(tensor: str | None, resume: bool, source: Format, target: Format) -> None:
-    if tensor is not None and not source.has_tensors:
-        raise ValueError(f"tensor is for .safetensors files, which hold several; got {tensor!r}")
+def _check_options(selection: Selection, resume: bool, source: Format, target: Format) -> None:
+    if selection.tensor is not None and not source.has_tensors:
+        raise ValueError(
+            f"tensor is for .safetensors files and .zarr groups, which hold several; got {selection.tensor!r}"
+        )
+    if selection.columns is not None and not source.has_columns:
+        raise ValueError(f"columns is for tables, .csv and .parquet files; got {list(selection.columns)}")
     if resume and not target.resumable:
         raise ValueError("resume is for .zarr targets, whose finished chunks can be recognised")
 
@@ -164,24 +194,5 @@ def _result(function: Callable[..., Any], given: Contents, axis: int) -> Content
     (reduced,) = normalize_axis(axis, ndim)
     shape = tuple(1 if a == reduced else n for a, n in enumerate(given.shape))
     names = None if reduced == ndim - 1 else given.names  # the columns that they name are summed
-    return replace(given, shape=shape, dtype=sample.dtype, names=names, reduced=reduced)
-
-
-def _origin(plan: Plan, source: Path) -> dict[str, Any]:
-    """Describe what a result is computed from: only the same call resumes it."""
-    marked = source / MARKER if source.is_dir() else source
-    return {
-        "source": str(source.resolve()),
-        "time of the source": marked.stat().st_mtime_ns if marked.exists() else None,
-        "function": _words(plan.function),
-        "axis": plan.axis,
-        "shape": list(plan.given.shape),
-        "dtype": str(plan.result.dtype),
-    }
-
-
-def _words(function: Callable[..., Any]) -> str:
-    if isinstance(function, partial):
-        bound = [*map(repr, function.args), *(f"{key}={value!r}" for key, value in sorted(function.keywords.items()))]
-        return f"{_words(function.func)}({', '.join(bound)})"
-    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+    index = None if reduced == 0 else given.index  # the rows that it names are summed
+    return replace(given, shape=shape, dtype=sample.dtype, names=names, reduced=reduced, index=index)

@@ -4,60 +4,99 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows does not delete an open file anyway
+    fcntl = None  # type: ignore[assignment]
+
+JOURNAL = "softgrad.jsonl"
+"""The file that marks the directory of an unfinished run as softgrad's; the run that writes it holds its lock."""
 
 
 @contextmanager
 def replacing(path: Path, force: bool) -> Iterator[Path]:
     """Make a file that becomes `path` when the block ends, and vanishes if anything at all interrupts it.
 
-    Like a copy, it is not forced to the disk: after a power failure it may be short, which every reader notices.
+    Files that killed runs of the same output have left are removed. Like a copy, the file is not forced to the disk:
+    after a power failure it may be short, which every reader notices.
     """
     _check_file(path, force)
     final = _final(path)
-    part = final.with_name(f".{final.name}.{secrets.token_hex(8)}.part")
+    _remove_stale(final)
+    part, file = _created(final, path)
     try:
-        _create(part, path)
-        yield part
-        _check_file(path, force)  # somebody may have been faster
-        os.replace(part, final)
+        with file:
+            yield part
+            _check_file(path, force)  # somebody may have been faster
+            if fcntl is not None:  # the lock lasts until the file has its name
+                os.replace(part, final)
+        if fcntl is None:
+            os.replace(part, final)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
 
 
 @contextmanager
-def replacing_directory(path: Path, force: bool, marker: str) -> Iterator[Path]:
+def replacing_directory(path: Path, force: bool, not_replaced: Callable[[Path], str | None]) -> Iterator[Path]:
     """Name a directory that becomes `path` when the block ends; interrupted, it stays, so that it can be resumed.
 
-    An existing directory is replaced only if it holds a file called `marker`: it is of the kind that takes its place.
+    `not_replaced` says why an existing directory must stay; only one for which it has no reason is replaced.
     """
-    _check_directory(path, force, marker)
+    _check_directory(path, force, not_replaced)
     final = _final(path)
-    part = partial_directory(path)
-    yield part
-    _check_directory(path, force, marker)
-    if final.exists():
-        old = final.with_name(f".{final.name}.{secrets.token_hex(8)}.old")
-        os.rename(final, old)
-        os.rename(part, final)
-        shutil.rmtree(old)
-    else:
-        os.rename(part, final)
+    part = final.with_name(f".{final.name}.part")
+    with _owned(part, path):
+        _finish_replacing(final)
+        _check_directory(path, force, not_replaced)
+        try:
+            yield part
+        except BaseException:
+            if (part / JOURNAL).read_bytes().count(b"\n") <= 1:  # nothing is finished
+                shutil.rmtree(part, ignore_errors=True)
+            raise
+        _check_directory(path, force, not_replaced)
+        if final.exists():
+            old = final.with_name(f".{final.name}.{secrets.token_hex(8)}.old")
+            os.rename(final, old)
+            os.rename(part, final)
+            shutil.rmtree(old)
+        else:
+            os.rename(part, final)
+        (final / JOURNAL).unlink()
 
 
-def partial_directory(path: Path) -> Path:
-    """Where a directory grows until it is complete."""
-    final = path.resolve()
-    return final.with_name(f".{final.name}.part")
+@contextmanager
+def _owned(part: Path, path: Path) -> Iterator[None]:
+    """Hold the directory of an unfinished run, new or as an earlier run of the same output has left it."""
+    if os.path.lexists(part) and (part.is_symlink() or not (part / JOURNAL).is_file()):
+        raise FileExistsError(
+            errno.EEXIST, "Exists and was not left by an unfinished run of softgrad; move it away", str(part)
+        )
+    try:
+        part.mkdir(exist_ok=True)
+        file = (part / JOURNAL).open("ab")
+    except OSError as error:  # in the name of the directory that the caller knows
+        raise type(error)(error.errno, error.strerror, str(path)) from None
+    with file:
+        if not _lock(file):
+            raise OSError(errno.EBUSY, "Another run is writing it", str(path))
+        yield
 
 
 def _final(path: Path) -> Path:
-    final = path.resolve()  # a link stays a link: what it points to is replaced
+    try:
+        final = path.resolve()  # a link stays a link: what it points to is replaced
+    except RuntimeError:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
     if not final.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "No such directory", str(path.parent))
     return final
@@ -66,19 +105,66 @@ def _final(path: Path) -> Path:
 def _check_file(path: Path, force: bool) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    _check_force(path, force)
+
+
+def _check_directory(path: Path, force: bool, not_replaced: Callable[[Path], str | None]) -> None:
+    _check_force(path, force)
+    reason = not_replaced(path) if path.exists() else None
+    if reason is not None:
+        raise FileExistsError(errno.EEXIST, f"Not replaced, since {reason}", str(path))
+
+
+def _check_force(path: Path, force: bool) -> None:
     if path.exists() and not force:
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        raise FileExistsError(errno.EEXIST, "the file exists; force=True replaces it", str(path))
 
 
-def _check_directory(path: Path, force: bool, marker: str) -> None:
-    if path.exists() and not force:
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-    if path.exists() and not (path / marker).is_file():
-        raise FileExistsError(errno.EEXIST, f"Not replaced, since it holds no {marker}", str(path))
+def _created(final: Path, path: Path) -> tuple[Path, BinaryIO]:
+    """A new file in the folder of `final`, locked."""
+    while True:
+        part = final.with_name(f".{final.name}.{secrets.token_hex(8)}.part")
+        try:
+            file = part.open("xb")
+        except OSError as error:  # in the name of the file that the caller knows
+            raise type(error)(error.errno, error.strerror, str(path)) from None
+        if _lock(file) and part.exists():
+            return part, file
+        file.close()  # another run took it for stale before it was locked
 
 
-def _create(part: Path, path: Path) -> None:
+def _remove_stale(final: Path) -> None:
+    """Remove what killed runs of the same output have left: files of our name that no run holds the lock of."""
+    own = re.compile(rf"\.{re.escape(final.name)}\.[0-9a-f]{{16}}\.part")
+    for part in final.parent.glob(".*.part"):
+        if own.fullmatch(part.name) is None or part.is_symlink() or not part.is_file():
+            continue
+        try:
+            with part.open("r+b") as file:
+                if not _lock(file):
+                    continue
+            part.unlink()
+        except OSError:  # not ours to remove, or in use on Windows
+            continue
+
+
+def _finish_replacing(final: Path) -> None:
+    """Complete a replacement that was killed between two renames: the old directory comes back, or goes."""
+    own = re.compile(rf"\.{re.escape(final.name)}\.[0-9a-f]{{16}}\.old")
+    for old in final.parent.glob(".*.old"):
+        if own.fullmatch(old.name) is not None and not old.is_symlink():
+            if final.exists():
+                shutil.rmtree(old)
+            else:
+                os.rename(old, final)
+
+
+def _lock(file: Any) -> bool:
+    """Lock an open file for as long as it is open; False if another run holds the lock."""
+    if fcntl is None:
+        return True
     try:
-        part.open("xb").close()
-    except OSError as error:  # in the name of the file that the caller knows
-        raise type(error)(error.errno, error.strerror, str(path)) from None
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EAGAIN, errno.EACCES)  # a file system without locks holds none
+    return True

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -38,6 +39,42 @@ ENTRIES = 2**20
 """Entries to compute at once: enough to outweigh a call, few enough for the processor's cache."""
 
 
+OTHER_DTYPE = "bind dtype='float32' to the function (--dtype float32), or write a .safetensors file"
+"""What helps where a format does not hold the dtype of a result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which array of a file is meant."""
+
+    tensor: str | None = None
+    """The name of the array, where a file holds several."""
+    columns: tuple[str, ...] | None = None
+    """The columns of a table."""
+
+    def places(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """Where the columns are among `names`."""
+        return tuple(_place(name, names) for name in self.columns or ())
+
+
+class Index(Protocol):
+    """The columns of a table that name its rows, as those of a pandas index. Rows are taken from first to last."""
+
+    names: tuple[str, ...]
+
+    def texts(self, rows: int) -> list[list[str]]:
+        """The next `rows` entries of every column as text."""
+
+    def arrays(self, rows: int) -> list[Any]:
+        """The next `rows` entries of every column as arrays of Arrow."""
+
+    def schema(self) -> Any:
+        """The columns as a schema of Arrow, with the metadata of pandas."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Contents:
     """The array in a file: order "F" if its first axis is the contiguous one.
@@ -55,6 +92,8 @@ class Contents:
     chunks: Lengths | None = None
     """The grid that the array is stored in, which blocks keep to."""
     reduced: int | None = None
+    index: Index | None = None
+    """The columns that name the rows of a table."""
 
     @property
     def final_shape(self) -> tuple[int, ...]:
@@ -73,6 +112,14 @@ class Contents:
     def place(self, region: Region) -> Region:
         """Where the result for a region of whole slices belongs."""
         return tuple(slice(0, 1) if a == self.reduced else part for a, part in enumerate(region))
+
+
+def _place(name: str, names: tuple[str, ...]) -> int:
+    if name not in names:
+        raise ValueError(f"there is no column {name!r}; the columns are {reprlib.repr(list(names))[1:-1]}")
+    if names.count(name) > 1:
+        raise ValueError(f"{names.count(name)} columns are called {name!r}")
+    return names.index(name)
 
 
 def shape_of(region: Region) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self
 
@@ -20,14 +20,13 @@ def read_ahead(read: Any, regions: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
             yield pending[0], pending[1].result()
 
 
-class WriteBehind:
-    """A write function that returns at once, and waits where the block before is not written yet.
+class Behind:
+    """Tasks that are done one after the other in another thread; to submit one waits for the one before.
 
-    An error of a write is raised by the next one, or at the end.
+    An error of a task is raised by the next one that is submitted, or at the end.
     """
 
-    def __init__(self, write: Any) -> None:
-        self._write = write
+    def __init__(self) -> None:
         self._pending: Future[None] | None = None
 
     def __enter__(self) -> Self:
@@ -39,10 +38,10 @@ class WriteBehind:
         if error[0] is None:
             self._wait()
 
-    def __call__(self, region: Any, values: Any) -> None:
-        """Write `values`, which must not change any more, to `region`."""
+    def submit(self, task: Callable[..., None], *arguments: Any) -> None:
+        """Do a task with arguments that must not change any more."""
         self._wait()
-        self._pending = self._pool.submit(self._write, region, values)
+        self._pending = self._pool.submit(task, *arguments)
 
     def _wait(self) -> None:
         if self._pending is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,13 +25,12 @@ from softgrad.files.blocks import (
     shape_of,
     whole_slices,
 )
-from softgrad.files.overlap import WriteBehind, read_ahead
+from softgrad.files.formats.table import Reader, Writer
+from softgrad.files.journal import Digest, NoJournal, key_of
+from softgrad.files.overlap import Behind, read_ahead
 
 Array = np.ndarray[Any, Any]
 Read = Callable[[Region], Array]
-Write = Callable[[Region, Array], None]
-Written = Callable[[Region], bool]
-"""Whether a region of the result is there already."""
 Count = Callable[[int], None]
 """Receives the number of entries that are done."""
 
@@ -102,48 +101,126 @@ class Plan:
         """How often every entry is read."""
         return 1 if self.long is None or self.long.by_slice else 2
 
-    def run(self, reads: tuple[Read, ...], write: Write, written: Written, count: Count) -> None:
-        """Compute what is not written yet; there is one way of reading for each pass."""
-        with WriteBehind(write) as behind:
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a result is computed from, but for the function and the contents of the file."""
+        given, result = self.given, self.result
+        return {
+            "axis": self.axis,
+            "tensor": given.tensor,
+            "columns": None if given.names is None else list(given.names),
+            "shape": list(given.shape),
+            "dtype": [str(given.dtype), str(result.dtype)],
+            "grid": list(result.chunks or ()),
+        }
+
+    def units(self) -> Iterator[Region]:
+        """Blocks of whole slices that cover the array: what is computed, or resumed, as a whole."""
+        axis, shape = self.axis, self.given.shape
+        lengths = self.lengths if self.long is None else (*self.lengths[:axis], shape[axis], *self.lengths[axis + 1 :])
+        return regions(shape, lengths, self.given.order, axis)
+
+    def parts(self, unit: Region) -> list[Region]:
+        """What is read at once of a unit."""
+        if self.long is None:
+            return [unit]
+        axis, n, step = self.axis, self.given.shape[self.axis], self.lengths[self.axis]
+        ends = [(start, min(start + step, n)) for start in range(0, n, step)]
+        return [(*unit[:axis], slice(*pair), *unit[axis + 1 :]) for pair in ends]
+
+    def places(self, unit: Region) -> list[Region]:
+        """What is written at once of the result for a unit."""
+        by_slice = self.long is not None and self.long.by_slice
+        return [self.result.place(part) for part in ([unit] if by_slice else self.parts(unit))]
+
+    def run(self, open_reader: Callable[[], Reader], writer: Writer, journal: NoJournal, count: Count) -> None:
+        """Compute what the journal does not list as finished."""
+        finished = self._confirmed(open_reader, writer, journal, count) if journal.finished else frozenset()
+        units = (unit for unit in self.units() if key_of(unit) not in finished)
+        with Behind() as behind:
             if self.long is None:
-                self._run_whole_slices(reads[0], behind, written, count)
+                self._run_whole_slices(open_reader().read, units, writer, journal, behind, count)
             else:
-                self._run_partial_slices(self.long, reads, behind, written, count)
+                reads = [open_reader().read for _ in range(self.passes)]
+                for unit in units:
+                    self._run_partial_slices(self.long, reads, unit, writer, journal, behind, count)
 
-    def _run_whole_slices(self, read: Read, write: Write, written: Written, count: Count) -> None:
-        def missing() -> Iterator[Region]:
-            for region in regions(self.given.shape, self.lengths, self.given.order, self.axis):
-                if written(self.result.place(region)):
-                    count(math.prod(shape_of(region)))
-                else:
-                    yield region
+    def _confirmed(
+        self, open_reader: Callable[[], Reader], writer: Any, journal: NoJournal, count: Count
+    ) -> frozenset[str]:
+        """The units that an earlier run has finished: the source is the same, and what was written is intact."""
+        read, found = open_reader().read, set()
+        for unit in self.units():
+            key = key_of(unit)
+            if key not in journal.finished:
+                continue
+            digest = journal.digest()
+            for _, block in read_ahead(read, self.parts(unit)):
+                digest.update(block)
+            before, written = journal.finished[key]
+            if str(digest) != before:
+                raise ValueError(
+                    f"was begun with another source: its entries [{key}] have changed; run without resume=True to"
+                    " start again"
+                )
+            digest = journal.digest()
+            for values in map(writer.read, self.places(unit)):
+                if values is not None:
+                    digest.update(values)
+            if str(digest) == written:
+                found.add(key)
+                count(self.passes * math.prod(shape_of(unit)))
+        return frozenset(found)
 
-        for region, block in read_ahead(read, missing()):
-            write(self.result.place(region), self._computed(block))
-            count(math.prod(shape_of(region)))
+    def _run_whole_slices(
+        self, read: Read, units: Iterator[Region], writer: Writer, journal: NoJournal, behind: Behind, count: Count
+    ) -> None:
+        def store(unit: Region, values: Array, digest: Digest) -> None:
+            written = journal.digest()
+            written.update(values)
+            writer.write(self.result.place(unit), values)
+            journal.record(unit, digest, written)
+
+        for unit, block in read_ahead(read, units):
+            digest = journal.digest()
+            digest.update(block)
+            behind.submit(store, unit, self._computed(block), digest)
+            count(math.prod(shape_of(unit)))
 
     def _run_partial_slices(
-        self, long: Normalization, reads: tuple[Read, ...], write: Write, written: Written, count: Count
+        self,
+        long: Normalization,
+        reads: list[Read],
+        unit: Region,
+        writer: Writer,
+        journal: NoJournal,
+        behind: Behind,
+        count: Count,
     ) -> None:
-        axis, shape = self.axis, self.given.shape
-        for slices in regions(shape, (*self.lengths[:axis], shape[axis], *self.lengths[axis + 1 :]), self.given.order):
-            starts = range(0, shape[axis], self.lengths[axis])
-            ends = [min(start + self.lengths[axis], shape[axis]) for start in starts]
-            parts = [(*slices[:axis], slice(*ends), *slices[axis + 1 :]) for ends in zip(starts, ends, strict=True)]
-            places = [self.result.place(part) for part in parts]
-            if all(map(written, places)):
-                count(self.passes * math.prod(shape_of(slices)))
-                continue
-            state = reduce(long.merge, (long.state(rows) for _, rows in self._rows(reads[0], parts, count)))
-            if long.by_slice:
-                write(places[0], self._narrowed(states.logsumexp(state).reshape(shape_of(places[0]))))
-                continue
-            for part, rows in self._rows(reads[1], parts, count):
-                values = long.apply(rows, state)
-                write(self.result.place(part), self._narrowed(np.moveaxis(values, -1, axis)))
+        digest, written = journal.digest(), journal.digest()
 
-    def _rows(self, read: Read, parts: list[Region], count: Count) -> Iterator[tuple[Region, Array]]:
+        def store(place: Region, values: Array) -> None:
+            written.update(values)
+            writer.write(place, values)
+
+        state: states.State | None = None
+        for _, rows in self._rows(reads[0], self.parts(unit), count, digest):
+            state = long.state(rows) if state is None else long.merge(state, long.state(rows))
+        if state is not None and long.by_slice:
+            (place,) = self.places(unit)
+            behind.submit(store, place, self._narrowed(states.logsumexp(state).reshape(shape_of(place))))
+        elif state is not None:
+            for part, rows in self._rows(reads[1], self.parts(unit), count):
+                values = long.apply(rows, state)
+                behind.submit(store, self.result.place(part), self._narrowed(np.moveaxis(values, -1, self.axis)))
+        behind.submit(journal.record, unit, digest, written)
+
+    def _rows(
+        self, read: Read, parts: list[Region], count: Count, digest: Digest | None = None
+    ) -> Iterator[tuple[Region, Array]]:
         for part, block in read_ahead(read, parts):
+            if digest is not None:
+                digest.update(block)
             yield part, np.asarray(np.moveaxis(as_real(block), self.axis, -1))
             count(math.prod(shape_of(part)))
 

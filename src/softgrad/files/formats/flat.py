@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from softgrad.files.blocks import Contents, Region, shape_of
+from softgrad.files.blocks import Contents, Region, Selection, shape_of
 
 Array = np.ndarray[Any, Any]
 
@@ -25,9 +25,9 @@ class FlatReader:
     contents: Contents
     nbytes: int
 
-    def __init__(self, path: Path, tensor: str | None = None) -> None:
+    def __init__(self, path: Path, selection: Selection) -> None:
         self._path = path
-        self._tensor = tensor
+        self._selection = selection
         self._file = path.open("rb", buffering=0)  # a buffer would read too much at every stride
         try:
             self.contents, self._offset = self._describe()

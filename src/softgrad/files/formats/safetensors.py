@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from softgrad.files.blocks import Contents
+from softgrad.files.blocks import OTHER_DTYPE, Contents
 from softgrad.files.formats.flat import FlatReader, FlatWriter
 
 DTYPES = {
@@ -52,21 +52,25 @@ class SafetensorsReader(FlatReader):
             self._refuse(f"the header would take {length} bytes, the file has {size}")
         try:
             header = json.loads(self._file.read(length))
-        except ValueError:
+        except (ValueError, RecursionError):
             header = None
         if not isinstance(header, dict):
             self._refuse("the header is not JSON")
+        for name in header:
+            if any("\ud800" <= letter <= "\udfff" for letter in name):
+                self._refuse(f"the name {name!r} is not valid Unicode")
         return header, 8 + length
 
     def _choose(self, names: list[str]) -> str:
         found = ", ".join(map(repr, names)) or "none"
-        if self._tensor is None:
+        tensor = self._selection.tensor
+        if tensor is None:
             if len(names) != 1:
                 raise ValueError(f"{self._path}: tensor must name one of {found}")
             return names[0]
-        if self._tensor not in names:
-            raise ValueError(f"{self._path}: there is no tensor {self._tensor!r}; there is {found}")
-        return self._tensor
+        if tensor not in names:
+            raise ValueError(f"{self._path}: there is no tensor {tensor!r}; there is {found}")
+        return tensor
 
     def _dtype(self, name: str, code: str) -> np.dtype[Any]:
         if code == "BF16":
@@ -88,7 +92,9 @@ class SafetensorsWriter(FlatWriter):
         codes = {np.dtype(kind): code for code, kind in DTYPES.items()}
         code = "BF16" if contents.dtype.name == "bfloat16" else codes.get(contents.dtype)
         if code is None:
-            raise TypeError(f"a .safetensors file holds no {contents.dtype}; choose another dtype")
+            raise TypeError(
+                f"a .safetensors file holds no {contents.dtype}; bind another dtype to the function (--dtype)"
+            )
         entry = {"dtype": code, "shape": contents.final_shape, "data_offsets": [0, contents.nbytes]}
         text = json.dumps({contents.tensor or DEFAULT: entry}, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)  # so that the numbers are aligned
@@ -96,7 +102,7 @@ class SafetensorsWriter(FlatWriter):
 
 
 def _count(value: Any) -> int:
-    if not isinstance(value, int) or value < 0:
+    if type(value) is not int or value < 0:
         raise ValueError(value)
     return value
 

@@ -13,24 +13,24 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from softgrad.files.atomic import replacing, replacing_directory
-from softgrad.files.blocks import Contents, Region
+from softgrad.files.blocks import Contents, Region, Selection
 from softgrad.files.formats.csv import CsvReader, CsvWriter
 from softgrad.files.formats.npy import NpyReader, NpyWriter
 from softgrad.files.formats.parquet import ParquetReader, ParquetWriter
 from softgrad.files.formats.safetensors import SafetensorsReader, SafetensorsWriter
-from softgrad.files.formats.zarr import MARKER, ZarrReader, ZarrWriter
+from softgrad.files.formats.zarr import ZarrReader, ZarrWriter, not_replaced
 
 Array = np.ndarray[Any, Any]
 
 
 class Reader(Protocol):
-    """An open input file. With `by_rows`, `read` is called for rows from the first to the last, each once."""
+    """An open input file. With `by_rows`, `read` is called for rows from the first to the last, each at most once."""
 
     by_rows: ClassVar[bool]
     contents: Contents
     nbytes: int
 
-    def __init__(self, path: Path, tensor: str | None) -> None: ...
+    def __init__(self, path: Path, selection: Selection) -> None: ...
 
     def read(self, region: Region) -> Array:
         """Return the entries of `region`."""
@@ -55,26 +55,40 @@ class Writer(Protocol):
         """Close the file."""
 
 
+class ResumableWriter(Writer, Protocol):
+    """An output that can be filled further: what was written can be read again."""
+
+    def read(self, region: Region) -> Array | None:
+        """What was written at `region`; None if that is damaged."""
+
+
 class Format(NamedTuple):
     """How files of one suffix are read and written, and what they can do."""
 
     reader: type[Reader]
-    writer: Callable[..., Any]
-    """A `Writer`; of a resumable format it also takes what the result is made from, and whether it is resumed."""
+    writer: type[Writer]
     replacing: Callable[[Path, bool], AbstractContextManager[Path]] = replacing
     """How an output comes to its name when it is complete."""
     has_tensors: bool = False
     """Whether a file holds several arrays by name."""
+    has_columns: bool = False
+    """Whether a file is a table, whose columns have names."""
     resumable: bool = False
-    """Whether finished blocks can be recognised in an output that was interrupted."""
+    """Whether the writer is a `ResumableWriter`."""
 
 
 FORMATS = {
-    ".csv": Format(CsvReader, CsvWriter),
+    ".csv": Format(CsvReader, CsvWriter, has_columns=True),
     ".npy": Format(NpyReader, NpyWriter),
-    ".parquet": Format(ParquetReader, ParquetWriter),
+    ".parquet": Format(ParquetReader, ParquetWriter, has_columns=True),
     ".safetensors": Format(SafetensorsReader, SafetensorsWriter, has_tensors=True),
-    ".zarr": Format(ZarrReader, ZarrWriter, partial(replacing_directory, marker=MARKER), resumable=True),
+    ".zarr": Format(
+        ZarrReader,
+        ZarrWriter,
+        partial(replacing_directory, not_replaced=not_replaced),
+        has_tensors=True,
+        resumable=True,
+    ),
 }
 """The formats by suffix: adding one is adding a row."""
 

@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-import shutil
+import json
+import os
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from softgrad.files.blocks import Contents, Region
+from softgrad.files.blocks import OTHER_DTYPE, Contents, Region, Selection
 
 Array = np.ndarray[Any, Any]
 
-MARKER = "zarr.json"
-"""The file that makes a directory a Zarr array."""
-
-ORIGIN = "softgrad"
-"""The attribute that says, until the array is complete, what it is computed from."""
+OWN_FILES = re.compile(r"(zarr\.json|\.zarray|\.zattrs|(c|\d+)([./]\d+)*)(\.[0-9a-f]{32}\.partial)?")
+"""Paths of metadata and chunks, and of those that were being written."""
 
 
 class ZarrReader:
-    """A Zarr array."""
+    """A Zarr array, or one of those in a group: the one that is named, or the only one."""
 
     by_rows: ClassVar[bool] = False
 
-    def __init__(self, path: Path, tensor: str | None = None) -> None:
-        del tensor  # an array has no name of its own
+    def __init__(self, path: Path, selection: Selection) -> None:
         self._path = path
-        zarr = _library()
+        self._zarr = _library()
         if not path.is_dir():
             path.open("rb").close()  # if it does not exist
             raise NotADirectoryError(20, "Not a directory", str(path))
-        try:
-            self._array: Any = zarr.open_array(zarr.storage.LocalStore(path, read_only=True), mode="r")
-        except Exception as error:  # whatever the metadata makes of it
-            raise ValueError(f"{path}: not a Zarr array ({_first_line(error)})") from None
+        self._array = self._open(selection.tensor)
         dtype = np.dtype(self._array.dtype)
         if dtype.kind not in "fiub":
             raise TypeError(f"{path}: the array must hold real numbers; got dtype {dtype}")
         chunks = self._array.shards or self._array.chunks
-        self.contents = Contents(tuple(self._array.shape), dtype, chunks=tuple(chunks))
+        name = self._array.name
+        tensor = name.strip("/") if name else None
+        self.contents = Contents(tuple(self._array.shape), dtype, tensor=tensor or None, chunks=tuple(chunks))
         self.nbytes = self.contents.nbytes
 
     def read(self, region: Region) -> Array:
@@ -55,47 +50,66 @@ class ZarrReader:
     def close(self) -> None:
         """Do nothing: every chunk is a file that was closed when it was read."""
 
+    def _open(self, tensor: str | None) -> Any:
+        store = self._zarr.storage.LocalStore(self._path, read_only=True)
+        names = self._names(store)
+        if names is None:
+            if tensor is not None:
+                raise ValueError(
+                    f"{self._path}: tensor names an array of a group, and this is no group; got {tensor!r}"
+                )
+        elif tensor is None and len(names) == 1:
+            tensor = names[0]
+        elif tensor is None or tensor not in names:
+            what = "tensor must name one of" if tensor is None else f"there is no array {tensor!r}; there is"
+            raise ValueError(f"{self._path}: a group; {what} {', '.join(map(repr, names)) or 'none'}")
+        try:
+            return self._zarr.open_array(store, path=tensor, mode="r")
+        except Exception as error:  # whatever the metadata makes of it
+            raise ValueError(f"{self._path}: not a Zarr array ({_first_line(error)})") from None
+
+    def _names(self, store: Any) -> list[str] | None:
+        """The arrays of a group; None if it is none."""
+        try:
+            group = self._zarr.open_group(store, mode="r")
+            return sorted(name for name, member in group.members(max_depth=None) if hasattr(member, "dtype"))
+        except Exception:  # no group, or one that cannot be read: opened as an array, it says why
+            return None
+
 
 class ZarrWriter:
-    """A Zarr array in the grid of `contents.chunks`; finished chunks are recognised and not written again."""
+    """A Zarr array in the grid of `contents.chunks`; an array that is there already is filled further."""
 
     by_rows: ClassVar[bool] = False
     any_order: ClassVar[bool] = False
 
-    def __init__(self, path: Path, contents: Contents, origin: dict[str, Any], resume: bool) -> None:
+    def __init__(self, path: Path, contents: Contents) -> None:
         zarr = _library()
-        self._path, self._contents = path, contents
-        if resume and (path / MARKER).exists():
-            self._array: Any = zarr.open_array(zarr.storage.LocalStore(path), mode="r+")
-            begun = self._array.attrs.get(ORIGIN)
-            if begun != origin:
-                changed = [key for key in origin if not isinstance(begun, dict) or begun.get(key) != origin[key]]
-                raise ValueError(
-                    f"{path}: was begun with another {', '.join(changed)}; run without resume to start again"
-                )
-            return
-        if path.exists():
-            shutil.rmtree(path)
+        self._contents = contents
         shape = contents.final_shape
-        chunks = contents.without_reduced(contents.chunks or contents.shape)
+        grid = contents.without_reduced(contents.chunks or contents.shape)
+        chunks = tuple(max(1, min(c, n)) for c, n in zip(grid, shape, strict=True))
+        store = zarr.storage.LocalStore(path)
+        if (path / "zarr.json").exists():
+            self._array = _reopened(zarr, path, store)
+            found = (self._array.shape, self._array.dtype, self._array.chunks)
+            if found != (shape, contents.dtype, chunks):
+                raise ValueError(f"{path}: the interrupted run is damaged; run without resume=True to start again")
+            return
         try:
             self._array = zarr.create_array(
-                zarr.storage.LocalStore(path),
-                shape=shape,
-                dtype=contents.dtype,
-                chunks=tuple(max(1, min(c, n)) for c, n in zip(chunks, shape, strict=True)),
-                zarr_format=3,
-                attributes={ORIGIN: origin},
-                config={"write_empty_chunks": True},  # a chunk that exists is finished
-            )
+                store, shape=shape, dtype=contents.dtype, chunks=chunks, zarr_format=3,
+                config={"write_empty_chunks": True},
+            )  # fmt: skip
         except (ValueError, TypeError) as error:
-            raise TypeError(f"a .zarr array holds no {contents.dtype} ({_first_line(error)})") from None
+            raise TypeError(f"a .zarr array holds no {contents.dtype} ({_first_line(error)}); {OTHER_DTYPE}") from None
 
-    def has(self, region: Region) -> bool:
-        """Whether every chunk of `region` is there. A chunk is renamed into its place, so that it is complete."""
-        grid = zip(self._contents.without_reduced(region), self._array.chunks, strict=True)
-        keys = itertools.product(*(range(p.start // c, math.ceil(p.stop / c)) for p, c in grid))
-        return all((self._path / self._array.metadata.encode_chunk_key(key)).exists() for key in keys)
+    def read(self, region: Region) -> Array | None:
+        """What was written at `region`; None if that is damaged."""
+        try:
+            return np.asarray(self._array[self._contents.without_reduced(region)])
+        except Exception:  # whatever its codecs make of a chunk
+            return None
 
     def write(self, region: Region, values: Array) -> None:
         """Put `values` at `region`, whose edges are those of chunks."""
@@ -103,13 +117,38 @@ class ZarrWriter:
         self._array[place] = values.reshape([part.stop - part.start for part in place])
 
     def close(self) -> None:
-        """Do nothing: what is written stays for a later run."""
+        """Do nothing: every chunk is a file that was closed when it was written."""
 
-    def finish(self) -> None:
-        """Remove the attribute that says what the array is computed from, since it is complete."""
-        attributes = dict(self._array.attrs)
-        attributes.pop(ORIGIN, None)
-        self._array.attrs.put(attributes)
+
+def not_replaced(path: Path) -> str | None:
+    """Why a directory is not replaced: it is no Zarr array, or holds more than one; None if nothing else is in it."""
+    if not _is_array(path):
+        return "it is no Zarr array"
+    for folder, _, files in os.walk(path):
+        for name in files:
+            relative = Path(folder, name).relative_to(path).as_posix()
+            if OWN_FILES.fullmatch(relative) is None:
+                return f"it holds {relative}"
+    return None
+
+
+def _is_array(path: Path) -> bool:
+    if (path / ".zarray").is_file():
+        return True
+    try:
+        metadata = json.loads((path / "zarr.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(metadata, dict) and metadata.get("node_type") == "array"
+
+
+def _reopened(zarr: Any, path: Path, store: Any) -> Any:
+    try:
+        return zarr.open_array(store, mode="r+")
+    except Exception as error:  # whatever the metadata makes of it
+        raise ValueError(
+            f"{path}: the interrupted run is damaged ({_first_line(error)}); run without resume=True to start again"
+        ) from None
 
 
 def _first_line(error: BaseException) -> str:
