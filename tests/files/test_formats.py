@@ -297,77 +297,7 @@ def test_a_damaged_chunk(capsys):
         assert not os.path.exists(target)
 
 
-# Zarr: resuming and replacing
-
-
-class Counting:
-    """softmax that fails at its call number `last`."""
-
-    def __init__(self, last=None):
-        self.calls, self.last = 0, last
-
-    def __call__(self, block, axis):
-        if len(block) > 1:  # one slice alone is asked for what its result is like
-            self.calls += 1
-        if self.calls == self.last:
-            raise KeyboardInterrupt
-        return sg.softmax(block, axis=axis)
-
-
-@pytest.mark.parametrize("source", ["x.npy", "x.zarr"])
-def test_finished_chunks_are_not_computed_again(source, monkeypatch):
-    monkeypatch.setattr(blocks, "BYTES", 4 * 5 * 10)
-    x = logits((100, 5))
-    np.save(source, x) if source == "x.npy" else zarr.create_array(source, data=x, chunks=(10, 2))
-    interrupted = Counting(7)
-    with pytest.raises(KeyboardInterrupt):
-        sg.apply_blocks(interrupted, source, "y.zarr")
-    assert sorted(os.listdir()) == [".y.zarr.part", source]
-    again, seen = Counting(), []
-    sg.apply_blocks(again, source, "y.zarr", resume=True, progress=lambda *step: seen.append(step))
-    assert (interrupted.calls, again.calls) == (7, 4)
-    assert seen[-1] == (2000, 2000) or source == "x.npy"
-    assert_same(load("y.zarr"), sg.softmax(x))
-    assert sorted(os.listdir()) == [source, "y.zarr"]
-    assert dict(zarr.open_array("y.zarr").attrs) == {}
-
-
-def test_resuming_two_passes(sizes):
-    x = logits((300, 40))
-    np.save("x.npy", x)
-
-    def stop(done, total):
-        if done > 0.9 * total:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        sg.apply_blocks(sg.softmax, "x.npy", "y.zarr", axis=0, progress=stop)
-    sg.apply_blocks(sg.softmax, "x.npy", "y.zarr", axis=0, resume=True)
-    assert_close(load("y.zarr"), sg.softmax(x, axis=0))
-
-
-def test_only_the_same_call_is_resumed(monkeypatch):
-    monkeypatch.setattr(blocks, "BYTES", 200)
-    np.save("x.npy", logits((100, 5)))
-    with pytest.raises(KeyboardInterrupt):
-        sg.apply_blocks(Counting(7), "x.npy", "y.zarr")
-    for function, axis, changed in (
-        (sg.softmax, -1, "function"),
-        (Counting(), 0, "axis"),
-        (partial(sg.softmax, temperature=2.0), -1, "function"),
-    ):
-        with pytest.raises(ValueError, match=rf"was begun with another {changed}; run without resume to start again"):
-            sg.apply_blocks(function, "x.npy", "y.zarr", axis=axis, resume=True)
-    os.utime("x.npy", (0, 0))
-    with pytest.raises(ValueError, match="was begun with another time of the source"):
-        sg.apply_blocks(Counting(), "x.npy", "y.zarr", resume=True)
-    again = Counting()
-    sg.apply_blocks(again, "x.npy", "y.zarr")
-    assert again.calls == 10
-    with pytest.raises(ValueError, match=r"resume is for \.zarr targets"):
-        sg.apply_blocks(Counting(), "x.npy", "y.npy", resume=True)
-    np.save("z.npy", logits((100, 5)))
-    sg.apply_blocks(sg.softmax, "z.npy", "z.zarr", resume=True)  # nothing to resume
+# Zarr: replacing
 
 
 def test_only_an_array_is_replaced_and_only_by_force():

@@ -20,6 +20,7 @@ from softgrad.files.blocks import Contents, Selection
 from softgrad.files.formats.table import Format, Reader, Writer, format_of
 from softgrad.files.journal import Journal, NoJournal, clear, identity
 from softgrad.files.passes import Normalization, Plan
+from softgrad.files.run import Run
 
 
 def apply_blocks(
@@ -125,7 +126,7 @@ def apply_blocks(
         writer = files.enter_context(closing(target_format.writer(path, plan.result)))
         count = _counter(progress, reader.nbytes, math.prod(plan.given.shape) * plan.passes)
         unused = [reader]
-        plan.run(lambda: unused.pop() if unused else open_reader(), writer, journal, count)
+        Run(plan, lambda: unused.pop() if unused else open_reader(), writer, journal, count)()
     return plan.result
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,14 +27,17 @@ Origin = dict[str, Any]
 
 
 class Digest:
-    """The SHA-256 of arrays, one after the other."""
+    """The SHA-256 of arrays, one after the other; None in place of one that cannot be read."""
 
-    def __init__(self) -> None:
+    def __init__(self, arrays: Iterable[Array | None] = ()) -> None:
         self._hash = hashlib.sha256()
+        for values in arrays:
+            self.update(values)
 
-    def update(self, values: Array) -> None:
+    def update(self, values: Array | None) -> None:
         """Append an array."""
-        self._hash.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+        if values is not None:
+            self._hash.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
 
     def __str__(self) -> str:
         return self._hash.hexdigest()
@@ -44,7 +46,7 @@ class Digest:
 class NoDigest(Digest):
     """Nothing is compared later."""
 
-    def update(self, values: Array) -> None:
+    def update(self, values: Array | None) -> None:
         """Do nothing."""
 
 
@@ -123,39 +125,30 @@ def identity(value: Any) -> Any:
     module's source. Arrays are digests. TypeError for what has no such identity.
     """
     if isinstance(value, partial):
-        return {
-            "function": identity(value.func),
-            "arguments": [identity(argument) for argument in value.args],
-            "options": {name: identity(option) for name, option in sorted(value.keywords.items())},
-        }
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, list | tuple):
+        options = {name: identity(option) for name, option in sorted(value.keywords.items())}
+        return {"function": identity(value.func), "arguments": [*map(identity, value.args)], "options": options}
+    if value is None or type(value) in (bool, int, float, str):
+        return repr(value)
+    if type(value) in (list, tuple):
         return [type(value).__name__, *map(identity, value)]
     if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
-        digest = Digest()
-        digest.update(np.asarray(value))
-        return ["array", str(value.dtype), list(value.shape), str(digest)]
+        return ["array", str(value.dtype), list(value.shape), str(Digest([np.asarray(value)]))]
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
         return ["dtype", str(np.dtype(value))]
-    if callable(value):
-        return _function(value)
-    raise TypeError(f"{value!r} has no value that a later run can compare")
+    return _function(value)
 
 
-def _function(function: Callable[..., Any]) -> list[str]:
+def _function(function: Any) -> list[str]:
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     if isinstance(function, np.ufunc):
         module, name = "numpy", function.__name__
-    found = sys.modules.get(module or "")
+    found: Any = sys.modules.get(module or "")
     for part in (name or "").split("."):
         found = getattr(found, part, None)
     if found is not function or not isinstance(module, str):
         raise TypeError(
-            f"{name or type(function).__name__} cannot be identified in a later run, as no lambda, local function or"
-            " object can: pass a function that can be imported, with its options bound by functools.partial"
+            f"{name or type(function).__name__} cannot be identified in a later run: pass a function that can be"
+            " imported, no lambda, local function or object, with its options bound by functools.partial"
         )
     return ["function", f"{module}.{name}", _version(module)]
 

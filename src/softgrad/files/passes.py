@@ -1,8 +1,7 @@
-"""Passes over a file: functions of whole slices take one, normalizations of long slices two."""
+"""How a file is processed: functions of whole slices take one pass, normalizations of long slices two."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +12,6 @@ import numpy as np
 from softgrad._api import softmax as functions
 from softgrad._formulas import states
 from softgrad._numpy import states as numpy_states
-from softgrad._validation.arrays import as_real
 from softgrad.files.blocks import (
     Contents,
     Lengths,
@@ -25,14 +23,8 @@ from softgrad.files.blocks import (
     shape_of,
     whole_slices,
 )
-from softgrad.files.formats.table import Reader, Writer
-from softgrad.files.journal import Digest, NoJournal, key_of
-from softgrad.files.overlap import Behind, read_ahead
 
 Array = np.ndarray[Any, Any]
-Read = Callable[[Region], Array]
-Count = Callable[[int], None]
-"""Receives the number of entries that are done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,102 +125,12 @@ class Plan:
         by_slice = self.long is not None and self.long.by_slice
         return [self.result.place(part) for part in ([unit] if by_slice else self.parts(unit))]
 
-    def run(self, open_reader: Callable[[], Reader], writer: Writer, journal: NoJournal, count: Count) -> None:
-        """Compute what the journal does not list as finished."""
-        finished = self._confirmed(open_reader, writer, journal, count) if journal.finished else frozenset()
-        units = (unit for unit in self.units() if key_of(unit) not in finished)
-        with Behind() as behind:
-            if self.long is None:
-                self._run_whole_slices(open_reader().read, units, writer, journal, behind, count)
-            else:
-                reads = [open_reader().read for _ in range(self.passes)]
-                for unit in units:
-                    self._run_partial_slices(self.long, reads, unit, writer, journal, behind, count)
-
-    def _confirmed(
-        self, open_reader: Callable[[], Reader], writer: Any, journal: NoJournal, count: Count
-    ) -> frozenset[str]:
-        """The units that an earlier run has finished: the source is the same, and what was written is intact."""
-        read, found = open_reader().read, set()
-        for unit in self.units():
-            key = key_of(unit)
-            if key not in journal.finished:
-                continue
-            digest = journal.digest()
-            for _, block in read_ahead(read, self.parts(unit)):
-                digest.update(block)
-            before, written = journal.finished[key]
-            if str(digest) != before:
-                raise ValueError(
-                    f"was begun with another source: its entries [{key}] have changed; run without resume=True to"
-                    " start again"
-                )
-            digest = journal.digest()
-            for values in map(writer.read, self.places(unit)):
-                if values is not None:
-                    digest.update(values)
-            if str(digest) == written:
-                found.add(key)
-                count(self.passes * math.prod(shape_of(unit)))
-        return frozenset(found)
-
-    def _run_whole_slices(
-        self, read: Read, units: Iterator[Region], writer: Writer, journal: NoJournal, behind: Behind, count: Count
-    ) -> None:
-        def store(unit: Region, values: Array, digest: Digest) -> None:
-            written = journal.digest()
-            written.update(values)
-            writer.write(self.result.place(unit), values)
-            journal.record(unit, digest, written)
-
-        for unit, block in read_ahead(read, units):
-            digest = journal.digest()
-            digest.update(block)
-            behind.submit(store, unit, self._computed(block), digest)
-            count(math.prod(shape_of(unit)))
-
-    def _run_partial_slices(
-        self,
-        long: Normalization,
-        reads: list[Read],
-        unit: Region,
-        writer: Writer,
-        journal: NoJournal,
-        behind: Behind,
-        count: Count,
-    ) -> None:
-        digest, written = journal.digest(), journal.digest()
-
-        def store(place: Region, values: Array) -> None:
-            written.update(values)
-            writer.write(place, values)
-
-        state: states.State | None = None
-        for _, rows in self._rows(reads[0], self.parts(unit), count, digest):
-            state = long.state(rows) if state is None else long.merge(state, long.state(rows))
-        if state is not None and long.by_slice:
-            (place,) = self.places(unit)
-            behind.submit(store, place, self._narrowed(states.logsumexp(state).reshape(shape_of(place))))
-        elif state is not None:
-            for part, rows in self._rows(reads[1], self.parts(unit), count):
-                values = long.apply(rows, state)
-                behind.submit(store, self.result.place(part), self._narrowed(np.moveaxis(values, -1, self.axis)))
-        behind.submit(journal.record, unit, digest, written)
-
-    def _rows(
-        self, read: Read, parts: list[Region], count: Count, digest: Digest | None = None
-    ) -> Iterator[tuple[Region, Array]]:
-        for part, block in read_ahead(read, parts):
-            if digest is not None:
-                digest.update(block)
-            yield part, np.asarray(np.moveaxis(as_real(block), self.axis, -1))
-            count(math.prod(shape_of(part)))
-
     @np.errstate(all="ignore")  # a cast may underflow, and that is its result
-    def _narrowed(self, values: Array) -> Array:
+    def narrowed(self, values: Array) -> Array:
+        """Values in the dtype of the result."""
         return values.astype(self.result.dtype, copy=False)
 
-    def _computed(self, block: Array) -> Array:
+    def computed(self, block: Array) -> Array:
         """The result for whole slices, computed in small blocks, so that temporary arrays stay small."""
         known = Normalization.of(self.function)
         if known is not None and not known.by_slice and block.dtype == self.result.dtype and block.flags.writeable:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from softgrad.files.blocks import OTHER_DTYPE, Contents
+from softgrad.files.blocks import Contents
 from softgrad.files.formats.flat import FlatReader, FlatWriter
 
 DTYPES = {

@@ -1,0 +1,105 @@
+"""One run over a file: blocks are read, computed and written, and those that an earlier run has finished are kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from softgrad._formulas import states
+from softgrad._validation.arrays import as_real
+from softgrad.files.blocks import Region, shape_of
+from softgrad.files.formats.table import Reader
+from softgrad.files.journal import Digest, NoJournal, key_of
+from softgrad.files.overlap import Behind, read_ahead
+from softgrad.files.passes import Normalization, Plan
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A plan, with the files that it is carried out on."""
+
+    plan: Plan
+    open_reader: Callable[[], Reader]
+    """Open the source from its start."""
+    writer: Any
+    """A `Writer`, and a `ResumableWriter` where the journal lists finished units."""
+    journal: NoJournal
+    count: Callable[[int], None]
+    """Receives the number of entries that are done."""
+
+    def __call__(self) -> None:
+        """Compute what the journal does not list as finished."""
+        finished = self._confirmed() if self.journal.finished else frozenset()
+        units = (unit for unit in self.plan.units() if key_of(unit) not in finished)
+        with Behind() as behind:
+            if self.plan.long is None:
+                self._whole_slices(units, behind)
+            else:
+                self._partial_slices(self.plan.long, units, behind)
+
+    def _confirmed(self) -> frozenset[str]:
+        """The units that an earlier run has finished: the source is the same, and what was written is intact."""
+        plan, journal = self.plan, self.journal
+        reader, found = self.open_reader(), set()
+        for unit in plan.units():
+            key = key_of(unit)
+            if key not in journal.finished:
+                continue
+            before, written = journal.finished[key]
+            if str(journal.digest(block for _, block in read_ahead(reader.read, plan.parts(unit)))) != before:
+                raise ValueError(
+                    f"was begun with another source: its entries [{key}] have changed; run without resume=True to"
+                    " start again"
+                )
+            if str(journal.digest(map(self.writer.read, plan.places(unit)))) == written:
+                found.add(key)
+                self.count(plan.passes * math.prod(shape_of(unit)))
+        return frozenset(found)
+
+    def _whole_slices(self, units: Iterator[Region], behind: Behind) -> None:
+        for unit, block in read_ahead(self.open_reader().read, units):
+            read = self.journal.digest([block])  # before the function, which may write the result into the block
+            behind.submit(self._store_unit, unit, self.plan.computed(block), read)
+            self.count(math.prod(shape_of(unit)))
+
+    def _store_unit(self, unit: Region, values: Array, read: Digest) -> None:
+        self.writer.write(self.plan.result.place(unit), values)
+        self.journal.record(unit, read, self.journal.digest([values]))
+
+    def _partial_slices(self, long: Normalization, units: Iterator[Region], behind: Behind) -> None:
+        plan = self.plan
+        readers = [self.open_reader() for _ in range(plan.passes)]
+        for unit in units:
+            read, written = self.journal.digest(), self.journal.digest()
+
+            def store(place: Region, values: Array, written: Digest = written) -> None:
+                self.writer.write(place, values)
+                written.update(values)
+
+            state: states.State | None = None
+            for _, rows in self._rows(readers[0], unit, read):
+                found = long.state(rows)
+                state = found if state is None else long.merge(state, found)
+            if state is None:
+                continue
+            if long.by_slice:
+                (place,) = plan.places(unit)
+                behind.submit(store, place, plan.narrowed(states.logsumexp(state).reshape(shape_of(place))))
+            else:
+                for part, rows in self._rows(readers[1], unit, self.journal.digest()):
+                    values = np.moveaxis(long.apply(rows, state), -1, plan.axis)
+                    behind.submit(store, plan.result.place(part), plan.narrowed(values))
+            behind.submit(self.journal.record, unit, read, written)
+
+    def _rows(self, reader: Reader, unit: Region, read: Digest) -> Iterator[tuple[Region, Array]]:
+        """The parts of a unit, their slices as rows."""
+        for part, block in read_ahead(reader.read, self.plan.parts(unit)):
+            read.update(block)
+            yield part, np.asarray(np.moveaxis(as_real(block), self.plan.axis, -1))
+            self.count(math.prod(shape_of(part)))
