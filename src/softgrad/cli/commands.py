@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +25,7 @@ from rich.progress import (
 
 import softgrad
 from softgrad.cli import terminal
-from softgrad.files import apply_blocks
+from softgrad.files import apply_blocks, bfloat16, unfinished
 
 app = typer.Typer(
     name="softgrad",
@@ -39,21 +40,46 @@ class CommandError(Exception):
     """What the user gave cannot be carried out; the message is for the user."""
 
 
-class Function(StrEnum):
-    """The functions that `apply` knows, as the command line spells them."""
+FUNCTIONS = ("softmax", "log-softmax", "logsumexp")
+"""The functions that `apply` knows, as the command line spells them; underscores are accepted."""
 
-    SOFTMAX = "softmax"
-    LOG_SOFTMAX = "log-softmax"
-    LOGSUMEXP = "logsumexp"
+DTYPES = ("float16", "bfloat16", "float32", "float64", "longdouble")
+"""The floating types that a file can hold."""
+
+PYTHON_NAMES = re.compile(r"\b(force|resume)=True")
+"""Options as messages of Python spell them."""
 
 
-class Dtype(StrEnum):
-    """The floating types that a file can hold."""
+def _function(text: str) -> str:
+    return _one_of(FUNCTIONS, text.replace("_", "-"), text)
 
-    FLOAT16 = "float16"
-    FLOAT32 = "float32"
-    FLOAT64 = "float64"
-    LONGDOUBLE = "longdouble"
+
+def _dtype(text: str) -> str:
+    return _one_of(DTYPES, text, text)
+
+
+def _one_of(known: tuple[str, ...], name: str, text: str) -> str:
+    if name not in known:
+        raise typer.BadParameter(f"must be one of {', '.join(known)}; got {text!r}")
+    return name
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"must be an integer; got {text!r}") from None
+
+
+def _real(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"must be a number; got {text!r}") from None
+
+
+def _names(text: str) -> list[str]:
+    return next(csv.reader([text], skipinitialspace=True), [])
 
 
 def run(arguments: list[str]) -> int | None:
@@ -61,13 +87,11 @@ def run(arguments: list[str]) -> int | None:
     try:
         code: int | None = typer.main.get_command(app)(arguments or ["--help"], "softgrad", standalone_mode=False)
         return code
-    except FileExistsError as error:
-        raise CommandError(f"{error.filename}: the file exists; --force replaces it") from error
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        raise CommandError(f"{where}{error.strerror or error}") from error
+        raise CommandError(_on_command_line(f"{where}{error.strerror or error}")) from error
     except (TypeError, ValueError) as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(_on_command_line(str(error))) from error
     except ModuleNotFoundError as error:
         if error.name not in ("ml_dtypes", "pyarrow", "zarr"):
             raise
@@ -79,6 +103,10 @@ def run(arguments: list[str]) -> int | None:
         if not hasattr(error, "format_message"):
             raise
         raise CommandError(error.format_message()) from error
+
+
+def _on_command_line(message: str) -> str:
+    return PYTHON_NAMES.sub(r"--\1", message)
 
 
 def _version(wanted: bool) -> None:
@@ -101,7 +129,7 @@ def _options(
 def show(
     logits: Annotated[list[str], typer.Argument(metavar="LOGIT...", help="Numbers: 2, -1.5, 1e3, -inf.")],
     jacobian: Annotated[bool, typer.Option("--jacobian", help="Print the Jacobian of softmax, too.")] = False,
-    temperature: Annotated[float, typer.Option(metavar="T", help="Divide the logits by T.")] = 1.0,
+    temperature: Annotated[float, typer.Option(parser=_real, metavar="T", help="Divide the logits by T.")] = 1.0,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw probabilities and Jacobian: .png, .pdf or .svg.")
     ] = None,
@@ -111,35 +139,51 @@ def show(
     Example: `softgrad show 1 2 3 --jacobian`
     """
     x = np.array([_number(text) for text in logits])
+    if plot:
+        plots = _plots()
+        plots.check_suffix(plot)
     p = softgrad.softmax(x, temperature=temperature)
-    entropy = float(softgrad.entropy(softgrad.log_softmax(x, temperature=temperature)))
+    log_p = softgrad.log_softmax(x, temperature=temperature)
+    entropy = float(softgrad.entropy(log_p))
     J = softgrad.softmax_jacobian(x, temperature=temperature) if jacobian or plot else None
     console = Console(highlight=False)
-    terminal.print_probabilities(console, x, p)
+    terminal.print_probabilities(console, x, p, log_p)
     console.print(f"Entropy: {entropy:.6g} nats = {entropy / np.log(2):.6g} bits")
     if jacobian and J is not None:
         terminal.print_jacobian(console, p, J)
     if plot and J is not None:
-        _plots().save_figure(plot, p, J.toarray())
+        plots.save_figure(plot, p, J.toarray())
         _report(f"wrote {plot}")
 
 
 @app.command(name="apply")
 def apply_(
-    function: Annotated[Function, typer.Argument(metavar="FUNCTION", help="softmax, log-softmax or logsumexp.")],
+    function: Annotated[
+        str, typer.Argument(parser=_function, metavar="FUNCTION", help="softmax, log-softmax or logsumexp.")
+    ],
     source: Annotated[
         Path, typer.Argument(metavar="IN", help="The file to read: .npy, .csv, .parquet, .safetensors or .zarr.")
     ],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, of any of these.")],
     *,
-    axis: Annotated[int, typer.Option(help="The axis of the slices; logsumexp reduces it.")] = -1,
+    axis: Annotated[
+        int, typer.Option(parser=_integer, metavar="N", help="The axis of the slices; logsumexp reduces it.")
+    ] = -1,
     temperature: Annotated[
-        float | None, typer.Option(metavar="T", help="Divide the logits by T; not for logsumexp.")
+        float | None,
+        typer.Option(parser=_real, metavar="T", help="Divide the logits by T; not for logsumexp."),
     ] = None,
     dtype: Annotated[
-        Dtype | None, typer.Option(metavar="TYPE", help="float16, float32, float64 or longdouble. Default: that of IN.")
+        str | None,
+        typer.Option(parser=_dtype, metavar="TYPE", help=f"{', '.join(DTYPES)}. Default: that of IN."),
     ] = None,
-    tensor: Annotated[str | None, typer.Option(metavar="NAME", help="The tensor of a .safetensors file.")] = None,
+    tensor: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The array of a .safetensors file or .zarr group.")
+    ] = None,
+    columns: Annotated[
+        list[Any] | None,
+        typer.Option(parser=_names, metavar="A,B,…", help="The columns of a table. Default: all but an index."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists, even if it is IN.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep the finished chunks of an interrupted run; OUT is .zarr.")
@@ -150,19 +194,21 @@ def apply_(
     The file is read, computed and written block by block. OUT appears under its name when it is complete; an
     interrupted run leaves nothing behind, or the finished chunks of a .zarr array.
 
-    A .csv file holds numbers separated by commas. A first row without any number is a header; names that are numbers
-    are taken for data. The entries of a row of a .parquet file are its columns, or those of one column of lists.
+    A .csv file holds numbers separated by commas. A first row without any number is a header. Names that are numbers
+    are taken for data, but not over an index: columns at the left without a name, which are no data. The entries of a
+    row of a .parquet file are its columns, or those of one column of lists.
 
     Example: `softgrad apply softmax logits.npy probabilities.npy`
     """
     began = time.monotonic()
-    with _progress(function.value) as advance:
+    with _says_what_is_kept(target), _progress(function) as advance:
         result = apply_blocks(
-            _function(function, temperature, dtype),
+            _bound(function, temperature, dtype),
             source,
             target,
             axis=axis,
             tensor=tensor,
+            columns=None if columns is None else [name for names in columns for name in names],
             force=force,
             resume=resume,
             progress=advance,
@@ -189,14 +235,28 @@ def _plots() -> Any:
     return figure
 
 
-def _function(function: Function, temperature: float | None, dtype: Dtype | None) -> Callable[..., Any]:
+def _bound(function: str, temperature: float | None, dtype: str | None) -> Callable[..., Any]:
     """Bind the options to the function of arrays."""
-    options: dict[str, Any] = {} if dtype is None else {"dtype": dtype.value}
+    options: dict[str, Any] = {}
+    if dtype is not None:
+        options["dtype"] = bfloat16() if dtype == "bfloat16" else np.dtype(dtype)
     if temperature is not None:
-        if function is Function.LOGSUMEXP:
+        if function == "logsumexp":
             raise CommandError("--temperature is for softmax and log-softmax; logsumexp has none")
         options["temperature"] = temperature
-    return partial(getattr(softgrad, function.value.replace("-", "_")), **options)
+    return partial(getattr(softgrad, function.replace("-", "_")), **options)
+
+
+@contextmanager
+def _says_what_is_kept(target: Path) -> Iterator[None]:
+    """Note with whatever interrupts a run that its finished blocks are kept."""
+    try:
+        yield
+    except BaseException as error:
+        part = unfinished(target)
+        if part is not None:
+            error.add_note(f"{part} keeps what is finished, and --resume goes on with it")
+        raise
 
 
 @contextmanager

@@ -17,6 +17,16 @@ ANNOTATED = 8
 """Logits up to which the values are written into the picture."""
 
 
+SUFFIXES = (".png", ".pdf", ".svg")
+"""The formats that are drawn, of the many that matplotlib knows."""
+
+
+def check_suffix(path: Path) -> None:
+    """ValueError if the suffix of `path` names no format that is drawn."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"Format '{path.suffix[1:]}' is not supported: {path} must end in .png, .pdf or .svg")
+
+
 def save_figure(path: Path, p: Array, J: Array) -> None:
     """Draw the probabilities and the Jacobian into a file whose suffix names its format.
 
@@ -34,8 +44,9 @@ def save_figure(path: Path, p: Array, J: Array) -> None:
     OSError
         If the file cannot be written.
     ValueError
-        If the suffix is not one that matplotlib knows.
+        If the suffix is none of `SUFFIXES`.
     """
+    check_suffix(path)
     figure = Figure(figsize=(11, 4.6), layout="constrained", dpi=150)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
     _draw_probabilities(left, p)

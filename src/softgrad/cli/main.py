@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 FAILURE = 2
@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = run(sys.argv[1:] if arguments is None else arguments)
     except Stopped as stopped:
-        _report("interrupted" if stopped.signum == signal.SIGINT else "terminated")
+        words = "interrupted" if stopped.signum == signal.SIGINT else "terminated"
+        _report("; ".join([words, *getattr(stopped, "__notes__", ())]))
         code = 128 + stopped.signum
     sys.exit(code)
 
@@ -57,14 +58,22 @@ def run(arguments: Sequence[str]) -> int:
         return FAILURE
 
 
-def _stop_on_signals() -> None:
+def _signals() -> Iterator[int]:
+    """The signals that ask a command to end, but for those that nohup or `&` ignore on purpose."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup and `&` ignore some on purpose
-            signal.signal(number, _stop)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            yield number
+
+
+def _stop_on_signals() -> None:
+    for number in _signals():
+        signal.signal(number, _stop)
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
+    for number in _signals():  # one is enough: a second would interrupt the cleaning up, or Python's own end
+        signal.signal(number, signal.SIG_IGN)
     raise Stopped(signum, frame)
 
 

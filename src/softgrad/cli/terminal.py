@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import math
 from typing import Any
 
@@ -17,21 +18,30 @@ Array = np.ndarray[Any, Any]
 BAR = 40
 """Characters of the bar that stands for probability 1."""
 
+ROWS = 100
+"""Logits up to which each has a row."""
+
 NEGATIVE, ZERO, POSITIVE = (33, 102, 172), (247, 247, 247), (178, 24, 43)
 """Blue, white and red, as RGB, for entries from −max|J| to max|J|."""
 
 
-def print_probabilities(console: Console, x: Array, p: Array) -> None:
-    """Print one row for each logit: its index, the logit, its probability as a number and as a bar."""
+def print_probabilities(console: Console, x: Array, p: Array, log_p: Array) -> None:
+    """Print one row for each logit, or for the most probable: index, logit, probability as a number and as a bar."""
+    shown = np.arange(len(p)) if len(p) <= ROWS else np.sort(np.argsort(-p, kind="stable")[:ROWS])
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("", "logit", "probability"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
     plain = not console.encoding.startswith("utf")
-    for i, (logit, probability) in enumerate(zip(x.tolist(), p.tolist(), strict=True)):
+    for i, logit, probability, log in zip(
+        *(a.tolist() for a in (shown, x[shown], p[shown], log_p[shown])), strict=True
+    ):
         bar = Text(_bar(probability, plain), "cyan")
-        table.add_row(Text(str(i), "dim"), f"{logit:.10g}", f"{probability:#.6g}", bar)
+        table.add_row(Text(str(i), "dim"), f"{logit:.10g}", _probability(probability, log), bar)
     console.print(table)
+    if len(shown) < len(p):
+        others = np.delete(p, shown)
+        console.print(f"The other {len(others)} of {len(p)} logits have {others.sum():.6g} together.", style="dim")
 
 
 def print_jacobian(console: Console, p: Array, J: SimplexJacobian) -> None:
@@ -47,6 +57,16 @@ def print_jacobian(console: Console, p: Array, J: SimplexJacobian) -> None:
     if k < n:
         console.print(f"There is room for the {k} largest of {n} probabilities; --plot draws all.", style="dim")
     console.print(_heatmap(shown, cells, width))
+
+
+def _probability(p: float, log_p: float) -> str:
+    """Six digits, also of what underflows."""
+    if p != 0 or math.isinf(log_p):
+        return f"{p:#.6g}"
+    with decimal.localcontext(prec=20, Emin=-decimal.MAX_EMAX, Emax=decimal.MAX_EMAX) as context:
+        if log_p < -1e15:  # no digit of the mantissa is known
+            return f"{p:#.6g}"
+        return f"{context.create_decimal_from_float(log_p).exp():.5e}"
 
 
 def _bar(probability: float, plain: bool) -> str:

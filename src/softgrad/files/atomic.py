@@ -53,7 +53,7 @@ def replacing_directory(path: Path, force: bool, not_replaced: Callable[[Path], 
     """
     _check_directory(path, force, not_replaced)
     final = _final(path)
-    part = final.with_name(f".{final.name}.part")
+    part = _part(final)
     with _owned(part, path):
         _finish_replacing(final)
         _check_directory(path, force, not_replaced)
@@ -72,6 +72,16 @@ def replacing_directory(path: Path, force: bool, not_replaced: Callable[[Path], 
         else:
             os.rename(part, final)
         (final / JOURNAL).unlink()
+
+
+def unfinished(path: Path) -> Path | None:
+    """The directory of an unfinished run whose output is `path`, which can be resumed; None if there is none."""
+    part = _part(path.resolve())
+    return path.with_name(part.name) if (part / JOURNAL).is_file() else None
+
+
+def _part(final: Path) -> Path:
+    return final.with_name(f".{final.name}.part")
 
 
 @contextmanager

@@ -74,7 +74,7 @@ class SafetensorsReader(FlatReader):
 
     def _dtype(self, name: str, code: str) -> np.dtype[Any]:
         if code == "BF16":
-            return _bfloat16()
+            return bfloat16()
         if code not in DTYPES:
             raise TypeError(f"{self._path}: tensor {name!r} must hold real numbers that NumPy has; got dtype {code}")
         return np.dtype(DTYPES[code])
@@ -107,7 +107,8 @@ def _count(value: Any) -> int:
     return value
 
 
-def _bfloat16() -> np.dtype[Any]:
+def bfloat16() -> np.dtype[Any]:
+    """The dtype of ml_dtypes; ModuleNotFoundError that names the extra if it is not installed."""
     try:
         import ml_dtypes  # noqa: PLC0415  only BF16 needs it
     except ModuleNotFoundError:
