@@ -249,11 +249,11 @@ def _bound(function: str, temperature: float | None, dtype: str | None) -> Calla
 
 @contextmanager
 def _says_what_is_kept(target: Path) -> Iterator[None]:
-    """Note with whatever interrupts a run that its finished blocks are kept."""
+    """Note with a signal that interrupts a run that its finished blocks are kept."""
     try:
         yield
     except BaseException as error:
-        part = unfinished(target)
+        part = None if isinstance(error, Exception) else unfinished(target)
         if part is not None:
             error.add_note(f"{part} keeps what is finished, and --resume goes on with it")
         raise

@@ -76,7 +76,7 @@ def replacing_directory(path: Path, force: bool, not_replaced: Callable[[Path], 
 
 def unfinished(path: Path) -> Path | None:
     """The directory of an unfinished run whose output is `path`, which can be resumed; None if there is none."""
-    part = _part(path.resolve())
+    part = _part(Path(os.path.realpath(path)))
     return path.with_name(part.name) if (part / JOURNAL).is_file() else None
 
 
@@ -108,7 +108,8 @@ def _final(path: Path) -> Path:
     except RuntimeError:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
     if not final.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "No such directory", str(path.parent))
+        folder = final.parent if path.is_symlink() else path.parent
+        raise FileNotFoundError(errno.ENOENT, "No such directory", str(folder))
     return final
 
 

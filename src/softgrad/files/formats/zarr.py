@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -71,8 +72,10 @@ class ZarrReader:
     def _names(self, store: Any) -> list[str] | None:
         """The arrays of a group; None if it is none."""
         try:
-            group = self._zarr.open_group(store, mode="r")
-            return sorted(name for name, member in group.members(max_depth=None) if hasattr(member, "dtype"))
+            with warnings.catch_warnings():  # of types of other arrays in the group
+                warnings.simplefilter("ignore")
+                members = self._zarr.open_group(store, mode="r").members(max_depth=None)
+                return sorted(name for name, member in members if hasattr(member, "dtype"))
         except Exception:  # no group, or one that cannot be read: opened as an array, it says why
             return None
 
