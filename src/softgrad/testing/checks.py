@@ -7,6 +7,7 @@ after ``function(x)`` was called, as a layer that remembers its forward pass has
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -171,8 +172,9 @@ def check_jacobian(
     function : callable
         ``function(x)`` → array or number of any shape.
     jacobian : callable, array_like or operator
-        The Jacobian at `x`, as an array or anything that `numpy.asarray` makes one of, or a callable without arguments
-        that returns it and is called right after ``function(x)``, such as a layer's ``backward``. Its shape is that of
+        The Jacobian at `x`, as an array or anything that `numpy.asarray` makes one of, or a callable that returns it
+        and is called right after ``function(x)``: without arguments, such as a layer's ``backward``, or with `x` if
+        it needs one, such as `calculate_gradient`. Its shape is that of
         the output followed by that of `x`; or, for a map that treats every slice alone, (..., m, n): one matrix per
         slice.
     x, directions, rtol, seed
@@ -194,6 +196,7 @@ def check_jacobian(
     >>> check_jacobian(sg.softmax, sg.softmax_jacobian(x), x)
     >>> layer = sg.LogSoftmax()
     >>> check_jacobian(layer, layer.backward, x)
+    >>> check_jacobian(sg.softmax, sg.calculate_gradient, x)
     >>> W = np.array([[1.0, 2.0], [3.0, 4.0]])
     >>> check_jacobian(lambda x: W @ x, W.T, [1.0, -1.0])
     Traceback (most recent call last):
@@ -207,7 +210,7 @@ def check_jacobian(
     """
     point = Point(function, x)
     point.settle()
-    dense = np.asarray(jacobian() if callable(jacobian) else jacobian)
+    dense = np.asarray(_called(jacobian, point.x.copy()) if callable(jacobian) else jacobian)
     multiply = _multiplication(dense.shape, point, axis)
     dense = _returned(dense, "jacobian", dense.shape)
 
@@ -222,6 +225,17 @@ def check_jacobian(
         rtol=relative_tolerance(rtol, point.x, point.y, dense),
         seed=seed,
     )
+
+
+def _called(jacobian: Callable[..., Any], x: Array) -> Any:
+    """What a callable returns: at the point of the last call of the function, or at `x` if it needs an argument."""
+    try:
+        inspect.signature(jacobian).bind()
+    except TypeError:
+        return jacobian(x)
+    except ValueError:  # it has no signature
+        pass
+    return jacobian()
 
 
 def _multiplication(shape: tuple[int, ...], point: Point, axis: Axis) -> Callable[[Array, Array], Array]:
@@ -358,4 +372,5 @@ def _returned(value: Any, name: str, shape: tuple[int, ...]) -> Array:
 
 
 def _norm(a: Array) -> float:
-    return float(np.sqrt(np.sum(a**2)))
+    largest = float(np.max(np.abs(a), initial=0.0))
+    return largest * float(np.sqrt(np.sum((a / largest) ** 2))) if largest else 0.0

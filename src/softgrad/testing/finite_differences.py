@@ -30,15 +30,16 @@ class Point:
         _require_values(self.x64, "x")
         self.y = np.array(as_real(function(self.x.copy()), "function(x)"))
         _require_values(self.y, "function(x)")
-        self.size = float(np.sqrt(np.mean(self.x64**2))) or 1.0
+        self.size = _size(self.x64) or 1.0
         self.y64 = self._value(self.x64)
         self.eps = self._precision()
 
     def _precision(self) -> float:
         """The machine epsilon that the function computes in: the values of a float32 layer all fit in float32."""
         nearby = self.x64 + STEPS[-1] * self.size * np.random.default_rng(0).uniform(-1, 1, self.x.shape)
-        values = np.asarray(self.function(nearby))
-        single = np.array_equal(values.astype(np.float32), values)
+        with np.errstate(all="ignore"):  # a value that float32 does not hold is none of float32
+            values = np.asarray(self.function(nearby))
+            single = np.array_equal(values.astype(np.float32), values)
         return max(_eps(values.dtype), _eps(np.dtype(np.float32)) if single else 0.0)
 
     def settle(self) -> None:
@@ -53,9 +54,10 @@ class Point:
         if count < 1:
             raise ValueError(f"directions must be at least 1; got {count}")
         random = np.random.default_rng(seed)
+        size = min(self.size, _largest(self.x.dtype) / 4)  # 1.5 times that is to be a number of the dtype
         for _ in range(count):
             v, g = (random.uniform(0.5, 1.5, a.shape) * random.choice([-1.0, 1.0], a.shape) for a in (self.x, self.y))
-            yield np.asarray(self.size * v).astype(self.x.dtype), np.asarray(g).astype(self.y.dtype)
+            yield np.asarray(size * v).astype(self.x.dtype), np.asarray(g).astype(self.y.dtype)
 
     def unit(self, j: int) -> Array:
         """Point along entry j of x."""
@@ -132,6 +134,16 @@ def first_not_finite(values: Array) -> tuple[int, ...] | None:
 def relative_tolerance(rtol: float | None, *arrays: Array) -> float:
     """Return `rtol`, or by default the square root of the coarsest machine epsilon among `arrays`."""
     return math.sqrt(max(_eps(a.dtype) for a in arrays)) if rtol is None else rtol
+
+
+def _size(values: Array) -> float:
+    """The root of the mean square, which overflows only where the values do."""
+    largest = float(np.max(np.abs(values)))
+    return largest * float(np.sqrt(np.mean((values / largest) ** 2))) if largest else 0.0
+
+
+def _largest(dtype: np.dtype[Any]) -> float:
+    return 2.0**127 if dtype.name == "bfloat16" else min(float(np.finfo(dtype).max), float(np.finfo(np.float64).max))
 
 
 def _eps(dtype: np.dtype[Any]) -> float:
