@@ -1,4 +1,4 @@
-"""Gradient checks as people call them: a Jacobian as a function, and values near the ends of a type without a warning."""
+"""Gradient checks as people call them: a Jacobian as a function, values near the ends of a type, no warning."""
 
 import warnings
 
@@ -12,7 +12,9 @@ from softgrad.testing import GradientMismatch, check_jacobian, check_jvp, check_
 X = np.random.default_rng(0).normal(size=(4, 5))
 
 
-@pytest.mark.parametrize("x", [X, X[0], X.astype(np.float32), np.zeros((1, 1))], ids=["rows", "one", "float32", "number"])
+@pytest.mark.parametrize(
+    "x", [X, X[0], X.astype(np.float32), np.zeros((1, 1))], ids=["rows", "one", "float32", "number"]
+)
 @pytest.mark.parametrize(
     "jacobian",
     [

@@ -154,7 +154,8 @@ def test_unusual_names_are_carried(name):
 
 def test_columns_whose_name_is_no_unicode():
     Path("x.csv").write_bytes(b"\xff,b\n1,2\n")
-    with pytest.raises(ValueError, match=r"a .parquet file holds no column called '.udcff', which is not valid Unicode"):
+    message = r"a .parquet file holds no column called '.udcff', which is not valid Unicode"
+    with pytest.raises(ValueError, match=message):
         sg.apply_blocks(sg.softmax, "x.csv", "y.parquet")
     sg.apply_blocks(sg.softmax, "x.csv", "y.csv")
     assert Path("y.csv").read_bytes().startswith(b"\xff,b\n")
