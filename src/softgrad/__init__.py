@@ -3,127 +3,50 @@
 import importlib
 import typing
 
-from softgrad._api.softmax import (
-    calculate_gradient,
-    log_softmax,
-    log_softmax_jvp,
-    log_softmax_vjp,
-    logsumexp,
-    softmax,
-    softmax_jacobian,
-    softmax_second,
-    softmax_vjp,
-)
-from softgrad._numpy.kernels import backend
-
-if typing.TYPE_CHECKING:
-    from softgrad._api.hessians import cross_entropy_hessian, softmax_regression_hessian, softmax_regression_hvp
-    from softgrad._api.information import (
-        DivergenceGrad,
-        entropy,
-        entropy_grad,
-        kl_divergence,
-        kl_divergence_grad,
-        selective_log_softmax,
-    )
-    from softgrad._api.layers import LogSoftmax, Softmax, SoftmaxCrossEntropy
-    from softgrad._api.linear_losses import LinearLossGrad, linear_cross_entropy, linear_cross_entropy_grad
-    from softgrad._api.losses import (
-        LossGrad,
-        LossGradHess,
-        cross_entropy,
-        cross_entropy_grad,
-        cross_entropy_grad_hess,
-        focal_loss,
-        focal_loss_grad,
-        soft_cross_entropy,
-        soft_cross_entropy_grad,
-    )
-    from softgrad._api.operators import SimplexJacobian
-    from softgrad._api.streaming import LogSumExpState
-    from softgrad.files import apply_blocks
+from softgrad._numpy import kernels
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "DivergenceGrad",
-    "LinearLossGrad",
-    "LogSoftmax",
-    "LogSumExpState",
-    "LossGrad",
-    "LossGradHess",
-    "SimplexJacobian",
-    "Softmax",
-    "SoftmaxCrossEntropy",
-    "apply_blocks",
-    "backend",
-    "calculate_gradient",
-    "cross_entropy",
-    "cross_entropy_grad",
-    "cross_entropy_grad_hess",
-    "cross_entropy_hessian",
-    "entropy",
-    "entropy_grad",
-    "focal_loss",
-    "focal_loss_grad",
-    "kl_divergence",
-    "kl_divergence_grad",
-    "linear_cross_entropy",
-    "linear_cross_entropy_grad",
-    "log_softmax",
-    "log_softmax_jvp",
-    "log_softmax_vjp",
-    "logsumexp",
-    "selective_log_softmax",
-    "soft_cross_entropy",
-    "soft_cross_entropy_grad",
-    "softmax",
-    "softmax_jacobian",
-    "softmax_regression_hessian",
-    "softmax_regression_hvp",
-    "softmax_second",
-    "softmax_vjp",
-]
+_HOMES = (
+    kernels.__name__,
+    "softgrad._api.softmax",
+    "softgrad._api.derivatives",
+    "softgrad._api.operators",
+    "softgrad._api.results",
+    "softgrad._api.losses",
+    "softgrad._api.focal",
+    "softgrad._api.information",
+    "softgrad._api.linear_losses",
+    "softgrad._api.hessians",
+    "softgrad._api.layers",
+    "softgrad._api.states",
+    "softgrad.files.apply",
+)
+"""Modules that say in `__all__` which of the public names are theirs. `__init__.pyi` names them for type checkers."""
 
-# What is imported only when it is first asked for, and where it is: importing softgrad is to cost little more than
-# importing NumPy.
-_LATER = {
-    "cross_entropy_hessian": "_api.hessians",
-    "softmax_regression_hessian": "_api.hessians",
-    "softmax_regression_hvp": "_api.hessians",
-    "apply_blocks": "files",
-    "DivergenceGrad": "_api.information",
-    "entropy": "_api.information",
-    "entropy_grad": "_api.information",
-    "kl_divergence": "_api.information",
-    "kl_divergence_grad": "_api.information",
-    "selective_log_softmax": "_api.information",
-    "SimplexJacobian": "_api.operators",
-    "LogSoftmax": "_api.layers",
-    "Softmax": "_api.layers",
-    "SoftmaxCrossEntropy": "_api.layers",
-    "LinearLossGrad": "_api.linear_losses",
-    "linear_cross_entropy": "_api.linear_losses",
-    "linear_cross_entropy_grad": "_api.linear_losses",
-    "LossGrad": "_api.losses",
-    "LossGradHess": "_api.losses",
-    "cross_entropy": "_api.losses",
-    "cross_entropy_grad": "_api.losses",
-    "cross_entropy_grad_hess": "_api.losses",
-    "focal_loss": "_api.losses",
-    "focal_loss_grad": "_api.losses",
-    "soft_cross_entropy": "_api.losses",
-    "soft_cross_entropy_grad": "_api.losses",
-    "LogSumExpState": "_api.streaming",
-}
+_MODULES = ("boosting", "compat", "files", "regression", "testing")
 
 
 def __getattr__(name: str) -> typing.Any:
-    if name not in _LATER:
+    """A name on its first use: importing softgrad costs little more than importing NumPy."""
+    if name == "__all__":
+        value = sorted(name for home in _HOMES for name in importlib.import_module(home).__all__)
+    elif name in _MODULES:
+        return importlib.import_module(f"softgrad.{name}")
+    elif name.startswith("_"):
         raise AttributeError(f"module 'softgrad' has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(f"softgrad.{_LATER[name]}"), name)
+    else:
+        value = _public(name)
+    globals()[name] = value
     return value
 
 
+def _public(name: str) -> typing.Any:
+    for home in map(importlib.import_module, _HOMES):
+        if name in home.__all__:
+            return getattr(home, name)
+    raise AttributeError(f"module 'softgrad' has no attribute {name!r}")
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return [*__getattr__("__all__"), *_MODULES, "__version__"]

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from softgrad._api.losses import CURVATURES, cross_entropy_grad_hess
-from softgrad._api.softmax import calculate_gradient, softmax
+from softgrad._api.operators import calculate_gradient
+from softgrad._api.softmax import softmax
+from softgrad._formulas.namespace import Array
 from softgrad._validation.arrays import as_real
-
-Array = Any
 
 XGBOOST_LEAST_HESSIAN = 1e-16
 """XGBoost's own floor: without it a leaf of certain rows divides by 0 where `lambda` is 0."""

@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from softgrad._api.operators import SimplexJacobian
-from softgrad._api.softmax import softmax, softmax_jacobian
+from softgrad._api.derivatives import softmax_vjp
+from softgrad._api.operators import SimplexJacobian, softmax_jacobian
+from softgrad._api.softmax import softmax
 from softgrad._dispatch import dispatched
-from softgrad._formulas.namespace import is_known, namespace, widest
-from softgrad._formulas.softmax import complement
+from softgrad._formulas.derivatives import complement
+from softgrad._formulas.namespace import Array, is_known, namespace, widest
 from softgrad._validation.arrays import as_real
 from softgrad._validation.axis import Axis
 from softgrad._validation.labels import as_weight
 
-Array = Any
+__all__ = ["cross_entropy_hessian", "softmax_regression_hessian", "softmax_regression_hvp"]
 
 BLOCK_BYTES = 2**23
 """What one block of rows may take: small enough for the cache, large enough for BLAS."""
@@ -112,8 +113,16 @@ def softmax_regression_hvp(X: Any, logits: Any, V: Any, /, *, sample_weight: Any
     V = as_real(V, "V")
     if V.shape != (X.shape[1], logits.shape[1]):
         raise ValueError(f"V must have shape {(X.shape[1], logits.shape[1])}, as the coefficients; got {V.shape}")
-    products = SimplexJacobian(softmax(logits)).matvec(X @ V)
-    return X.T @ (products if s is None else products * s[:, None])
+    return hessian_product(X, softmax(logits), V, s)
+
+
+def hessian_product(X: Array, p: Array, V: Array, sample_weight: Array | None) -> Array:
+    """Σ s xᵀ J (x V) over the rows x of X, which have the probabilities p; columns that V lacks on its left are 0."""
+    directions, missing = X @ V, p.shape[1] - V.shape[1]
+    if missing:
+        directions = np.pad(directions, ((0, 0), (missing, 0)))
+    products = softmax_vjp(p, directions)[:, missing:]
+    return X.T @ (products if sample_weight is None else products * sample_weight[:, None])
 
 
 def softmax_regression_hessian(X: Any, logits: Any, /, *, sample_weight: Any = None) -> Array:

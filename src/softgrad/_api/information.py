@@ -5,43 +5,19 @@ Throughout, p = softmax(logits) and Σ runs over one slice: the entries along `a
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from softgrad._api.losses import LossGrad
+from softgrad._api.results import DivergenceGrad, LossGrad
 from softgrad._dispatch import dispatched
-from softgrad._formulas import losses as generic_losses
-from softgrad._formulas.namespace import namespace
-from softgrad._numpy import losses as numpy_losses
-from softgrad._validation.arrays import as_real, broadcast_shapes, promoted
+from softgrad._formulas.namespace import Array
+from softgrad._numpy import information as native
 from softgrad._validation.axis import Axis
 from softgrad._validation.labels import as_labels
 from softgrad._validation.logits import Logits
-from softgrad._validation.masks import unmasked
 
-Array = Any
-
-
-class DivergenceGrad(NamedTuple):
-    """A divergence per row and its gradients with respect to the logits of p and of q.
-
-    Parameters
-    ----------
-    loss : ndarray or scalar
-        One divergence per row.
-    grad_p, grad_q : ndarray
-        Gradients of every row's own divergence, of the common shape of the logits.
-
-    Examples
-    --------
-    >>> import softgrad as sg
-    >>> divergence, grad_p, grad_q = sg.kl_divergence_grad([1.0, 0.0], [1.0, 0.0])
-    """
-
-    loss: Array
-    grad_p: Array
-    grad_q: Array
+__all__ = ["entropy", "entropy_grad", "kl_divergence", "kl_divergence_grad", "selective_log_softmax"]
 
 
 @dispatched("(n)->()", kernel=True)
@@ -78,7 +54,7 @@ def entropy(logits: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
     >>> sg.entropy([[0.0, 0.0], [0.0, 40.0]])
     array([6.93147181e-01, 1.74182524e-16])
     """
-    return Logits.of(logits, axis, where).solve("entropy", values={"out": None}, slices={})[0]
+    return Logits.of_loss(logits, axis, where).solve(native.entropy, {"out": None})[0]
 
 
 @dispatched("(n)->(),(n)")
@@ -110,8 +86,8 @@ def entropy_grad(
     >>> sg.entropy_grad([0.0, 1.0]).grad
     array([ 0.19661193, -0.19661193])
     """
-    rows = Logits.of(logits, axis, where)
-    return LossGrad(*rows.solve("entropy_grad", values={"out": out}, slices={"grad_out": grad_out}))
+    rows = Logits.of_loss(logits, axis, where)
+    return LossGrad(*rows.solve(native.entropy_grad, {"out": out, "grad_out": grad_out}))
 
 
 @dispatched("(n),(n)->()", kernel=True)
@@ -149,8 +125,8 @@ def kl_divergence(logits_p: Any, logits_q: Any, /, *, axis: Axis = -1, where: An
     >>> print(f"{sg.kl_divergence([0.0, 1e-8], [0.0, 0.0]):.6g}")
     1.25e-17
     """
-    p, q = _pair(logits_p, logits_q, axis, where)
-    return p.solve("kl_divergence", q.x, values={"out": None}, slices={})[0]
+    p, q = Logits.pair(axis, where, logits_p=logits_p, logits_q=logits_q)
+    return p.solve(native.kl_divergence, {"out": None}, q.x)[0]
 
 
 @dispatched("(n),(n)->(),(n),(n)")
@@ -193,9 +169,9 @@ def kl_divergence_grad(
     >>> sg.kl_divergence_grad([1.0, 0.0], [0.0, 0.0]).grad_q
     array([-0.23105858,  0.23105858])
     """
-    p, q = _pair(logits_p, logits_q, axis, where)
-    slices = {"grad_p_out": grad_p_out, "grad_q_out": grad_q_out}
-    return DivergenceGrad(*p.solve("kl_divergence_grad", q.x, values={"out": out}, slices=slices))
+    p, q = Logits.pair(axis, where, logits_p=logits_p, logits_q=logits_q)
+    buffers = {"out": out, "grad_p_out": grad_p_out, "grad_q_out": grad_q_out}
+    return DivergenceGrad(*p.solve(native.kl_divergence_grad, buffers, q.x))
 
 
 @dispatched("(n),(k)->(k)")
@@ -235,7 +211,7 @@ def selective_log_softmax(logits: Any, index: Any, /, *, axis: Axis = -1, where:
     >>> sg.selective_log_softmax([[0.0, -40.0], [0.0, 0.0]], [0, 1])
     array([-4.24835426e-18, -6.93147181e-01])
     """
-    rows = Logits.of(logits, axis, where)
+    rows = Logits.of_loss(logits, axis, where)
     xp, batch = rows.xp, rows.rows.batch_shape
     several = np.ndim(index) == len(batch) + 1
     shape = (*batch, np.shape(index)[-1]) if several else batch
@@ -243,21 +219,10 @@ def selective_log_softmax(logits: Any, index: Any, /, *, axis: Axis = -1, where:
     entries = index if several else index[..., None]
     if rows.rows.n == 0:  # the shape has no index, or no row
         return xp.zeros(shape, dtype=rows.x.dtype)
-    result = (numpy_losses if xp is np else generic_losses).log_probabilities(rows.x, entries)
+    result: Array = native.log_probabilities(rows.x, entries)
     if rows.present is not None:
         result = xp.where(rows.present[..., None], result, xp.asarray(-xp.inf, dtype=result.dtype))
     result = result if several else result[..., 0]
     if outside is not None:
         result = xp.where(outside, xp.full_like(result, xp.nan), result)
     return result[()] if xp is np else result
-
-
-def _pair(logits_p: Any, logits_q: Any, axis: Axis, where: Any) -> tuple[Logits, Logits]:
-    """Both logits in one shape and dtype, with the masks of both."""
-    a, where, _ = unmasked(as_real(logits_p, "logits_p"), where)
-    b, where, _ = unmasked(as_real(logits_q, "logits_q"), where)
-    xp = namespace(a)
-    shape = broadcast_shapes(logits_p=a, logits_q=b)
-    dtype = promoted(xp, a.dtype, b.dtype)
-    a, b = (xp.broadcast_to(xp.astype(x, dtype, copy=False), shape) for x in (a, b))
-    return Logits.of(a, axis, where, "logits_p"), Logits.of(b, axis, where, "logits_q")

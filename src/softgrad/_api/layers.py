@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from softgrad._api.derivatives import log_softmax_vjp, softmax_vjp
 from softgrad._api.losses import cross_entropy_grad
-from softgrad._api.softmax import jacobian_at, log_softmax, log_softmax_vjp, softmax, softmax_vjp
+from softgrad._api.operators import jacobian_at
+from softgrad._api.softmax import log_softmax, softmax
 from softgrad._dispatch import dispatched
-from softgrad._formulas.namespace import namespace
+from softgrad._formulas.namespace import Array, namespace
 from softgrad._validation.arrays import as_real, broadcast_to
 from softgrad._validation.axis import Axis, Rows
 
-Array = Any
+__all__ = ["LogSoftmax", "Softmax", "SoftmaxCrossEntropy"]
 
 
 class _Layer:

@@ -9,20 +9,24 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from softgrad._api.results import LinearLossGrad
+from softgrad._formulas.namespace import NDArray as Array
+from softgrad._formulas.precision import silent
 from softgrad._formulas.target import Target
-from softgrad._numpy import losses as numpy_losses
+from softgrad._numpy import losses as native
 from softgrad._numpy import threads
+from softgrad._numpy.implementation import Implementation
 from softgrad._validation.arrays import as_real, broadcast_to, is_foreign, promoted
 from softgrad._validation.labels import as_weight
 from softgrad._validation.logits import Logits
-from softgrad._validation.targets import label_target
+from softgrad._validation.targets import LossOptions, label_target
 
-Array = np.ndarray[Any, Any]
+__all__ = ["linear_cross_entropy", "linear_cross_entropy_grad"]
 
 BLOCK_BYTES = 56 * 2**20
 """The default of `max_bytes`. Every block passes over the whole weight: with 4 times as much it is 10 % faster."""
@@ -31,28 +35,7 @@ STEP_ENTRIES = 2**20
 """Entries that turn from logits into their gradient at a time: worth two threads, and as room for a product to BLAS."""
 
 
-class LinearLossGrad(NamedTuple):
-    """A loss per row and the gradients with respect to what the logits are made of.
-
-    Parameters
-    ----------
-    loss : ndarray or scalar
-        One loss per row.
-    grad_hidden, grad_weight, grad_bias : ndarray
-        Gradients of the sum of all losses, of the shapes of their arguments; `grad_bias` is None without a bias.
-
-    Examples
-    --------
-    >>> import softgrad as sg
-    >>> loss, grad_hidden, grad_weight, grad_bias = sg.linear_cross_entropy_grad([[1.0]], [[0.0], [0.0]], [1])
-    """
-
-    loss: Any
-    grad_hidden: Array
-    grad_weight: Array
-    grad_bias: Array | None
-
-
+@silent
 def linear_cross_entropy(
     hidden: Any,
     weight: Any,
@@ -119,16 +102,17 @@ def linear_cross_entropy(
     >>> sg.linear_cross_entropy([[1.0, 2.0], [3.0, 4.0]], [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]], [1, 0])
     array([0.40760596, 1.32656264])
     """
-    layer = _Layer.of(hidden, weight, labels, bias, class_weight, sample_weight, label_smoothing, ignore_index, z_loss)
+    options = LossOptions(class_weight, sample_weight, label_smoothing, ignore_index, z_loss)
+    layer = _Layer.of(hidden, weight, labels, bias, options)
     space = layer.workspace(max_bytes, with_gradient=False)
     losses = np.zeros(len(layer.hidden), layer.compute)
-    with np.errstate(all="ignore"):  # NaN, inf and underflow are results here, never news
-        for rows in layer.blocks(space):
-            logits = layer.logits(layer.some_hidden(rows), space)
-            losses[rows] = _solve("cross_entropy", logits, _taken(layer.target, rows), ())
+    for rows in layer.blocks(space):
+        logits = layer.logits(layer.some_hidden(rows), space)
+        losses[rows] = _solve(native.cross_entropy, logits, _taken(layer.target, rows))
     return layer.as_losses(losses)
 
 
+@silent
 def linear_cross_entropy_grad(
     hidden: Any,
     weight: Any,
@@ -201,23 +185,23 @@ def linear_cross_entropy_grad(
     array([[-0.5, -0.5],
            [ 0.5,  0.5]])
     """
-    layer = _Layer.of(hidden, weight, labels, bias, class_weight, sample_weight, label_smoothing, ignore_index, z_loss)
+    options = LossOptions(class_weight, sample_weight, label_smoothing, ignore_index, z_loss)
+    layer = _Layer.of(hidden, weight, labels, bias, options)
     g = _as_grad_output(grad_output, layer)
     space = layer.workspace(max_bytes, with_gradient=True)
     losses = np.zeros(len(layer.hidden), layer.compute)
     grad_hidden = np.zeros(layer.hidden.shape, layer.dtype)
     grad_weight = np.zeros(layer.weight.shape, layer.compute)
     grad_bias = np.zeros(layer.n, layer.compute)
-    with np.errstate(all="ignore"):  # NaN, inf and underflow are results here, never news
-        for rows in layer.blocks(space):
-            some_hidden = layer.some_hidden(rows)
-            logits = layer.logits(some_hidden, space)
-            losses[rows], grad = _slide(logits, _taken(layer.target, rows), space)
-            some_g = np.ones(len(rows), layer.compute) if g is None else g[rows]
-            grad_hidden[rows] = some_g[:, np.newaxis] * (grad @ layer.weight)
-            _add_product(grad_weight, grad.T, some_g[:, np.newaxis] * some_hidden, space.free(grad))
-            if layer.bias is not None:
-                grad_bias += some_g @ grad
+    for rows in layer.blocks(space):
+        some_hidden = layer.some_hidden(rows)
+        logits = layer.logits(some_hidden, space)
+        losses[rows], grad = _slide(logits, _taken(layer.target, rows), space)
+        some_g = np.ones(len(rows), layer.compute) if g is None else g[rows]
+        grad_hidden[rows] = some_g[:, np.newaxis] * (grad @ layer.weight)
+        _add_product(grad_weight, grad.T, some_g[:, np.newaxis] * some_hidden, space.free(grad))
+        if layer.bias is not None:
+            grad_bias += some_g @ grad
     return LinearLossGrad(
         layer.as_losses(losses),
         grad_hidden.reshape(layer.hidden_shape),
@@ -260,18 +244,7 @@ class _Layer:
     dtype: np.dtype[Any]  # of the results
 
     @classmethod
-    def of(
-        cls,
-        hidden: Any,
-        weight: Any,
-        labels: Any,
-        bias: Any,
-        class_weight: Any,
-        sample_weight: Any,
-        label_smoothing: Any,
-        ignore_index: Any,
-        z_loss: Any,
-    ) -> _Layer:
+    def of(cls, hidden: Any, weight: Any, labels: Any, bias: Any, options: LossOptions) -> _Layer:
         """Check everything that the loss depends on."""
         hidden, weight = _as_array(hidden, "hidden"), _as_array(weight, "weight")
         if weight.ndim != 2:
@@ -287,10 +260,10 @@ class _Layer:
             dtype = np.dtype(promoted(np, np.empty(0, dtype), bias))
         compute = dtype if dtype.itemsize >= 4 else np.dtype(np.float32)
         # Checked at once against logits that take no memory, since every row has the same stride 0.
-        rows = Logits.of(np.broadcast_to(np.zeros((), compute), (*hidden.shape[:-1], n)), -1, None)
-        if class_weight is not None:
-            class_weight = as_weight(class_weight, (n,), rows.wide, np, "class_weight")
-        target = label_target(rows, labels, class_weight, sample_weight, label_smoothing, ignore_index, z_loss)
+        rows = Logits.of(np.broadcast_to(np.zeros((), compute), (*hidden.shape[:-1], n)), -1)
+        if options.weight is not None:
+            options = replace(options, weight=as_weight(options.weight, (n,), rows.wide, np, "class_weight"))
+        target = label_target(rows, labels, options)
         m = math.prod(hidden.shape[:-1])
         return cls(
             hidden.reshape(m, d),
@@ -358,15 +331,14 @@ def _slide(logits: Array, target: Target, space: _Workspace) -> tuple[Array, Arr
     step = space.spare // logits.shape[1]
     for start in range(0, len(logits), step):
         rows = slice(start, start + step)
-        losses[rows] = _solve("cross_entropy_grad", logits[rows], _taken(target, rows), (grad[rows],))
+        losses[rows] = _solve(native.cross_entropy_grad, logits[rows], _taken(target, rows), (grad[rows],))
     return losses, grad
 
 
-def _solve(name: str, logits: Array, target: Target, slices: tuple[Array, ...]) -> Array:
-    """The losses of rows; what else the array function `name` computes goes to `slices`."""
+def _solve(function: Implementation[Target], logits: Array, target: Target, slices: tuple[Array, ...] = ()) -> Array:
+    """The losses of rows; what else `function` computes goes to `slices`."""
     losses = np.empty(len(logits), logits.dtype)
-    workers = threads.count(None, logits.size)
-    getattr(numpy_losses, name)(logits, target, outs=(losses, *slices), workers=workers)
+    function.into((losses, *slices), threads.count(None, logits.size), logits, target)
     return losses
 
 

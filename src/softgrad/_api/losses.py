@@ -5,63 +5,25 @@ Throughout, p = softmax(logits), lse = logsumexp(logits) and n is the number of 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
+from softgrad._api.results import LossGrad, LossGradHess
 from softgrad._dispatch import dispatched
-from softgrad._formulas import losses as generic_losses
-from softgrad._formulas.target import Target
-from softgrad._numpy import losses as numpy_losses
+from softgrad._formulas.namespace import Array
+from softgrad._numpy import losses as native
 from softgrad._validation.axis import Axis
-from softgrad._validation.labels import as_number
 from softgrad._validation.logits import Logits
-from softgrad._validation.targets import label_target, soft_target
+from softgrad._validation.targets import LossOptions, label_target, soft_target
 
-Array = Any
+__all__ = [
+    "cross_entropy",
+    "cross_entropy_grad",
+    "cross_entropy_grad_hess",
+    "soft_cross_entropy",
+    "soft_cross_entropy_grad",
+]
 
 CURVATURES = ("diagonal", "upper", "friedman", "residual")
-
-
-class LossGrad(NamedTuple):
-    """A loss per row and its gradient with respect to the logits.
-
-    Parameters
-    ----------
-    loss : ndarray or scalar
-        One loss per row.
-    grad : ndarray
-        The gradient of every row's own loss, of the shape of the logits.
-
-    Examples
-    --------
-    >>> import softgrad as sg
-    >>> loss, grad = sg.cross_entropy_grad([[0.0, 0.0]], [1])
-    """
-
-    loss: Array
-    grad: Array
-
-
-class LossGradHess(NamedTuple):
-    """A loss per row, its gradient and a second derivative per entry of the logits.
-
-    Parameters
-    ----------
-    loss : ndarray or scalar
-        One loss per row.
-    grad, hess : ndarray
-        Derivatives of every row's own loss, of the shape of the logits.
-
-    Examples
-    --------
-    >>> import softgrad as sg
-    >>> loss, grad, hess = sg.cross_entropy_grad_hess([[0.0, 0.0]], [1])
-    """
-
-    loss: Array
-    grad: Array
-    hess: Array
 
 
 @dispatched("(n),()->()")
@@ -144,9 +106,10 @@ def cross_entropy(
     >>> sg.cross_entropy([[2.0, 1.0, 0.0], [0.0, 40.0, 0.0]], [0, 1])
     array([4.07605964e-01, 8.49670851e-18])
     """
-    rows = Logits.of(logits, axis, where)
-    target = label_target(rows, labels, weight, sample_weight, label_smoothing, ignore_index, z_loss)
-    return rows.solve("cross_entropy", target, values={"out": None}, slices={})[0]
+    rows = Logits.of_loss(logits, axis, where)
+    options = LossOptions(weight, sample_weight, label_smoothing, ignore_index, z_loss)
+    target = label_target(rows, labels, options)
+    return rows.solve(native.cross_entropy, {"out": None}, target)[0]
 
 
 @dispatched("(n),()->(),(n)")
@@ -202,9 +165,10 @@ def cross_entropy_grad(
     >>> grad
     array([-8.49670851e-18,  4.24835426e-18,  4.24835426e-18])
     """
-    rows = Logits.of(logits, axis, where)
-    target = label_target(rows, labels, weight, sample_weight, label_smoothing, ignore_index, z_loss)
-    return LossGrad(*rows.solve("cross_entropy_grad", target, values={"out": out}, slices={"grad_out": grad_out}))
+    rows = Logits.of_loss(logits, axis, where)
+    options = LossOptions(weight, sample_weight, label_smoothing, ignore_index, z_loss)
+    target = label_target(rows, labels, options)
+    return LossGrad(*rows.solve(native.cross_entropy_grad, {"out": out, "grad_out": grad_out}, target))
 
 
 @dispatched("(n),()->(),(n),(n)")
@@ -264,11 +228,12 @@ def cross_entropy_grad_hess(
     """
     if curvature not in CURVATURES:
         raise ValueError(f"curvature must be one of {', '.join(map(repr, CURVATURES))}; got {curvature!r}")
-    rows = Logits.of(logits, axis, where)
-    target = label_target(rows, labels, weight, sample_weight, label_smoothing, ignore_index, z_loss)
+    rows = Logits.of_loss(logits, axis, where)
+    options = LossOptions(weight, sample_weight, label_smoothing, ignore_index, z_loss)
+    target = label_target(rows, labels, options)
     factor = _curvature_factor(rows, curvature)
-    slices = {"grad_out": grad_out, "hess_out": hess_out}
-    return LossGradHess(*rows.solve("cross_entropy_grad_hess", target, factor, values={"out": out}, slices=slices))
+    buffers = {"out": out, "grad_out": grad_out, "hess_out": hess_out}
+    return LossGradHess(*rows.solve(native.cross_entropy_grad_hess, buffers, target, factor))
 
 
 @dispatched("(n),(n)->()")
@@ -320,9 +285,9 @@ def soft_cross_entropy(
     >>> float(sg.soft_cross_entropy([1.0, 1.0, -float("inf")], [0.5, 0.5, 0.0]))
     0.6931471805599453
     """
-    rows = Logits.of(logits, axis, where)
-    target = soft_target(rows, targets, weight, sample_weight, label_smoothing, z_loss)
-    return rows.solve("cross_entropy", target, values={"out": None}, slices={})[0]
+    rows = Logits.of_loss(logits, axis, where)
+    target = soft_target(rows, targets, LossOptions(weight, sample_weight, label_smoothing, None, z_loss))
+    return rows.solve(native.cross_entropy, {"out": None}, target)[0]
 
 
 @dispatched("(n),(n)->(),(n)")
@@ -367,113 +332,9 @@ def soft_cross_entropy_grad(
     >>> sg.soft_cross_entropy_grad([0.0, 0.0], [0.75, 0.25]).grad
     array([-0.25,  0.25])
     """
-    rows = Logits.of(logits, axis, where)
-    target = soft_target(rows, targets, weight, sample_weight, label_smoothing, z_loss)
-    return LossGrad(*rows.solve("cross_entropy_grad", target, values={"out": out}, slices={"grad_out": grad_out}))
-
-
-@dispatched("(n),()->()")
-def focal_loss(
-    logits: Any,
-    labels: Any,
-    /,
-    *,
-    gamma: float = 2.0,
-    axis: Axis = -1,
-    where: Any = None,
-    weight: Any = None,
-    sample_weight: Any = None,
-    ignore_index: int | None = None,
-) -> Array:
-    """Focal loss of integer labels, −(1 − p)^γ log p at the label: cross-entropy that turns away from easy rows.
-
-    Without fusion::
-
-        log_p = log_softmax(logits)[y]
-        loss = 0 if y == ignore_index else sample_weight * weight[y] * (1 - exp(log_p)) ** gamma * -log_p
-
-    Parameters
-    ----------
-    logits, labels
-        As in `cross_entropy`.
-    gamma : float, default: 2.0
-        γ, at least 0; at 0 this is cross-entropy.
-    axis, where, weight, sample_weight, ignore_index
-        As in `cross_entropy`. `weight` is the α of the literature.
-
-    Returns
-    -------
-    ndarray or scalar
-        One loss per row, within 2 + γ ulp.
-
-    Raises
-    ------
-    TypeError, IndexError, ValueError, numpy.exceptions.AxisError
-        As `cross_entropy`.
-
-    Notes
-    -----
-    Lin et al., "Focal loss for dense object detection", ICCV 2017.
-
-    Examples
-    --------
-    >>> import softgrad as sg
-    >>> float(sg.focal_loss([0.0, 0.0], 0))
-    0.17328679513998632
-    """
-    rows = Logits.of(logits, axis, where)
-    _, value, _ = _focal(rows, labels, gamma, weight, sample_weight, ignore_index)
-    return _as_loss(rows, value, None)
-
-
-@dispatched("(n),()->(),(n)")
-def focal_loss_grad(
-    logits: Any,
-    labels: Any,
-    /,
-    *,
-    gamma: float = 2.0,
-    axis: Axis = -1,
-    where: Any = None,
-    weight: Any = None,
-    sample_weight: Any = None,
-    ignore_index: int | None = None,
-    out: Array | None = None,
-    grad_out: Array | None = None,
-) -> LossGrad:
-    """Focal loss of integer labels and its gradient.
-
-    With ℓ = −log p at the label y the gradient is ((1 − p)^γ + γ (1 − p)^(γ−1) p ℓ)(softmax(logits) − e_y).
-
-    Parameters
-    ----------
-    logits, labels, gamma, axis, where, weight, sample_weight, ignore_index
-        As in `focal_loss`.
-    out, grad_out : ndarray, optional
-        As in `cross_entropy_grad`.
-
-    Returns
-    -------
-    LossGrad
-        ``(loss, grad)``: one loss per row, and the gradient of every row's own loss, of the shape of `logits`.
-
-    Raises
-    ------
-    TypeError, IndexError, ValueError, numpy.exceptions.AxisError
-        As `cross_entropy`; nothing is written then.
-
-    Examples
-    --------
-    >>> import softgrad as sg
-    >>> sg.focal_loss_grad([0.0, 0.0], 0).grad
-    array([-0.2982868,  0.2982868])
-    """
-    rows = Logits.of(logits, axis, where)
-    rows.check({"out": out}, {"grad_out": grad_out})
-    target, value, slope = _focal(rows, labels, gamma, weight, sample_weight, ignore_index)
-    steep = Target(None, target.labels, 1.0, slope)
-    _, grad = rows.solve("cross_entropy_grad", steep, values={"out": None}, slices={"grad_out": grad_out})
-    return LossGrad(_as_loss(rows, value, out), grad)
+    rows = Logits.of_loss(logits, axis, where)
+    target = soft_target(rows, targets, LossOptions(weight, sample_weight, label_smoothing, None, z_loss))
+    return LossGrad(*rows.solve(native.cross_entropy_grad, {"out": out, "grad_out": grad_out}, target))
 
 
 def _curvature_factor(rows: Logits, curvature: str) -> Array | float | None:
@@ -484,28 +345,3 @@ def _curvature_factor(rows: Logits, curvature: str) -> Array | float | None:
         count = rows.count[..., 0]
         return count / rows.xp.where(count > 1, count - 1, count)
     return {"diagonal": 1.0, "upper": 2.0, "residual": None}[curvature]
-
-
-def _focal(
-    rows: Logits, labels: Any, gamma: Any, weight: Any, sample_weight: Any, ignore_index: Any
-) -> tuple[Target, Array, Array]:
-    """Target, focal loss and its derivative with respect to the cross-entropy of every row."""
-    gamma = as_number(gamma, "gamma")
-    target = label_target(rows, labels, weight, sample_weight, 0.0, ignore_index, 0.0)
-    xp = rows.xp
-    if rows.rows.n == 0:
-        nothing = xp.zeros(rows.rows.batch_shape, dtype=rows.wide)
-        return target, nothing, nothing
-    value, slope = (numpy_losses if xp is np else generic_losses).focal(rows.x, target.labels, gamma)
-    scale = xp.asarray(target.scale, dtype=value.dtype)
-    value, slope = (xp.where(scale == 0, xp.zeros_like(part), part * scale) for part in (value, slope))
-    return target, value, slope
-
-
-def _as_loss(rows: Logits, value: Array, out: Array | None) -> Array:
-    """Values of one per row in the dtype of the logits, in `out` where it is given."""
-    if out is not None:
-        np.copyto(out, value, casting="same_kind")
-        return out
-    loss = rows.xp.astype(value, rows.x.dtype, copy=False)
-    return loss[()] if rows.xp is np else loss

@@ -7,19 +7,110 @@ is taken instead.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from softgrad._formulas import softmax as formulas
-from softgrad._formulas.namespace import namespace
-from softgrad._numpy import softmax as native
+from softgrad._api.softmax import softmax
+from softgrad._dispatch import dispatched
+from softgrad._formulas import operators as formulas
+from softgrad._formulas.namespace import Array, is_known, is_one, namespace, per_entry
+from softgrad._numpy import derivatives as native
 from softgrad._numpy import threads
-from softgrad._validation.arrays import as_real, broadcast_shapes, promoted
+from softgrad._validation.arrays import as_real, as_temperature, broadcast_shapes, promoted
+from softgrad._validation.axis import Axis, Rows
+from softgrad._validation.logits import Logits
 
-Array = Any
+__all__ = ["SimplexJacobian", "calculate_gradient", "softmax_jacobian"]
+
+
+@dispatched("(n)->(n,n)")
+def softmax_jacobian(x: Any, /, *, axis: Axis = -1, temperature: Any = 1.0, where: Any = None) -> SimplexJacobian:
+    """Jacobian of softmax as an operator that holds O(n) numbers per slice.
+
+    .. math:: J_{ij} = (p_i δ_{ij} - p_i p_j) / T
+
+    Parameters
+    ----------
+    x : array_like, real
+        Logits of any shape.
+    axis, temperature, where
+        As in `softmax`. The temperature must be positive: at 0 softmax has no derivative.
+
+    Returns
+    -------
+    SimplexJacobian
+        Of shape (..., n, n): the axes of `x` without `axis`, then output and input entry.
+
+    Raises
+    ------
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As `softmax`.
+
+    See Also
+    --------
+    calculate_gradient : the dense array at once.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> J = sg.softmax_jacobian([1.0, 2.0, 3.0])
+    >>> J @ [1.0, 0.0, 0.0]
+    array([ 0.08192507, -0.02203304, -0.05989202])
+    >>> J.diagonal()
+    array([0.08192507, 0.18483645, 0.22269543])
+    """
+    rows = Logits.of(x, axis, where)
+    xp = rows.xp
+    temperature = as_temperature(temperature, rows.rows, xp)
+    if is_known(temperature) and not xp.all(xp.asarray(temperature) > 0):
+        raise ValueError("temperature must be positive: at 0 softmax is a step, which has no derivative")
+    return SimplexJacobian(softmax(rows.x, temperature=temperature, where=rows.mask), temperature)
+
+
+def calculate_gradient(x: Any, normalization: bool = True) -> Array:
+    """Dense Jacobian of softmax along the last axis: one matrix for a vector, one per row for a batch.
+
+    .. math:: J_{ij} = p_i δ_{ij} - p_i p_j
+
+    Parameters
+    ----------
+    x : array_like, real
+        Logits, shape (..., n).
+    normalization : bool, default: True
+        As in `softmax`.
+
+    Returns
+    -------
+    ndarray
+        Shape (..., n, n), symmetric, entries within 5 ulp. A matrix per row is n² numbers: `softmax_jacobian` holds n.
+
+    Raises
+    ------
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As `softmax`.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> sg.calculate_gradient([1, 2, 3])
+    array([[ 0.08192507, -0.02203304, -0.05989202],
+           [-0.02203304,  0.18483645, -0.1628034 ],
+           [-0.05989202, -0.1628034 ,  0.22269543]])
+    """
+    # The plain call, which goes straight to the kernel, is the one without options.
+    p = softmax(x) if normalization else softmax(x, normalization=False)
+    return jacobian_at(p).toarray()
+
+
+@dispatched("(n)->(n,n)")
+def jacobian_at(p: Any, /, *, axis: Axis = -1) -> SimplexJacobian:
+    """The Jacobian of softmax from its output."""
+    p = as_real(p, "p")
+    return SimplexJacobian(Rows.of(tuple(p.shape), axis).gather(p, namespace(p)))
 
 
 class _Operator:
@@ -55,11 +146,11 @@ class _Operator:
 
     def matmat(self, V: Array) -> Array:
         """The product with a matrix of columns: `V` has shape (..., n, k)."""
-        return self._columns(V, "matvec")
+        return _transpose(self._per_column().matvec(self._columns(V)))
 
     def rmatmat(self, V: Array) -> Array:
         """The product of the transposed matrix with a matrix of columns."""
-        return self._columns(V, "rmatvec")
+        return _transpose(self._per_column().rmatvec(self._columns(V)))
 
     def toarray(self) -> Array:
         """The dense array of shape (..., n, n); it costs n² numbers per matrix."""
@@ -78,11 +169,12 @@ class _Operator:
         V = as_real(V, "the left operand of @")
         return self.rmatvec(V) if V.ndim == 1 else _transpose(self.rmatmat(_transpose(V)))
 
-    def _columns(self, V: Array, product: str) -> Array:
+    def _columns(self, V: Array) -> Array:
+        """The columns of a matrix as rows."""
         V = as_real(V, "V")
         if V.ndim < 2 or V.shape[-2] != self.shape[-1]:
             raise ValueError(f"V must have shape (..., {self.shape[-1]}, k); got {tuple(V.shape)}")
-        return _transpose(getattr(self._per_column(), product)(_transpose(V)))
+        return _transpose(V)
 
     def _per_column(self) -> Any:
         """The same operator with an axis of length 1 that stands for the columns of a matrix."""
@@ -90,7 +182,7 @@ class _Operator:
 
     def _per_entry(self) -> Any:
         """T, shaped to multiply a vector per matrix."""
-        return self.temperature if isinstance(self.temperature, float) else self.temperature[..., None]
+        return per_entry(self.temperature)
 
     def _apply(self, formula: Callable[..., Array], v: Any, name: str = "v") -> Array:
         """`formula(xp, p, v, T)` in the common dtype of p and `v`."""
@@ -98,8 +190,7 @@ class _Operator:
         return formula(p, v, self._per_entry())
 
     def _with(self, v: Any, name: str) -> tuple[Array, Array]:
-        v = self._vector(v, name)
-        xp = namespace(self.p)
+        v, xp = self._vector(v, name), namespace(self.p)
         broadcast_shapes(**{"p": self.p, name: v})
         dtype = promoted(xp, self.p.dtype, v.dtype)
         return xp.astype(self.p, dtype, copy=False), xp.astype(v, dtype, copy=False)
@@ -155,31 +246,27 @@ class SimplexJacobian(_Operator):
 
     def matvec(self, v: Array) -> Array:
         """J v = p ∘ (v − Σ p v)/T, for `v` of shape (..., n)."""
-        p, v = self._with(v, "v")
-        xp = namespace(p)
-        product = (native if xp is np else formulas).softmax_vjp(*xp.broadcast_arrays(p, v))
-        T = self._per_entry()
-        return product if isinstance(T, float) and T == 1.0 else _quotient(product, T)
+        product: Array = native.softmax_vjp(*namespace(self.p).broadcast_arrays(*self._with(v, "v")))
+        return product if is_one(self.temperature) else formulas.quotient(product, self._per_entry())
 
     rmatvec = matvec
 
     def diagonal(self) -> Array:
         """p (1 − p)/T, shape (..., n)."""
-        return _diagonal(self.p, self._per_entry())
+        return formulas.diagonal(self.p, self._per_entry())
 
     def trace(self) -> Array:
         """Σ p (1 − p)/T, one number per matrix."""
-        return _trace(self.p, self._per_entry())[..., 0]
+        return formulas.trace(self.p, self._per_entry())[..., 0]
 
     def toarray(self) -> Array:
         """The dense array of shape (..., n, n), written in one pass; it costs n² numbers per matrix."""
-        if namespace(self.p) is np:
-            return native.jacobian(self.p, self.temperature, workers=threads.count(None, self.p.size * self.shape[-1]))
-        return formulas.jacobian(self.p, self._per_entry())
+        workers = threads.count(None, math.prod(self.shape))
+        return native.jacobian(self.p, self.temperature, workers=workers)
 
     def quadratic(self, v: Array) -> Array:
         """vᵀ J v, the variance of v under p, divided by T: one number per matrix, never negative."""
-        return self._apply(_variance, v)[..., 0]
+        return self._apply(formulas.variance, v)[..., 0]
 
     def sqrt(self) -> SimplexRoot:
         """The factor L = (diag(√p) − p √pᵀ)/√T, for which J = L Lᵀ."""
@@ -212,9 +299,9 @@ class SimplexJacobian(_Operator):
         if not damping >= 0:
             raise ValueError(f"damping must be at least 0; got {damping}")
         if damping == 0:
-            return self._apply(_pseudo_inverse, b, "b")
+            return self._apply(formulas.pseudo_inverse, b, "b")
         p, b = self._with(b, "b")
-        return _damped_solution(p, b, self._per_entry(), float(damping))
+        return formulas.damped_solution(p, b, self._per_entry(), float(damping))
 
     def eigvalsh(self) -> Array:
         """Eigenvalues in ascending order, shape (..., n): 0, and one in each gap of the sorted p, O(n²) per matrix.
@@ -224,11 +311,11 @@ class SimplexJacobian(_Operator):
         Golub, "Some modified matrix eigenvalue problems", SIAM Review 15 (1973), section 5. With Σ p = 1 the secular
         equation 1 = Σ p²/(p−λ) becomes Σ p/(p−λ) = 0 once its root 0 is divided out, and nothing cancels.
         """
-        return _eigenvalues(self.p, self._per_entry())
+        return formulas.eigenvalues(self.p, self._per_entry())
 
     def logpdet(self) -> Array:
         """Log of the pseudo-determinant, Σ log p + log m − (m−1) log T, over the m entries with p > 0."""
-        return _log_pseudo_determinant(self.p, self._per_entry())[..., 0]
+        return formulas.log_pseudo_determinant(self.p, self._per_entry())[..., 0]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -245,11 +332,11 @@ class SimplexRoot(_Operator):
 
     def matvec(self, v: Array) -> Array:
         """L v = (√p ∘ v − p Σ √p v)/√T."""
-        return self._apply(_root_product, v)
+        return self._apply(formulas.root_product, v)
 
     def rmatvec(self, v: Array) -> Array:
         """Lᵀ v = √p ∘ (v − Σ p v)/√T."""
-        return self._apply(_transposed_root_product, v)
+        return self._apply(formulas.transposed_root_product, v)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -266,7 +353,7 @@ class SimplexInverse(_Operator):
 
     def matvec(self, v: Array) -> Array:
         """The product with a vector per matrix."""
-        return self._apply(_pseudo_inverse, v)
+        return self._apply(formulas.pseudo_inverse, v)
 
     rmatvec = matvec
 
@@ -297,92 +384,6 @@ class _Transposed(_Operator):
 
     def _per_column(self) -> _Transposed:
         return _Transposed(self.of._per_column())
-
-
-# The formulas: p has shape (..., n), T broadcasts against it, and sums keep the axis.
-
-
-@formulas.widened
-def _quotient(xp: Any, x: Array, T: Array) -> Array:
-    return x / T
-
-
-@formulas.widened
-def _diagonal(xp: Any, p: Array, T: Array) -> Array:
-    return p * formulas.complement(xp, p) / T
-
-
-@formulas.widened
-def _trace(xp: Any, p: Array, T: Array) -> Array:
-    return _sum(p * formulas.complement(xp, p)) / T
-
-
-@formulas.widened
-def _variance(xp: Any, p: Array, v: Array, T: Array) -> Array:
-    centred = formulas.centred(xp, p, v)
-    return _sum(xp.where(p == 0, xp.zeros_like(centred), p * centred * centred)) / T
-
-
-@formulas.widened
-def _root_product(xp: Any, p: Array, v: Array, T: Array) -> Array:
-    scaled = xp.sqrt(p) * v
-    return (scaled - p * _sum(scaled)) / T**0.5
-
-
-@formulas.widened
-def _transposed_root_product(xp: Any, p: Array, v: Array, T: Array) -> Array:
-    return xp.sqrt(p) * formulas.centred(xp, p, v) / T**0.5
-
-
-@formulas.widened
-def _pseudo_inverse(xp: Any, p: Array, v: Array, T: Array) -> Array:
-    support = p > 0
-    count = _sum(xp.astype(support, p.dtype))
-
-    def centred(x: Array) -> Array:
-        x = xp.where(support, x, xp.zeros_like(x))
-        return xp.where(support, x - _sum(x) / xp.where(count > 0, count, xp.ones_like(count)), xp.zeros_like(x))
-
-    return centred(centred(v) / xp.where(support, p, xp.ones_like(p))) * T
-
-
-@formulas.widened
-def _damped_solution(xp: Any, p: Array, b: Array, T: Array, damping: float) -> Array:
-    # diag(p + λ) − p pᵀ; the denominator 1 − Σ p²/(p+λ) is λ Σ p/(p+λ), which does not cancel.
-    scaled = damping * T
-    weight = p / (p + scaled)
-    x = b / (p + scaled)
-    return T * (x + weight * (_sum(p * x) / (scaled * _sum(weight))))
-
-
-@formulas.widened
-def _log_pseudo_determinant(xp: Any, p: Array, T: Array) -> Array:
-    support = p > 0
-    count = _sum(xp.astype(support, p.dtype))
-    missing = xp.where(p == 0, xp.zeros_like(p), p * xp.nan)
-    logs = _sum(xp.where(support, xp.log(xp.where(support, p, xp.ones_like(p))), missing))
-    return logs + xp.log(xp.where(count > 0, count, xp.ones_like(count))) - (count - 1) * xp.log(xp.asarray(T))
-
-
-@formulas.widened
-def _eigenvalues(xp: Any, p: Array, T: Array) -> Array:
-    """Bisection in every gap at once, on the bits of μ = λ − lower end: numbers ≥ 0 are ordered as their bits."""
-    dtype, p = p.dtype, np.sort(np.asarray(p, np.float64), axis=-1)
-    low = p[..., :-1, None]
-    offsets = p[..., None, :] - low
-    left, right = np.zeros(low.shape), p[..., 1:, None] - low
-    for _ in range(64):
-        middle = ((left.view(np.int64) + right.view(np.int64)) // 2).view(np.float64)
-        # Σ p/(p − λ) increases in λ, from −∞ to +∞ between neighbouring poles.
-        above = np.sum(p[..., None, :] / (offsets - middle), axis=-1, keepdims=True) > 0
-        left, right = np.where(above, left, middle), np.where(above, middle, right)
-    zero = np.where(np.isnan(p[..., :1]), np.nan, 0.0)
-    eigenvalues = np.concatenate([zero[..., : p.shape[-1]], (low + left)[..., 0]], axis=-1)
-    return xp.asarray(eigenvalues, dtype=dtype) / T
-
-
-def _sum(x: Array) -> Array:
-    return namespace(x).sum(x, axis=-1, keepdims=True)
 
 
 def _transpose(x: Array) -> Array:

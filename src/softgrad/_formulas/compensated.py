@@ -7,11 +7,11 @@ transformations are those of Dekker (1971) and Knuth (TAOCP 2, section 4.2.2).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
-from softgrad._formulas.namespace import namespace
+from softgrad._formulas.namespace import Array, namespace
 
-Array = Any
 Pair = tuple[Array, Array]
 
 
@@ -38,9 +38,13 @@ def halves(a: Array) -> tuple[Array, Array]:
 
 
 def compensated_sum(xp: Any, x: Array) -> tuple[Array, Array]:
-    """Σ x over the last axis (kept), and its rounding error: halves are folded on each other, errors carried along."""
-    if (of_pieces := getattr(xp, "compensated_sum", None)) is not None:
-        return of_pieces(x)  # type: ignore[no-any-return]
+    """Σ x over the last axis (kept), and its rounding error: halves are folded on each other, errors carried along.
+
+    A namespace whose arrays hold only some entries of their slices has a function of this name, which sums the slices.
+    """
+    whole_slices: Callable[[Array], tuple[Array, Array]] | None = getattr(xp, "compensated_sum", None)
+    if whole_slices is not None:
+        return whole_slices(x)
     error = xp.zeros_like(x)
     while (n := x.shape[-1]) > 1:
         half = n // 2

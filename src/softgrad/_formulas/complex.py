@@ -7,16 +7,16 @@ differences are kept (Knuth) and put back to first order. complex64 is computed 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from softgrad._formulas.compensated import compensated_sum, two_sum
+from softgrad._formulas.namespace import NDArray as Array
+from softgrad._formulas.precision import silent
 
-Array = np.ndarray[Any, Any]
 
-
-@np.errstate(all="ignore")  # NaN, inf and underflow are results here, never news
+@silent
 def softmax(z: Array) -> Array:
     """e^z / Σ e^z along the last axis."""
     terms = _Terms.of(_wide(z), None)
@@ -24,14 +24,14 @@ def softmax(z: Array) -> Array:
     return p.astype(z.dtype)
 
 
-@np.errstate(all="ignore")
+@silent
 def log_softmax(z: Array) -> Array:
     """z − z_k − log Σ e^(z − z_k) along the last axis, with the principal logarithm."""
     terms = _Terms.of(_wide(z), None)
     return _complex(terms.x - terms.log_total, terms.y - np.angle(terms.total)).astype(z.dtype)
 
 
-@np.errstate(all="ignore")
+@silent
 def logsumexp(z: Array, b: Array | None) -> tuple[Array, Array]:
     """Log |Σ b e^z| over the last axis and the sum's phase Σ b e^z / |Σ b e^z|; −inf and 0 where the sum is 0.
 

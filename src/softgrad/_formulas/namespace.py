@@ -1,4 +1,8 @@
-"""Which array library an array belongs to, and what can be done with it there."""
+"""Which array library an array belongs to, and what the array API standard has no function for.
+
+A namespace whose arrays hold only some entries of their slices may offer one function beyond the standard,
+`compensated_sum(x)`, which `compensated.py` describes.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,11 @@ import sys
 from typing import Any
 
 import numpy as np
+
+Array = Any
+"""An array of any library of the array API standard."""
+
+NDArray = np.ndarray[Any, Any]
 
 
 def namespace(x: Any) -> Any:
@@ -34,11 +43,26 @@ def is_known(x: Any) -> bool:
     return not isinstance(jax.numpy.ravel(x), jax.core.Tracer)  # under jit this has no entries even where x has
 
 
-def infinity(xp: Any, like: Any) -> Any:
+def infinity(xp: Any, like: Array) -> Array:
     """Infinity in the dtype of `like`."""
     return xp.asarray(xp.inf, dtype=like.dtype)
 
 
-def one_hot(xp: Any, index: Any, x: Any) -> Any:
+def one_hot(xp: Any, index: Array, x: Array) -> Array:
     """Whether an entry of a row of `x` is that at `index`, which has a last axis of 1."""
     return xp.arange(x.shape[-1], dtype=index.dtype) == index
+
+
+def row_sum(x: Array) -> Array:
+    """Σ x over the last axis, which stays with length 1."""
+    return namespace(x).sum(x, axis=-1, keepdims=True)
+
+
+def per_entry(value: Array | float) -> Array | float:
+    """One number per row, with a last axis of 1 to multiply the entries of rows; a number for all rows as it is."""
+    return value[..., None] if getattr(value, "ndim", 0) else value
+
+
+def is_one(temperature: Array | float) -> bool:
+    """Whether the temperature is the number 1, by which nothing is divided."""
+    return isinstance(temperature, float) and temperature == 1.0

@@ -18,8 +18,6 @@ in what `logsumexp` and `entropy` are of; `mean` is for T = 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,10 +33,9 @@ from softgrad._formulas.compensated import (
     two_product,
     two_sum,
 )
-from softgrad._formulas.namespace import infinity, namespace, one_hot, widest
+from softgrad._formulas.namespace import Array, infinity, is_one, namespace, one_hot, per_entry, row_sum
+from softgrad._formulas.precision import as_wide, silent, wide_dtype
 from softgrad._formulas.softmax import exponentials
-
-Array = Any
 
 LN4 = 1.3862943611198906, 4.638093627692599e-17
 LN4_SINGLE = 1.3862943649291992, -3.809308424251867e-09
@@ -69,26 +66,22 @@ class State(NamedTuple):
         return log1p_in_parts(namespace(self.max), self.rest, self.rest_low)
 
 
-def _quiet(formula: Callable[..., Any]) -> Callable[..., Any]:
-    return wraps(formula)(np.errstate(all="ignore")(formula))  # NaN, inf and underflow are results here, never news
-
-
 def empty(shape: tuple[int, ...], dtype: Any, xp: Any = np) -> State:
     """The state of slices without entries, one for each index into `shape`."""
     zero = xp.zeros(shape, dtype=dtype)
     return State(zero - xp.inf, zero, zero, zero, zero)
 
 
-@_quiet
+@silent
 def state(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> State:
     """The state of every row."""
     xp = namespace(x)
     if x.shape[-1] == 0:
-        return empty(tuple(x.shape[:-1]), widened(x).dtype, xp)
+        return empty(tuple(x.shape[:-1]), as_wide(x).dtype, xp)
     if _is_plain(xp, x, temperature):
         m, rest, depth = _plain_sums(xp, x, where)
     else:
-        m, shifted, error, e = exponentials(xp, widened(x), where, _per_entry(xp, temperature))
+        m, shifted, error, e = exponentials(xp, as_wide(x), where, per_entry(temperature))
         peak = one_hot(xp, xp.argmax(e, axis=-1, keepdims=True), e)
         rest = compensated_sum(xp, xp.where(peak, e * 0, e))  # e * 0: a NaN stays
         depth = compensated_sum(xp, xp.where(e == 0, xp.zeros_like(e), e * -shifted - e * error))
@@ -99,7 +92,7 @@ def state(x: Array, where: Array | None = None, temperature: Array | float = 1.0
     return State(*parts)
 
 
-@_quiet
+@silent
 def merge(a: State, b: State, temperature: Array | float = 1.0) -> State:
     """The state of the entries of both."""
     xp = namespace(a.max)
@@ -126,7 +119,7 @@ def merge(a: State, b: State, temperature: Array | float = 1.0) -> State:
     return State(w.max, *rest, *depth)
 
 
-@_quiet
+@silent
 def logsumexp(s: State, temperature: Array | float = 1.0) -> Array:
     """Log Σ e^(x/T)."""
     xp = namespace(s.max)
@@ -136,7 +129,7 @@ def logsumexp(s: State, temperature: Array | float = 1.0) -> Array:
     return xp.where(xp.isfinite(largest), total + (error + lost + low), largest)
 
 
-@_quiet
+@silent
 def entropy(s: State) -> Array:
     """−Σ p log p."""
     log, low = s.log
@@ -144,7 +137,7 @@ def entropy(s: State) -> Array:
     return log + (mean + (mean_low + low))
 
 
-@_quiet
+@silent
 def mean(s: State) -> Array:
     """Σ p x, 0 for a slice without entries."""
     xp = namespace(s.max)
@@ -154,69 +147,58 @@ def mean(s: State) -> Array:
     return xp.where(present, total + (error - low), xp.zeros_like(total))
 
 
-@_quiet
+@silent
 def softmax(x: Array, s: State, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
     """e^(x/T) / Σ e^(x/T) of rows that are pieces of the slices of the state, in its dtype."""
     xp = namespace(x)
     if x.shape[-1] == 0:
-        return widened(x)
+        return as_wide(x)
     if _is_plain(xp, x, temperature):
-        p = xp.exp(widened(x) - s.max[..., None]) / s.total[0][..., None]
+        p = xp.exp(as_wide(x) - s.max[..., None]) / s.total[0][..., None]
         return p if where is None else xp.where(where, p, xp.zeros_like(p))
-    _, _, _, e = exponentials(xp, widened(x), where, _per_entry(xp, temperature), s.max[..., None])
+    _, _, _, e = exponentials(xp, as_wide(x), where, per_entry(temperature), s.max[..., None])
     total, low = (part[..., None] for part in s.total)
     p = e / total
     p = p - p * (low / total)
     return p if where is None else xp.where(where, p, xp.zeros_like(p))
 
 
-@_quiet
+@silent
 def log_softmax(x: Array, s: State, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
     """x/T − log Σ e^(x/T) of rows that are pieces of the slices of the state, in its dtype."""
     xp = namespace(x)
     if x.shape[-1] == 0:
-        return widened(x)
+        return as_wide(x)
     if _is_plain(xp, x, temperature):
-        y = (widened(x) - s.max[..., None]) - s.log[0][..., None]
+        y = (as_wide(x) - s.max[..., None]) - s.log[0][..., None]
         return y if where is None else xp.where(where, y, -infinity(xp, y))
     m = s.max[..., None]
-    _, shifted, error, _ = exponentials(xp, widened(x), where, _per_entry(xp, temperature), m)
+    _, shifted, error, _ = exponentials(xp, as_wide(x), where, per_entry(temperature), m)
     log, low = (part[..., None] for part in s.log)
     y, lost = two_sum(shifted, -log)
     y = xp.where(xp.isfinite(y), y + (lost + (error - low)), y)
     return y if where is None else xp.where(where, y, -infinity(xp, y))
 
 
-def widened(x: Array) -> Array:
-    """`x` in the dtype of its state."""
-    xp = namespace(x)
-    return x if x.dtype == getattr(xp, "longdouble", None) else xp.astype(x, widest(xp), copy=False)
-
-
 def _is_plain(xp: Any, x: Array, temperature: Array | float) -> bool:
     """Whether x is so narrow that its state's dtype holds x − m, and sums of exponentials, with digits to spare."""
-    narrow = x.dtype not in (widest(xp), getattr(xp, "longdouble", None))
-    return narrow and isinstance(temperature, float) and temperature == 1.0
+    return x.dtype != wide_dtype(xp, x.dtype) and is_one(temperature)
 
 
 def _plain_sums(xp: Any, x: Array, where: Array | None) -> tuple[Array, Pair, Pair]:
     """The largest entry and the two sums of every row, their rounding errors not kept."""
     if where is not None:
         x = xp.where(where, x, -infinity(xp, x))
-    m = widened(xp.max(x, axis=-1, keepdims=True))
+    m = as_wide(xp.max(x, axis=-1, keepdims=True))
     # Far beyond the last exponential that is not 0, and 0 · inf is spared.
-    shifted = xp.maximum(widened(x) - m, xp.asarray(-2000.0, dtype=m.dtype))
+    shifted = xp.maximum(as_wide(x) - m, xp.asarray(-2000.0, dtype=m.dtype))
     e = xp.exp(shifted)
-    depth = -xp.sum(e * shifted, axis=-1, keepdims=True)
+    depth = -row_sum(e * shifted)
     less = shifted < 0
-    ties = xp.sum(xp.astype(~less, e.dtype), axis=-1, keepdims=True)
-    rest = xp.sum(xp.where(less, e, xp.zeros_like(e)), axis=-1, keepdims=True) + (ties - 1) + m * 0  # a NaN stays
+    ties = row_sum(xp.astype(~less, e.dtype))
+    rest = row_sum(xp.where(less, e, xp.zeros_like(e))) + (ties - 1) + m * 0  # a NaN stays
     zero = xp.zeros_like(rest)
     return m, (rest, zero), (depth, zero)
-
-
-def _per_entry(xp: Any, temperature: Array | float) -> Array | float:
-    return temperature if isinstance(temperature, float) else xp.asarray(temperature)[..., None]
 
 
 def _choose(xp: Any, condition: Array, a: Pair, b: Pair) -> Pair:
@@ -225,7 +207,7 @@ def _choose(xp: Any, condition: Array, a: Pair, b: Pair) -> Pair:
 
 def _quotient(xp: Any, x: Array, temperature: Array | float) -> Pair:
     """x/T."""
-    if isinstance(temperature, float) and temperature == 1.0:
+    if is_one(temperature):
         return x, xp.zeros_like(x)
     temperature = xp.asarray(temperature, dtype=x.dtype)
     quotient = x / temperature

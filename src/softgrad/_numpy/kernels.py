@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from softgrad._formulas.namespace import NDArray as Array
 from softgrad._numpy.threads import AUTOMATIC_FROM, over_rows
+
+__all__ = ["backend"]
 
 try:
     from softgrad import _kernels
 except ImportError:  # built without the extension
     _kernels = None  # type: ignore[assignment]
 
-Array = np.ndarray[Any, Any]
 
 LEVELS: tuple[str, ...] = (*(_kernels.levels() if _kernels else ()), "generic")
 """What this machine can run, best first. `generic` is NumPy's own arithmetic."""
@@ -39,22 +41,21 @@ which answer NotImplemented to any other call."""
 
 
 def has_kernel(x: Array) -> bool:
-    """Whether the kernels compute the dtype of `x`."""
-    return table is not None and (x.dtype.itemsize <= 4 or x.dtype == np.float64)
+    """Whether `x` is an array of NumPy of a dtype that the kernels compute."""
+    return table is not None and isinstance(x, np.ndarray) and (x.dtype.itemsize <= 4 or x.dtype == np.float64)
 
 
-def run(name: str, operands: tuple[Any, ...], out: Array | tuple[Array, ...] | None, workers: int) -> Any:
-    """The kernel called `name` on rows of the first operand's dtype, spread over threads."""
+def run(name: str, operands: tuple[Any, ...], outs: tuple[Array, ...], workers: int) -> None:
+    """The kernel called `name` on rows of the first operand's dtype, spread over threads; it writes to `outs`."""
     ufunc: np.ufunc = getattr(table, name)
     dtype = operands[0].dtype
-    if dtype.kind == "f":
-        return over_rows(ufunc, operands, out, workers)
-    # bfloat16 is no type that gufuncs know: its bits come as integers, which mean nothing else to a kernel.
-    outs = out if isinstance(out, tuple) else (out,)
-    bits = [a.view(np.uint16) if getattr(a, "dtype", None) == dtype else a for a in (*operands, *outs)]
-    given = bits[len(operands) :]
-    result = over_rows(ufunc, tuple(bits[: len(operands)]), tuple(given) if given[0] is not None else None, workers)
-    return out if out is not None else result.view(dtype)
+    if dtype.kind != "f":
+        # bfloat16 is no type that gufuncs know: its bits come as integers, which mean nothing else to a kernel.
+        operands, outs = (
+            tuple(a.view(np.uint16) if getattr(a, "dtype", None) == dtype else a for a in arrays)
+            for arrays in (operands, outs)
+        )
+    over_rows(ufunc, operands, outs, workers)
 
 
 def backend() -> str:

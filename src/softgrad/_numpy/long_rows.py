@@ -6,29 +6,26 @@ are the same pieces with any number of threads, so are the bits of the result.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from softgrad._formulas import states
+from softgrad._formulas.namespace import NDArray as Array
 from softgrad._numpy import kernels
 
-Array = np.ndarray[Any, Any]
+LONG_ROW = 2**21
+"""Entries from which a row goes in pieces: it no longer fits into the caches, and has work for several threads."""
 
 PIECE = 2**18
 """Entries of a piece: a megabyte of float32."""
 
 
-def forward(name: str, x: Array, out: Array | None, workers: int) -> Array:
-    """`name`, softmax or log_softmax, of every row."""
-    if out is None:
-        out = np.empty_like(x, subok=False)
-    elif np.may_share_memory(x, out) and x.__array_interface__ != out.__array_interface__:
+def normalize(name: str, x: Array, out: Array, workers: int) -> None:
+    """Write softmax or log_softmax, whose `name` it is, of every row."""
+    if np.may_share_memory(x, out) and x.__array_interface__ != out.__array_interface__:
         x = x.copy()  # a piece of the result may lie where a later one is read
     state = tuple(part[..., np.newaxis] for part in _max_and_rest(x, workers))
     for piece, result in zip(_pieces(x), _pieces(out), strict=True):
         kernels.run(f"{name}_of_state", (piece, *state), (result,), workers)
-    return out
 
 
 def logsumexp(x: Array, workers: int) -> Array:

@@ -1,20 +1,18 @@
-"""States of NumPy arrays: the functions of `states`, on the native kernels where they apply.
+"""States of rows: kernels of NumPy's arrays where they apply, the formulas elsewhere.
 
 The kernels are for T = 1 and know every type but longdouble. Unlike the formulas they return rows in the dtype of `x`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
 from softgrad._formulas import states
+from softgrad._formulas.namespace import Array, is_one
 from softgrad._formulas.states import State
 from softgrad._numpy import kernels, threads
-
-Array = np.ndarray[Any, Any]
-
 
 WIDE_FACTORS = float(np.finfo(np.longdouble).eps) < 2.0**-60
 """Whether the kernel that merges has factors e^(a − b) whose errors do not add up to one of float64."""
@@ -23,16 +21,14 @@ WIDE_FACTORS = float(np.finfo(np.longdouble).eps) < 2.0**-60
 def state(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> State:
     """The state of every row."""
     if not has_kernel(x, temperature):
-        found: State = states.state(x, where, temperature)
-        return found
+        return states.state(x, where, temperature)
     return State(*_parts("state", len(State._fields), x, where))
 
 
 def normalizer(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> State:
     """The state of every row without its depth, which takes half the time and is not what softmax is of."""
     if not has_kernel(x, temperature):
-        found: State = states.state(x, where, temperature)
-        return found
+        return states.state(x, where, temperature)
     largest, rest, low = _parts("max_and_rest", 3, x, where)
     zero = np.zeros_like(largest)
     return State(largest, rest, low, zero, zero)
@@ -40,10 +36,8 @@ def normalizer(x: Array, where: Array | None = None, temperature: Array | float 
 
 def merge_normalizers(a: State, b: State, temperature: Array | float = 1.0) -> State:
     """The state of the entries of both, its depth not kept."""
-    plain = isinstance(temperature, float) and temperature == 1.0
-    if kernels.table is None or not (plain and WIDE_FACTORS and a.max.dtype == np.float64):
-        merged: State = states.merge(a, b, temperature)
-        return merged
+    if kernels.table is None or not (is_one(temperature) and WIDE_FACTORS and a.max.dtype == np.float64):
+        return states.merge(a, b, temperature)
     both = (np.stack(pair, axis=-1) for pair in zip(a[:3], b[:3], strict=True))
     largest, rest, low = map(np.asarray, kernels.table.merge_states(*both))
     return State(largest, rest, low, a.depth, a.depth_low)
@@ -51,22 +45,31 @@ def merge_normalizers(a: State, b: State, temperature: Array | float = 1.0) -> S
 
 def softmax(x: Array, s: State, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
     """e^(x/T) / Σ e^(x/T) of rows that are pieces of the slices of the state."""
-    return _of_state("softmax", x, s, where, temperature, nothing=0.0)
+    return _of_state(states.softmax, "softmax_of_state", x, s, where, temperature, masked_out=0.0)
 
 
 def log_softmax(x: Array, s: State, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
     """x/T − log Σ e^(x/T) of rows that are pieces of the slices of the state."""
-    return _of_state("log_softmax", x, s, where, temperature, nothing=-np.inf)
+    return _of_state(states.log_softmax, "log_softmax_of_state", x, s, where, temperature, masked_out=-np.inf)
 
 
-def _of_state(name: str, x: Array, s: State, where: Array | None, temperature: Array | float, nothing: float) -> Array:
+def _of_state(
+    formula: Callable[..., Array],
+    kernel: str,
+    x: Array,
+    s: State,
+    where: Array | None,
+    temperature: Array | float,
+    *,
+    masked_out: float,
+) -> Array:
     if not has_kernel(x, temperature) or s.max.dtype != np.float64:
-        return np.asarray(getattr(states, name)(x, s, where, temperature))
+        return formula(x, s, where, temperature)
     y = np.empty_like(x, subok=False)
     of_slice = tuple(np.asarray(part) for part in (s.max, s.rest, s.rest_low))
-    kernels.run(f"{name}_of_state", (x, *of_slice), (y,), threads.count(None, x.size))
+    kernels.run(kernel, (x, *of_slice), (y,), threads.count(None, x.size))
     if where is not None:
-        np.copyto(y, y.dtype.type(nothing), where=~where)
+        np.copyto(y, y.dtype.type(masked_out), where=~where)
     return y
 
 
@@ -84,5 +87,4 @@ def _parts(name: str, count: int, x: Array, where: Array | None) -> tuple[Array,
 
 def has_kernel(x: Array, temperature: Array | float = 1.0) -> bool:
     """Whether the kernels know the type of `x` and the temperature."""
-    plain = isinstance(temperature, float) and temperature == 1.0
-    return plain and x.shape[-1] > 0 and kernels.has_kernel(x)
+    return is_one(temperature) and x.shape[-1] > 0 and kernels.has_kernel(x)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from softgrad._formulas.namespace import NDArray as Array
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor, Future
-
-Array = np.ndarray[Any, Any]
 
 AUTOMATIC_FROM = 2**20
 """Entries from which `workers=None` uses more than one thread: below, waking a thread costs more than it saves."""
@@ -50,18 +50,15 @@ def count(workers: int | None, size: int) -> int:
     return workers
 
 
-def over_rows(ufunc: np.ufunc, operands: tuple[Any, ...], out: Array | tuple[Array, ...] | None, workers: int) -> Any:
-    """`ufunc(*operands, out=out)`, its batch cut into blocks along the longest axis for `workers` threads."""
+def over_rows(ufunc: np.ufunc, operands: tuple[Any, ...], outs: tuple[Array, ...], workers: int) -> None:
+    """`ufunc(*operands, out=outs)`, its batch cut into blocks along the longest axis for `workers` threads."""
     if workers == 1 or operands[0].ndim < 2 or operands[0].size == 0:
-        return ufunc(*operands) if out is None else ufunc(*operands, out=out)
-    *cores, result_core = _core_dimensions(ufunc)[: len(operands) + 1]
+        ufunc(*operands, out=outs)
+        return
     arrays = [np.asarray(a) for a in operands]
+    cores = _core_dimensions(ufunc)[: len(operands)]
     batch = np.broadcast_shapes(*(a.shape[: a.ndim - core] for a, core in zip(arrays, cores, strict=True)))
     arrays = [np.broadcast_to(a, batch + a.shape[a.ndim - core :]) for a, core in zip(arrays, cores, strict=True)]
-    if out is None:
-        n = arrays[0].shape[-1]
-        out = np.empty(batch + (n,) * result_core, dtype=arrays[0].dtype.newbyteorder("="))
-    outs = out if isinstance(out, tuple) else (out,)
     axis = batch.index(max(batch))
     before = (slice(None),) * axis
 
@@ -73,7 +70,6 @@ def over_rows(ufunc: np.ufunc, operands: tuple[Any, ...], out: Array | tuple[Arr
     parts = min(each * workers, batch[axis])
     edges = [batch[axis] * part // parts for part in range(parts + 1)]
     side_by_side(run, list(itertools.pairwise(edges)), workers)
-    return out
 
 
 def side_by_side(run: Callable[..., None], blocks: list[tuple[Any, ...]], workers: int) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
-from softgrad._formulas.namespace import is_known, namespace, widest
+from softgrad._formulas.namespace import Array, is_known, namespace, widest
 from softgrad._validation.axis import Rows
-
-Array = Any
 
 
 def as_real(x: Any, name: str = "x") -> Array:
@@ -122,6 +121,13 @@ def broadcast_shapes(**operands: Array) -> tuple[int, ...]:
     except ValueError:
         shapes = ", ".join(f"{name} of shape {tuple(a.shape)}" for name, a in operands.items())
         raise ValueError(f"shapes must broadcast together; got {shapes}") from None
+
+
+def in_common(operands: dict[str, Array]) -> list[Array]:
+    """Named operands in their common shape and dtype."""
+    shape, xp = broadcast_shapes(**operands), namespace(next(iter(operands.values())))
+    dtype = functools.reduce(functools.partial(promoted, xp), (a.dtype for a in operands.values()))
+    return [xp.broadcast_to(xp.astype(a, dtype, copy=False), shape) for a in operands.values()]
 
 
 def promoted(xp: Any, a: Any, b: Any) -> Any:

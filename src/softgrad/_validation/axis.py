@@ -93,7 +93,7 @@ class Rows(NamedTuple):
         """Rows back to an array of `shape`: the inverse of `gather`."""
         if self._is_last:
             return rows
+        order = self._order
         if len(self.axes) != 1:
-            rows = xp.reshape(rows, tuple(self.shape[a] for a in self._order))
-        inverse = sorted(range(len(self.shape)), key=self._order.__getitem__)
-        return xp.permute_dims(rows, tuple(inverse))
+            rows = xp.reshape(rows, tuple(self.shape[a] for a in order))
+        return xp.permute_dims(rows, tuple(map(order.index, range(len(order)))))

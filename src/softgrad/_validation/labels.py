@@ -8,10 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from softgrad._formulas.namespace import is_known, widest
+from softgrad._formulas.namespace import Array, is_known, widest
 from softgrad._validation.arrays import as_real, broadcast_to, is_foreign
-
-Array = Any
 
 
 class Labels(NamedTuple):

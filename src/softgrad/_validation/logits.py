@@ -1,138 +1,206 @@
-"""Where every loss starts and ends: logits as rows, and results laid out as their caller's."""
+"""The way into every function of rows and out of it: what a user passes as rows, and results laid out as the user's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeVarTuple
 
 import numpy as np
 
-from softgrad._formulas import losses as generic_losses
-from softgrad._formulas.namespace import namespace, widest
+from softgrad._formulas.namespace import Array, namespace
+from softgrad._formulas.precision import wide_dtype
 from softgrad._formulas.target import Target
-from softgrad._numpy import losses as numpy_losses
 from softgrad._numpy import threads
-from softgrad._validation.arrays import as_mask, as_real, check_out
+from softgrad._numpy.implementation import VALUE, Implementation, write
+from softgrad._validation.arrays import as_floating_dtype, as_mask, as_real, check_out, in_common, promoted
 from softgrad._validation.axis import Axis, Rows
-from softgrad._validation.masks import unmasked
+from softgrad._validation.masks import unmasked, unmasked_operands
 
-Array = Any
+Operands = TypeVarTuple("Operands")
 Buffers = dict[str, Array | None]
+"""Where a user wants the results, by the names of the arguments; None stands for a new array."""
 
 
-@dataclass(frozen=True, slots=True)
-class Logits:
-    """Logits as rows along the last axis, entries that take no part at −inf."""
+class Logits(NamedTuple):
+    """An array as rows along the last axis, and what of its options belongs to its slices."""
 
     x: Array
     rows: Rows
-    mask: Array | None  # as rows: which entries take part
-    masked: Array | None  # the mask of a MaskedArray, in its own layout
+    xp: Any
+    dtype: Any
+    """Of the results."""
+    mask: Array | None
+    """Which entries are valid, as rows."""
+    masked: Array | None
+    """The mask of a MaskedArray, in its own layout."""
+    filled: bool = False
+    """Whether entries that are masked out are −inf, and results are 0 there and for rows without a valid entry."""
 
     @classmethod
-    def of(cls, logits: Any, axis: Axis, where: Any, name: str = "logits") -> Logits:
-        """Check `logits`, `axis` and `where`."""
-        x, where, masked = unmasked(as_real(logits, name), where)
-        xp = namespace(x)
+    def of(cls, x: Any, axis: Axis, where: Any = None, dtype: Any = None, name: str = "x") -> Logits:
+        """Check `x`, `axis`, `where` and the dtype of the result; the wider of it and that of `x` is computed in."""
+        x, where, masked = unmasked(as_real(x, name), where)
         rows = Rows.of(tuple(x.shape), axis)
-        x = rows.gather(x, xp)
-        if where is None:
-            return cls(x, rows, None, None)
-        mask = rows.gather(as_mask(where, rows.shape, xp), xp)
-        return cls(xp.where(mask, x, xp.asarray(-xp.inf, dtype=x.dtype)), rows, mask, masked)
+        xp = namespace(x)
+        if dtype is None:
+            dtype = x.dtype
+        else:
+            dtype = as_floating_dtype(dtype) if xp is np else dtype
+            x = xp.astype(x, promoted(xp, x.dtype, dtype), copy=False)
+        mask = None if where is None else rows.gather(as_mask(where, rows.shape, xp), xp)
+        return cls(rows.gather(x, xp), rows, xp, dtype, mask, masked)
 
-    @property
-    def xp(self) -> Any:
-        """The library that the logits belong to."""
-        return namespace(self.x)
+    @classmethod
+    def of_loss(cls, logits: Any, axis: Axis, where: Any, name: str = "logits") -> Logits:
+        """Check `logits`, `axis` and `where`; entries that are masked out become −inf, which no sum contains."""
+        found = cls.of(logits, axis, where, name=name)
+        xp, x = found.xp, found.x
+        if found.mask is not None:
+            x = xp.where(found.mask, x, xp.asarray(-xp.inf, dtype=x.dtype))
+        return found._replace(x=x, filled=True)
+
+    @classmethod
+    def pair(cls, axis: Axis, where: Any, **logits: Any) -> tuple[Logits, ...]:
+        """Logits of losses in one shape and dtype, with the masks of all."""
+        arrays = {}
+        for name, x in logits.items():
+            arrays[name], where, _ = unmasked(as_real(x, name), where)
+        return tuple(cls.of_loss(x, axis, where, name) for x, name in zip(in_common(arrays), arrays, strict=True))
+
+    @classmethod
+    def output(cls, axis: Axis, masked_out: float, **operands: Any) -> tuple[Logits, list[Array]]:
+        """The output of a normalization, and the directions beside it as rows of its shape and dtype.
+
+        Where any of them is masked the output becomes `masked_out`, beside which no direction counts.
+        """
+        masked = None
+        if any(isinstance(a, np.ma.MaskedArray) for a in operands.values()):
+            operands, masked = unmasked_operands(operands, masked_out)
+        first, *others = in_common({name: as_real(a, name) for name, a in operands.items()})
+        rows, xp = Rows.of(tuple(first.shape), axis), namespace(first)
+        found = cls(rows.gather(first, xp), rows, xp, first.dtype, None, masked)
+        return found, [rows.gather(a, xp) for a in others]
 
     @property
     def wide(self) -> Any:
         """The dtype of numbers of which there is one per row or per class."""
-        longdouble = getattr(self.xp, "longdouble", None)
-        return longdouble if self.x.dtype == longdouble else widest(self.xp)
+        return wide_dtype(self.xp, self.x.dtype)
 
     @property
     def present(self) -> Array | None:
-        """Which rows have an entry that takes part; None if all have."""
+        """Which rows have a valid entry; None if all have."""
         if self.rows.n == 0:
             return self.xp.zeros(self.rows.batch_shape, dtype=self.xp.bool)
         return None if self.mask is None else self.xp.any(self.mask, axis=-1)
 
     @property
     def count(self) -> Array | int:
-        """How many entries of each row take part, at least 1; per row with a last axis of length 1."""
+        """How many entries of each row are valid, at least 1; per row with a last axis of length 1."""
         if self.mask is None:
             return max(self.rows.n, 1)
         found = self.xp.sum(self.xp.astype(self.mask, self.wide), axis=-1, keepdims=True)
         return self.xp.where(found > 0, found, self.xp.ones_like(found))
 
     def hidden(self, values: Array) -> Array:
-        """`values`, laid out as rows, with 0 for the entries that take no part."""
+        """`values`, laid out as rows, with 0 for entries that are masked out."""
         return values if self.mask is None else self.xp.where(self.mask, values, self.xp.zeros_like(values))
 
-    def check(self, values: Buffers, slices: Buffers) -> None:
-        """TypeError or ValueError unless the buffers that are given can take one value per slice, or per entry."""
-        for buffers, shape in ((values, self.rows.batch_shape), (slices, self.rows.shape)):
-            for argument, out in buffers.items():
-                if out is not None and self.xp is not np:
-                    raise TypeError(f"{argument} is for NumPy arrays; got an array of another library")
-                if out is not None:
-                    check_out(out, shape, self.x.dtype, argument)
+    def solve(
+        self,
+        function: Implementation[*Operands],
+        buffers: Buffers,
+        *operands: *Operands,
+        workers: int | None = None,
+        keepdims: bool = False,
+    ) -> list[Array]:
+        """The results of `function` of the rows and operands, laid out as the array that the rows come from.
 
-    def solve(self, name: str, *operands: Any, values: Buffers, slices: Buffers) -> list[Array]:
-        """The array function `name` of the logits: results with one value per slice, then results of their shape.
-
-        `values` and `slices` are the caller's buffers under the names of its arguments; None asks for a new array.
-        Entries that take no part get 0, and so do the values of slices without any other.
+        `buffers` has one item for each result. `workers` and `keepdims` are the user's.
         """
-        self.check(values, slices)
+        batch = self.rows.kept_shape if keepdims else self.rows.batch_shape
+        shapes = [batch if result == VALUE else self.rows.shape for result in function.results]
+        self._check(buffers, shapes, workers)
         if self.xp is not np:
-            return self._solve_foreign(name, operands, len(values), len(slices))
-        per_slice = [np.empty(self.rows.batch_shape, self.x.dtype) if out is None else out for out in values.values()]
-        per_entry = [np.empty(self.rows.shape, self.x.dtype) if out is None else out for out in slices.values()]
-        as_rows = [self.rows.gather(out) for out in per_entry]  # copies where several axes are one slice
-        if self.rows.n:
-            outs = (*per_slice, *as_rows)
-            workers = threads.count(None, self.x.size)
-            read = (self.x, *_entries_of(operands))
-            if workers > 1 and any(np.may_share_memory(x, out) for x in read for out in outs):
-                workers = 1
-            getattr(numpy_losses, name)(self.x, *operands, outs=outs, workers=workers)
-        self._clear(per_slice, as_rows)
-        if len(self.rows.axes) > 1:
-            for out, rows in zip(per_entry, as_rows, strict=True):
-                np.copyto(out, self.rows.scatter(rows))
-        fresh = [out[()] if given is None else out for out, given in zip(per_slice, values.values(), strict=True)]
-        return fresh + [out if self.masked is None else np.ma.MaskedArray(out, self.masked) for out in per_entry]
+            return self._solve_foreign(function, operands, shapes)
+        cases = list(zip(function.results, buffers.values(), shapes, strict=True))
+        places = [self._place(*case) for case in cases]
+        outs = tuple(rows for _, rows in places)
+        if self.rows.n or not self.filled:
+            count = threads.count(workers, self.x.size)
+            if count > 1 and any(_overlap(x, out) for x in (self.x, *_arrays_in(operands)) for out in outs):
+                count = 1
+            function.into(outs, count, self.x, *operands)
+        if self.filled:
+            for result, out in zip(function.results, outs, strict=True):
+                valid = self.present if result == VALUE else self.mask
+                if valid is not None:
+                    np.copyto(out, 0, where=~valid)
+        return [self._delivered(*place, *case) for place, case in zip(places, cases, strict=True)]
 
-    def _clear(self, per_slice: list[Array], as_rows: list[Array]) -> None:
-        """Write 0 where nothing takes part."""
-        if self.present is not None:
-            for out in per_slice:
-                np.copyto(out, 0, where=~self.present)
-        if self.mask is not None:
-            for out in as_rows:
-                np.copyto(out, 0, where=~self.mask)
+    def _check(self, buffers: Buffers, shapes: list[tuple[int, ...]], workers: int | None) -> None:
+        if self.xp is not np:
+            for argument, given in {**buffers, "workers": workers}.items():
+                if given is not None:
+                    raise TypeError(f"{argument} is for NumPy arrays; got an array of another library")
+        for (argument, out), shape in zip(buffers.items(), shapes, strict=True):
+            if out is not None:
+                check_out(out, shape, self.dtype, argument)
 
-    @np.errstate(all="ignore")  # some libraries compute by NumPy, whose warnings are no news: NaN and inf are results
-    def _solve_foreign(self, name: str, operands: tuple[Any, ...], values: int, slices: int) -> list[Array]:
+    def _place(self, result: str, out: Array | None, shape: tuple[int, ...]) -> tuple[Array | None, Array]:
+        """The array that is returned and the rows of it that are written; None and other rows where it has no such."""
+        if self.x.dtype != self.dtype or (result != VALUE and len(self.rows.axes) != 1):
+            return None, np.empty(self.rows.batch_shape if result == VALUE else self.x.shape, self.x.dtype)
+        if result == VALUE:
+            whole = np.empty(shape, self.dtype) if out is None else out
+            return whole, whole if shape == self.rows.batch_shape else np.reshape(whole, self.rows.batch_shape)
+        whole = np.empty_like(self.rows.scatter(self.x), subok=False) if out is None else out
+        return whole, self.rows.gather(whole)
+
+    def _delivered(
+        self, whole: Array | None, rows: Array, result: str, out: Array | None, shape: tuple[int, ...]
+    ) -> Array:
+        """What the user gets: an array, a MaskedArray of slices, or a scalar."""
+        if whole is None:
+            laid_out = np.reshape(rows, shape) if result == VALUE else self.rows.scatter(rows)
+            if out is None and rows.dtype == self.dtype:
+                whole = laid_out
+            else:
+                whole = np.empty(shape, self.dtype) if out is None else out
+                write((whole,), (laid_out,))
+        if result != VALUE and self.masked is not None:
+            return np.ma.MaskedArray(whole, self.masked)
+        return whole[()] if out is None and whole.ndim == 0 else whole
+
+    def _solve_foreign(
+        self, function: Implementation[*Operands], operands: tuple[*Operands], shapes: list[tuple[int, ...]]
+    ) -> list[Array]:
         xp = self.xp
-        if self.rows.n == 0:
-            zeros = [xp.zeros(shape, dtype=self.x.dtype) for shape in (self.rows.batch_shape, self.rows.shape)]
-            return [zeros[0]] * values + [zeros[1]] * slices
-        results = getattr(generic_losses, name)(self.x, *operands)
+        if self.filled and self.rows.n == 0:
+            return [xp.zeros(shape, dtype=self.dtype) for shape in shapes]
+        results = function.formula(self.x, *operands)
         results = results if isinstance(results, tuple) else (results,)
-        if self.mask is not None:
-            parts = [self.present] * values + [self.mask] * slices
-            results = tuple(xp.where(part, r, xp.zeros_like(r)) for part, r in zip(parts, results, strict=True))
-        return [*results[:values], *(self.rows.scatter(result, xp) for result in results[values:])]
+        return [self._foreign(*case) for case in zip(function.results, results, shapes, strict=True)]
+
+    def _foreign(self, result: str, found: Array, shape: tuple[int, ...]) -> Array:
+        xp = self.xp
+        valid = (self.present if result == VALUE else self.mask) if self.filled else None
+        if valid is not None:
+            found = xp.where(valid, found, xp.zeros_like(found))
+        if result != VALUE:
+            found = self.rows.scatter(found, xp)
+        elif tuple(found.shape) != shape:
+            found = xp.reshape(found, shape)
+        return xp.astype(found, self.dtype, copy=False)
 
 
-def _entries_of(operands: tuple[Any, ...]) -> Iterator[Array]:
-    """What else a loss reads entry by entry: other logits, or the base of a target."""
+def _arrays_in(operands: tuple[Any, ...]) -> Iterator[Array]:
+    """What else a function reads for every entry: other logits, directions, a mask, or the base of a target."""
     for operand in operands:
-        entries = operand.base if isinstance(operand, Target) else operand
-        if isinstance(entries, np.ndarray):
-            yield entries
+        array = operand.base if isinstance(operand, Target) else operand
+        if isinstance(array, np.ndarray):
+            yield array
+
+
+def _overlap(x: Array, out: Array) -> bool:
+    """Whether a block of rows of `out` may be stored where another block of `x` is read."""
+    return np.may_share_memory(x, out) and x.__array_interface__ != out.__array_interface__

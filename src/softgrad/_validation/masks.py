@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from softgrad._formulas.namespace import Array
 from softgrad._validation.arrays import as_real
-
-Array = Any
 
 
 def unmasked_operands(operands: dict[str, Any], nothing: float) -> tuple[dict[str, Any], Array]:

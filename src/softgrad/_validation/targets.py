@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 from softgrad._formulas.losses import smoothed
+from softgrad._formulas.namespace import Array
 from softgrad._formulas.target import Target
 from softgrad._validation.labels import as_labels, as_number, as_targets, as_weight
 from softgrad._validation.logits import Logits
 
-Array = Any
+
+@dataclass(frozen=True, slots=True)
+class LossOptions:
+    """The options of cross-entropy that make its target, as a user gives them."""
+
+    weight: Any = None
+    sample_weight: Any = None
+    label_smoothing: Any = 0.0
+    ignore_index: Any = None
+    z_loss: Any = 0.0
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """Those among the options of a call."""
+        return cls(**{field.name: options[field.name] for field in fields(cls) if field.name in options})
 
 
-def label_target(
-    rows: Logits, labels: Any, weight: Any, sample_weight: Any, label_smoothing: Any, ignore_index: Any, z_loss: Any
-) -> Target:
+def label_target(rows: Logits, labels: Any, options: LossOptions) -> Target:
     """The target that labels and their options stand for."""
     xp, n = rows.xp, rows.rows.n
-    labels, ignored, outside = as_labels(labels, rows.rows.batch_shape, n, ignore_index, xp)
-    smoothing, z_loss = as_number(label_smoothing, "label_smoothing", 1), as_number(z_loss, "z_loss")
-    scale = _scale(rows, sample_weight, ignored)
+    labels, ignored, outside = as_labels(labels, rows.rows.batch_shape, n, options.ignore_index, xp)
+    smoothing, z_loss = _numbers(options)
+    scale = _scale(rows, options.sample_weight, ignored)
     if outside is not None:
         scale = xp.where(outside, xp.asarray(xp.nan, dtype=rows.wide), xp.asarray(scale, dtype=rows.wide))
-    per_class = None if weight is None else as_weight(weight, (n,), rows.wide, xp, "weight")
+    per_class = None if options.weight is None else as_weight(options.weight, (n,), rows.wide, xp, "weight")
     at_label: Any = 1.0
     if per_class is not None and n:
         at_label = xp.reshape(xp.take(per_class, xp.reshape(labels, (-1,))), labels.shape)
@@ -31,22 +46,24 @@ def label_target(
     base = None
     if smoothing:
         even = xp.zeros(n, dtype=rows.wide)
-        base = rows.hidden(smoothed(even, 1.0 if weight is None else per_class, smoothing, rows.count, rows.x.dtype))
+        base = rows.hidden(smoothed(even, 1.0 if per_class is None else per_class, smoothing, rows.count, rows.x.dtype))
     return Target(base, labels, (1 - smoothing) * at_label, scale, z_loss)
 
 
-def soft_target(
-    rows: Logits, targets: Any, weight: Any, sample_weight: Any, label_smoothing: Any, z_loss: Any
-) -> Target:
+def soft_target(rows: Logits, targets: Any, options: LossOptions) -> Target:
     """The target of distributions and their options."""
     xp, n = rows.xp, rows.rows.n
     base = rows.rows.gather(as_targets(targets, rows.rows.shape, rows.x.dtype, xp), xp)
-    smoothing, z_loss = as_number(label_smoothing, "label_smoothing", 1), as_number(z_loss, "z_loss")
-    scale = _scale(rows, sample_weight, None)
-    per_class = 1.0 if weight is None else as_weight(weight, (n,), rows.wide, xp, "weight")
-    if smoothing or weight is not None:
+    smoothing, z_loss = _numbers(options)
+    scale = _scale(rows, options.sample_weight, None)
+    per_class = 1.0 if options.weight is None else as_weight(options.weight, (n,), rows.wide, xp, "weight")
+    if smoothing or options.weight is not None:
         base = smoothed(base, per_class, smoothing, rows.count, rows.x.dtype)
     return Target(rows.hidden(base), None, 0.0, scale, z_loss)
+
+
+def _numbers(options: LossOptions) -> tuple[float, float]:
+    return as_number(options.label_smoothing, "label_smoothing", 1), as_number(options.z_loss, "z_loss")
 
 
 def _scale(rows: Logits, sample_weight: Any, ignored: Array | None) -> Array | float:

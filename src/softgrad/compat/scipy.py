@@ -18,17 +18,17 @@ warnings, as of SciPy 1.17, with these differences:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import softgrad as sg
 from softgrad._formulas import complex as complex_numbers
+from softgrad._formulas.namespace import Array
 from softgrad._numpy import softmax as native
 from softgrad._validation.arrays import broadcast_shapes, is_foreign
 from softgrad._validation.axis import Axis, Rows
-
-Array = Any
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]
 
@@ -75,7 +75,7 @@ def softmax(x: Any, axis: Axis = None) -> Array:
     array([[0.25, 0.25],
            [0.25, 0.25]])
     """
-    return _map("softmax", x, axis)
+    return _map(sg.softmax, complex_numbers.softmax, x, axis)
 
 
 def log_softmax(x: Any, axis: Axis = None) -> Array:
@@ -111,7 +111,7 @@ def log_softmax(x: Any, axis: Axis = None) -> Array:
     >>> log_softmax([0.0, -40.0])
     array([-4.24835426e-18, -4.00000000e+01])
     """
-    return _map("log_softmax", x, axis)
+    return _map(sg.log_softmax, complex_numbers.log_softmax, x, axis)
 
 
 def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, return_sign: bool = False) -> Array:
@@ -185,7 +185,8 @@ def _log_and_sign(a: Array, b: Array | None, rows: Rows, dtype: np.dtype[Any]) -
     if dtype.kind == "c":
         return complex_numbers.logsumexp(x, None if b is None else rows.gather(b))
     if b is not None:
-        return native.signed_logsumexp(x, None, rows.gather(b).astype(dtype, copy=False))
+        found: tuple[Array, Array] = native.signed_logsumexp(x, None, rows.gather(b).astype(dtype, copy=False))
+        return found
     log = np.asarray(sg.logsumexp(x))
     return log, np.where(np.isnan(log), log, log > -np.inf)
 
@@ -207,22 +208,22 @@ def _masked_logsumexp(a: Array, axis: Axis, b: Array | None, keepdims: bool, ret
     return np.ma.MaskedArray(result, nothing)
 
 
-def _map(name: str, x: Any, axis: Axis) -> Array:
+def _map(function: Callable[..., Array], of_complex: Callable[[Array], Array], x: Any, axis: Axis) -> Array:
     """softmax or log_softmax."""
     if is_foreign(x):
-        return getattr(sg, name)(x, axis=axis)
+        return function(x, axis=axis)
     x = _array(x, "x")
     rows = Rows.of(x.shape or (1,), axis)
     if rows.n == 0:
         raise ValueError(f"x must have an entry in every slice; got shape {x.shape} with axis={axis}")
     if x.dtype.kind == "c":
         whole = np.reshape(x, rows.shape)
-        y = rows.scatter(getattr(complex_numbers, name)(rows.gather(whole)))
+        y = rows.scatter(of_complex(rows.gather(whole)))
     elif len(rows.axes) == len(rows.shape):  # as one row, which takes the shortest way
         whole, rows = x.reshape(-1), Rows((rows.n,), (0,))
-        y = getattr(sg, name)(whole)
+        y = function(whole)
     else:
-        whole, y = x, getattr(sg, name)(x, axis=axis)
+        whole, y = x, function(x, axis=axis)
     if not isinstance(y, np.ma.MaskedArray):
         _warn_of_infinity(whole, y, rows)
     return y.reshape(x.shape)[()]

@@ -22,6 +22,8 @@ from softgrad.files.journal import Journal, NoJournal, clear, identity
 from softgrad.files.passes import Normalization, Plan
 from softgrad.files.run import Run
 
+__all__ = ["apply_blocks"]
+
 
 def apply_blocks(
     function: Callable[..., Any],

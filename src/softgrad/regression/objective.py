@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from softgrad._api.hessians import hessian_product
 from softgrad._api.losses import cross_entropy_grad
-from softgrad._api.softmax import softmax, softmax_vjp
+from softgrad._api.softmax import softmax
 from softgrad.regression import trust_region
 
 Array = Any
@@ -171,8 +172,7 @@ def _probabilities(design: Array, *, W: Array) -> Array:
 
 
 def _product(design: Array, weight: Array, p: Array, *, V: Array) -> tuple[Array]:
-    change = _of_free_columns(softmax_vjp(p, _of_all_classes(design @ V)), V)
-    return (design.T @ (weight[:, None] * change),)
+    return (hessian_product(design, p, V, weight),)
 
 
 def _of_all_classes(logits: Array) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from softgrad._api import information
+from softgrad._api import derivatives, information
 from softgrad._api import softmax as functions
 from softgrad._formulas.namespace import namespace
 from softgrad._libraries.derivatives.rules import Call, Rule, of_loss, of_loss_and_gradients
@@ -15,21 +15,21 @@ Array = Any
 def _entropy_hessian(call: Call, v: Array) -> Array:
     """−D²softmax(x)[v, y] − J v: the gradient is −J y."""
     p, y = _distribution(call.operands[0], call)
-    return -functions.softmax_second(p, v, y) - functions.softmax_vjp(p, v)
+    return -derivatives.softmax_second(p, v, y) - derivatives.softmax_vjp(p, v)
 
 
 def _divergence_pp(call: Call, v: Array) -> Array:
     """D²softmax(a)[v, log p − log q] + J_p v: the gradient with respect to a is J_p (log p − log q)."""
     (p, y), (_, z) = (_distribution(x, call) for x in call.operands)
-    return functions.softmax_second(p, v, y - z) + functions.softmax_vjp(p, v)
+    return derivatives.softmax_second(p, v, y - z) + derivatives.softmax_vjp(p, v)
 
 
 def _divergence_pq(call: Call, v: Array) -> Array:
-    return -functions.softmax_vjp(_distribution(call.operands[0], call)[0], v)
+    return -derivatives.softmax_vjp(_distribution(call.operands[0], call)[0], v)
 
 
 def _divergence_qq(call: Call, v: Array) -> Array:
-    return functions.softmax_vjp(_distribution(call.operands[1], call)[0], v)
+    return derivatives.softmax_vjp(_distribution(call.operands[1], call)[0], v)
 
 
 def _distribution(x: Array, call: Call) -> tuple[Array, Array]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from softgrad._api import losses
+from softgrad._api import derivatives, losses
 from softgrad._api import softmax as functions
 from softgrad._formulas.namespace import namespace
 from softgrad._libraries.derivatives.products import column, dot, product, row_sum
@@ -18,7 +18,7 @@ from softgrad._libraries.derivatives.rules import (
     of_one_result,
 )
 from softgrad._validation.logits import Logits
-from softgrad._validation.targets import label_target, soft_target
+from softgrad._validation.targets import LossOptions, label_target, soft_target
 
 Array = Any
 
@@ -27,15 +27,7 @@ def _label_hessian(call: Call, v: Array) -> Array:
     logits, labels = call.operands
     o = call.options
     rows = Logits.of(logits, -1, o.get("where"))
-    target = label_target(
-        rows,
-        labels,
-        o.get("weight"),
-        o.get("sample_weight"),
-        o.get("label_smoothing", 0.0),
-        o.get("ignore_index"),
-        o.get("z_loss", 0.0),
-    )
+    target = label_target(rows, labels, LossOptions.of(o))
     return _hessian(call, target, v)
 
 
@@ -43,9 +35,7 @@ def _soft_hessian(call: Call, v: Array) -> Array:
     logits, targets = call.operands
     o = call.options
     rows = Logits.of(logits, -1, o.get("where"))
-    target = soft_target(
-        rows, targets, o.get("weight"), o.get("sample_weight"), o.get("label_smoothing", 0.0), o.get("z_loss", 0.0)
-    )
+    target = soft_target(rows, targets, LossOptions.of(o))
     return _hessian(call, target, v)
 
 
@@ -60,7 +50,7 @@ def _hessian(call: Call, target: Any, v: Array) -> Array:
     if target.base is not None:
         W = W + row_sum(xp.astype(target.base, x.dtype))
     p = functions.softmax(x, where=where)
-    Jv = functions.softmax_vjp(p, v)
+    Jv = derivatives.softmax_vjp(p, v)
     if not target.z_loss:
         return s * (W * Jv)
     lse = column(functions.logsumexp(x, where=where))
@@ -76,7 +66,7 @@ def _targets(call: Call) -> tuple[Array, Array, Array]:
     logits, targets = call.operands
     o = call.options
     rows = Logits.of(logits, -1, o.get("where"))
-    target = soft_target(rows, targets, o.get("weight"), o.get("sample_weight"), 0.0, 0.0)
+    target = soft_target(rows, targets, LossOptions(o.get("weight"), o.get("sample_weight")))
     xp = namespace(logits)
     s = column(xp.asarray(target.scale, dtype=logits.dtype))
     factor = xp.broadcast_to((1 - o.get("label_smoothing", 0.0)) * s, logits.shape)
@@ -98,14 +88,14 @@ def _soft_by_targets_vjp(call: Call, g: Array) -> Array:
 
 def _soft_grad_by_targets_jvp(call: Call, v: Array) -> Results:
     factor, loss, y = _targets(call)
-    return dot(factor * v, loss), -functions.log_softmax_vjp(y, factor * v)
+    return dot(factor * v, loss), -derivatives.log_softmax_vjp(y, factor * v)
 
 
 def _soft_grad_by_targets_vjp(call: Call, cotangents: Results) -> Array:
     factor, loss, y = _targets(call)
     of_value, of_gradient = cotangents
     terms = [] if of_value is None else [product(factor, of_value[..., None] * loss)]
-    terms += [] if of_gradient is None else [-factor * functions.log_softmax_jvp(y, of_gradient)]
+    terms += [] if of_gradient is None else [-factor * derivatives.log_softmax_jvp(y, of_gradient)]
     return sum(terms[1:], terms[0])
 
 
@@ -115,7 +105,7 @@ def _focal_hessian(call: Call, v: Array) -> Array:
     o = call.options
     gamma, where, xp = o.get("gamma", 2.0), o.get("where"), namespace(logits)
     rows = Logits.of(logits, -1, where)
-    target = label_target(rows, labels, o.get("weight"), o.get("sample_weight"), 0.0, o.get("ignore_index"), 0.0)
+    target = label_target(rows, labels, LossOptions.of(o))
     s = column(xp.asarray(target.scale, dtype=logits.dtype))
     x = xp.where(s == 0, xp.zeros_like(logits), logits)
     loss, e = losses.cross_entropy_grad(x, target.labels, where=where)
@@ -130,7 +120,7 @@ def _focal_hessian(call: Call, v: Array) -> Array:
     power = xp.where(certain, xp.full_like(power, 0.0 if gamma > 1 else 1.0), power)
     first = power * (xp.where(certain, xp.zeros_like(others), others) + gamma * label * loss)
     second = gamma * label * power * ((2 - loss) + (gamma - 1) * label * ratio)
-    Jv = functions.softmax_vjp(functions.softmax(x, where=where), v)
+    Jv = derivatives.softmax_vjp(functions.softmax(x, where=where), v)
     return s * (first * Jv + second * e * column(dot(e, v)))
 
 

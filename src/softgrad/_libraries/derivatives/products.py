@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from softgrad._formulas import softmax as formulas
+from softgrad._formulas import derivatives as formulas
 from softgrad._formulas.namespace import namespace
+from softgrad._formulas.precision import computed_wide
 
 Array = Any
 
@@ -40,5 +41,5 @@ def possible_only(y: Array, v: Array) -> Array:
 def centred(p: Array, v: Array) -> Array:
     """v − Σ p v, and 0 where p is 0."""
     xp = namespace(p)
-    difference = formulas.widened(formulas.centred)(p, v)
+    difference = computed_wide(formulas.centred)(p, v)
     return xp.where(p == 0, xp.zeros_like(difference), difference)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from softgrad._api import derivatives
 from softgrad._api import softmax as functions
 from softgrad._formulas.namespace import namespace
 from softgrad._libraries.derivatives.products import centred, dot, possible_only, row_sum
@@ -13,15 +14,15 @@ Array = Any
 
 
 def _softmax(call: Call, v: Array) -> Array:
-    return _over_temperature(functions.softmax_vjp(call.results[0], v), call)
+    return _over_temperature(derivatives.softmax_vjp(call.results[0], v), call)
 
 
 def _log_softmax_jvp(call: Call, v: Array) -> Array:
-    return _over_temperature(functions.log_softmax_jvp(call.results[0], v), call)
+    return _over_temperature(derivatives.log_softmax_jvp(call.results[0], v), call)
 
 
 def _log_softmax_vjp(call: Call, g: Array) -> Array:
-    return _over_temperature(functions.log_softmax_vjp(call.results[0], g), call)
+    return _over_temperature(derivatives.log_softmax_vjp(call.results[0], g), call)
 
 
 def _over_temperature(v: Array, call: Call) -> Array:
@@ -73,7 +74,7 @@ def _softmax_vjp_by_p_transposed(call: Call, h: Array) -> Array:
 
 
 def _softmax_vjp_by_g(call: Call, v: Array) -> Array:
-    return functions.softmax_vjp(call.operands[0], v)
+    return derivatives.softmax_vjp(call.operands[0], v)
 
 
 def _log_softmax_vjp_by_y(call: Call, v: Array) -> Array:
@@ -82,7 +83,7 @@ def _log_softmax_vjp_by_y(call: Call, v: Array) -> Array:
 
 
 def _log_softmax_vjp_by_g(call: Call, v: Array) -> Array:
-    return functions.log_softmax_vjp(call.operands[0], v)
+    return derivatives.log_softmax_vjp(call.operands[0], v)
 
 
 def _log_softmax_jvp_by_y(call: Call, v: Array) -> Array:
@@ -98,7 +99,7 @@ def _log_softmax_jvp_by_y_transposed(call: Call, h: Array) -> Array:
 
 
 def _log_softmax_jvp_by_v(call: Call, v: Array) -> Array:
-    return functions.log_softmax_jvp(call.operands[0], v)
+    return derivatives.log_softmax_jvp(call.operands[0], v)
 
 
 def _second_by_p(call: Call, v: Array) -> Array:
@@ -114,11 +115,11 @@ def _second_by_p_transposed(call: Call, h: Array) -> Array:
 
 
 def _second_by_u(call: Call, v: Array) -> Array:
-    return functions.softmax_second(call.operands[0], v, call.operands[2])
+    return derivatives.softmax_second(call.operands[0], v, call.operands[2])
 
 
 def _second_by_v(call: Call, v: Array) -> Array:
-    return functions.softmax_second(call.operands[0], call.operands[1], v)
+    return derivatives.softmax_second(call.operands[0], call.operands[1], v)
 
 
 RULES: dict[str, Rule] = {

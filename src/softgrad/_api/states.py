@@ -7,13 +7,14 @@ from typing import Any, Self
 import numpy as np
 
 from softgrad._formulas import states
-from softgrad._formulas.namespace import namespace
-from softgrad._numpy import states as numpy_states
-from softgrad._validation.arrays import as_mask, as_real, promoted
-from softgrad._validation.axis import Axis, Rows
-from softgrad._validation.masks import unmasked
+from softgrad._formulas.namespace import Array, namespace
+from softgrad._formulas.precision import silent
+from softgrad._numpy import states as native
+from softgrad._validation.arrays import promoted
+from softgrad._validation.axis import Axis
+from softgrad._validation.logits import Logits
 
-Array = Any
+__all__ = ["LogSumExpState"]
 
 
 class LogSumExpState:
@@ -101,9 +102,8 @@ class LogSumExpState:
         >>> state.logsumexp()
         array([3.12692801, 2.69314718])
         """
-        x, rows, mask, _ = self._as_rows(x, where)
-        floor = numpy_states if namespace(x) is np else states
-        return self._take(floor.state(rows, mask), x.dtype)
+        block = Logits.of(x, self.axis, where)
+        return self._take(native.state(block.x, block.mask), block.dtype)
 
     def merge(self, other: LogSumExpState, /) -> Self:
         """Take in what another state has taken in; `a + b` does so in a new state.
@@ -224,21 +224,11 @@ class LogSumExpState:
         (array([4.24835426e-18]), array([-4.24835426e-18]))
         """
         state = self._seen()
-        x, rows, mask, masked = self._as_rows(x, where)
-        xp = namespace(x)
-        self._check(xp, rows.shape[:-1])
-        floor = numpy_states if xp is np else states
-        y = (floor.log_softmax if log else floor.softmax)(rows, state, mask)
-        result = Rows.of(tuple(x.shape), self.axis).scatter(_narrowed(y, x.dtype), xp)
-        return result if masked is None else np.ma.MaskedArray(result, masked)
-
-    def _as_rows(self, x: Any, where: Any) -> tuple[Array, Array, Array | None, Array | None]:
-        """A block, its rows, which of their entries take part, and its mask if it is a MaskedArray."""
-        x, where, masked = unmasked(as_real(x), where)
-        xp = namespace(x)
-        rows = Rows.of(tuple(x.shape), self.axis)
-        mask = None if where is None else rows.gather(as_mask(where, rows.shape, xp), xp)
-        return x, rows.gather(x, xp), mask, masked
+        block = Logits.of(x, self.axis, where)
+        self._check(block.xp, block.rows.batch_shape)
+        y = (native.log_softmax if log else native.softmax)(block.x, state, block.mask)
+        result = block.rows.scatter(_narrowed(y, block.dtype), block.xp)
+        return result if block.masked is None else np.ma.MaskedArray(result, block.masked)
 
     def _take(self, state: states.State, dtype: Any) -> Self:
         if self._state is None:
@@ -270,6 +260,6 @@ class LogSumExpState:
         return value[()] if isinstance(value, np.ndarray) else value
 
 
-@np.errstate(all="ignore")  # a cast may underflow or overflow, and that is its result
+@silent  # a cast may underflow or overflow, and that is its result
 def _narrowed(value: Array, dtype: Any) -> Array:
     return namespace(value).astype(value, dtype, copy=False)

@@ -1,0 +1,20 @@
+from softgrad import boosting as boosting
+from softgrad import compat as compat
+from softgrad import files as files
+from softgrad import regression as regression
+from softgrad import testing as testing
+from softgrad._api.derivatives import *
+from softgrad._api.focal import *
+from softgrad._api.hessians import *
+from softgrad._api.information import *
+from softgrad._api.layers import *
+from softgrad._api.linear_losses import *
+from softgrad._api.losses import *
+from softgrad._api.operators import *
+from softgrad._api.results import *
+from softgrad._api.softmax import *
+from softgrad._api.states import *
+from softgrad._numpy.kernels import *
+from softgrad.files.apply import *
+
+__version__: str

@@ -1,0 +1,5 @@
+"""`python -m softgrad`: the command."""
+
+from softgrad.cli import main
+
+main()

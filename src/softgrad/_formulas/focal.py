@@ -1,0 +1,56 @@
+"""Focal loss as array formulas."""
+
+from __future__ import annotations
+
+from softgrad._formulas.information import log_sum, selected
+from softgrad._formulas.losses import cross_entropy_grad
+from softgrad._formulas.namespace import Array, infinity, namespace
+from softgrad._formulas.precision import silent
+from softgrad._formulas.target import Target
+
+
+@silent
+def focal_loss(x: Array, target: Target, gamma: float) -> Array:
+    """The loss of every row."""
+    return namespace(x).astype(weighted(x, target, gamma, log_sum(x))[0], x.dtype, copy=False)
+
+
+@silent
+def focal_loss_grad(x: Array, target: Target, gamma: float) -> tuple[Array, Array]:
+    """The loss of every row and its gradient."""
+    loss, slope = weighted(x, target, gamma, log_sum(x))
+    _, grad = cross_entropy_grad(x, slope_target(target, slope))
+    return namespace(x).astype(loss, x.dtype, copy=False), grad
+
+
+def weighted(x: Array, target: Target, gamma: float, parts: tuple[Array, ...]) -> tuple[Array, Array]:
+    """The loss of every row and its derivative with respect to the cross-entropy ℓ = −log p, in the dtype of `parts`.
+
+    Both are multiplied by the row's weight; `parts` are those of `log_sum`.
+    """
+    assert target.labels is not None
+    loss, slope = _focused(-selected(x, target.labels[..., None], parts)[..., 0], gamma)
+    xp = namespace(loss)
+    scale = xp.asarray(target.scale, dtype=loss.dtype)
+    loss, slope = (xp.where(scale == 0, xp.zeros_like(part), part * scale) for part in (loss, slope))
+    return loss, slope
+
+
+def slope_target(target: Target, slope: Array) -> Target:
+    """The target whose cross-entropy has the gradient of the focal loss with the derivative `slope`."""
+    return Target(None, target.labels, 1.0, slope)
+
+
+def _focused(loss: Array, gamma: float) -> tuple[Array, Array]:
+    """(1 − p)^γ ℓ of ℓ = −log p, and its derivative (1 − p)^γ + γ (1 − p)^(γ−1) p ℓ with respect to ℓ."""
+    xp = namespace(loss)
+    one = xp.ones_like(loss)
+    if gamma == 0:
+        return loss, xp.where(xp.isnan(loss), loss, one)
+    p, others = xp.exp(-loss), -xp.expm1(-loss)
+    certain = loss == 0
+    finite = xp.where(loss == infinity(xp, loss), xp.zeros_like(loss), loss)
+    factor = others**gamma
+    # (1 − p)^(γ−1) ℓ as (1 − p)^γ times ℓ/(1 − p), which tends to 1 where both vanish.
+    ratio = xp.where(certain, one, finite / xp.where(certain, one, others))
+    return factor * loss, factor * (1 + gamma * p * ratio)

@@ -1,0 +1,112 @@
+"""Entropy, divergence and selected log-probabilities as array formulas."""
+
+from __future__ import annotations
+
+from softgrad._formulas.compensated import compensated_sum, two_sum
+from softgrad._formulas.namespace import Array, infinity, namespace, row_sum
+from softgrad._formulas.precision import silent
+from softgrad._formulas.row import Row
+
+
+@silent
+def log_sum(x: Array) -> tuple[Array, Array, Array]:
+    """log Σ e^x of every row in three parts whose sum it is, (max, high, low), of the widest dtype that there is.
+
+    What is made of them may multiply their errors, as the power in a focal loss does.
+    """
+    row = Row.of(x)
+    dtype = getattr(row.xp, "longdouble", row.x.dtype)
+    m, high, low = (row.xp.astype(part[..., 0], dtype, copy=False) for part in (row.m, row.log, row.log_low))
+    return m, high, low
+
+
+@silent
+def entropy(x: Array) -> Array:
+    """−Σ p log p of every row."""
+    row = Row.of(x)
+    return row.narrowed((row.log + _mean_depth(row))[..., 0])
+
+
+@silent
+def entropy_grad(x: Array) -> tuple[Array, Array]:
+    """The entropy of every row and its gradient, p ∘ (a − Σ p a) with a = max x − x."""
+    row = Row.of(x)
+    xp, mean = row.xp, _mean_depth(row)
+    grad = xp.where(row.p == 0, row.zeros, row.p * ((-row.shifted - mean) - row.error))
+    return row.narrowed((row.log + mean)[..., 0]), row.narrowed(grad)
+
+
+@silent
+def kl_divergence(a: Array, b: Array) -> Array:
+    """Σ p (log p − log q) of every row, p and q the probabilities of the logits a and b."""
+    p, q = Row.of(a), Row.of(b)
+    return p.narrowed(_divergence(p, q))
+
+
+@silent
+def kl_divergence_grad(a: Array, b: Array) -> tuple[Array, Array, Array]:
+    """The divergence of every row and its gradients with respect to a, p ∘ (d − Σ p d) with d = a − b, and b, q − p."""
+    p, q = Row.of(a), Row.of(b)
+    xp = p.xp
+    relative, _ = _centred_difference(p, q)
+    grad_p = xp.where(p.impossible, p.zeros, p.p * relative) + 0 * (p.log + q.log)  # NaN beside NaN
+    # Where both are largest at the same entry, q − p = (1 − p) − (1 − q) there, of smaller terms if p + q > 1.
+    saturated = p.peak & q.peak & (p.others + q.others < 1)
+    grad_q = xp.where(saturated, p.others - q.others, q.p - p.p)
+    return p.narrowed(_divergence(p, q)), p.narrowed(grad_p), p.narrowed(grad_q)
+
+
+@silent
+def log_probabilities(x: Array, index: Array) -> Array:
+    """log p at the entries `index`, shape (..., k), of every row: x − max − log, no array of the size of x."""
+    return namespace(x).astype(selected(x, index, log_sum(x)), x.dtype, copy=False)
+
+
+def selected(x: Array, index: Array, parts: tuple[Array, ...]) -> Array:
+    """log p at the entries `index` of rows whose `log_sum` is at hand, in its dtype."""
+    xp = namespace(x)
+    m, high, low = (part[..., None] for part in parts)
+    at = xp.astype(xp.take_along_axis(x, index, axis=-1), m.dtype, copy=False)
+    shifted, error = two_sum(at, -m)
+    result, lost = two_sum(shifted, -high)
+    return xp.where(xp.isfinite(result), result + ((lost + error) - low), result)
+
+
+def _mean_depth(row: Row) -> Array:
+    """Σ p (max x − x)."""
+    xp = row.xp
+    mean, error = compensated_sum(xp, xp.where(row.p == 0, row.zeros, row.p * (-row.shifted - row.error)))
+    return mean + error
+
+
+def _centred_difference(p: Row, q: Row) -> tuple[Array, Array]:
+    """d − Σ p d with d = a − b, the logits themselves; and whether it is small in every entry that counts.
+
+    Where q is within a factor e of p everywhere it is below 1.47: the logarithm of a ratio, and the divergence.
+    """
+    xp = p.xp
+    d, error = two_sum(p.x, -q.x)
+    at_peak = row_sum(xp.where(p.peak, d, p.zeros))
+    relative, lost = two_sum(d, -at_peak)
+    error = error + lost - row_sum(xp.where(p.peak, error, p.zeros))
+    relative = relative + xp.where(xp.isfinite(error), error, p.zeros)
+    terms = xp.where(p.p == 0, p.zeros, p.p * relative)
+    mean, lost = compensated_sum(xp, xp.where(q.impossible & ~p.impossible, infinity(xp, terms), terms))
+    relative = ((relative - mean) - lost) + (mean - mean)  # NaN where the divergence is infinite
+    nothing = (p.p == 0) & (q.p == 0)
+    return relative, xp.all(nothing | (xp.abs(relative) <= 1.5), axis=-1, keepdims=True)
+
+
+def _divergence(p: Row, q: Row) -> Array:
+    xp = p.xp
+    relative, near = _centred_difference(p, q)
+    # log Σ p e^−d, whose terms p (e^−d − 1 + d) are all positive.
+    relative = xp.where(near & (p.p > 0), relative, p.zeros)
+    close, close_lost = compensated_sum(xp, p.p * (xp.expm1(-relative) + relative))
+    log_p, log_q = p.shifted - p.log, q.shifted - q.log
+    ratio = (log_p - log_q) + (p.error - q.error)
+    terms = xp.where(p.p > 0, p.p * ratio, p.zeros)
+    far, far_lost = compensated_sum(xp, xp.where(q.impossible & ~p.impossible, infinity(xp, terms), terms))
+    result = xp.where(near, xp.log1p(close + close_lost), far + far_lost)
+    nan = p.log + q.log
+    return xp.where(xp.isnan(nan), nan, xp.where(result < 0, xp.zeros_like(result), result))[..., 0]

@@ -1,0 +1,50 @@
+"""The precision of computation: types narrower than the widest are computed in that, and rounded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import numpy as np
+
+from softgrad._formulas.namespace import Array, namespace, widest
+
+Operands = ParamSpec("Operands")
+Result = TypeVar("Result")
+
+silent = np.errstate(all="ignore")
+"""Decorator: no warnings, since NaN, infinity and underflow are results of the formulas, and documented."""
+
+
+def wide_dtype(xp: Any, dtype: Any) -> Any:
+    """The dtype in which `dtype` is computed: longdouble for itself, else the widest that every library may have."""
+    return dtype if dtype == getattr(xp, "longdouble", None) else widest(xp)
+
+
+def as_wide(x: Array) -> Array:
+    """`x` in the dtype of computation."""
+    xp = namespace(x)
+    return xp.astype(x, wide_dtype(xp, x.dtype), copy=False)
+
+
+def computed_wide(
+    formula: Callable[Concatenate[Any, Array, Operands], Result],
+) -> Callable[Concatenate[Array, Operands], Result]:
+    """`formula(xp, x, …)` as a function of x, …, computed in the wide dtype and rounded once."""
+
+    @wraps(formula)
+    @silent
+    def computed(x: Array, /, *operands: Any, **options: Any) -> Any:
+        xp, narrow = namespace(x), x.dtype
+        wide = wide_dtype(xp, narrow)
+        if narrow == wide:
+            return formula(xp, x, *operands, **options)
+        widened = (
+            xp.astype(a, wide) if getattr(a, "dtype", None) == narrow else a  # masks and temperatures stay
+            for a in operands
+        )
+        result: Any = formula(xp, xp.astype(x, wide), *widened, **options)  # type: ignore[arg-type]
+        return tuple(xp.astype(r, narrow) for r in result) if isinstance(result, tuple) else xp.astype(result, narrow)
+
+    return computed

@@ -1,0 +1,76 @@
+"""What losses, entropies and divergences are computed from: the exponentials of rows, their sums and their errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from softgrad._formulas.compensated import compensated_sum, log1p_in_parts
+from softgrad._formulas.namespace import Array, infinity, namespace, one_hot, per_entry
+from softgrad._formulas.precision import as_wide
+from softgrad._formulas.softmax import exponentials, sum_without_argmax
+from softgrad._formulas.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What softmax knows of every row; with k the largest entry, p and 1 − p are exact to a few ulp everywhere."""
+
+    xp: Any
+    dtype: Any  # of the operands; everything here has float64 or wider
+    x: Array
+    m: Array
+    shifted: Array  # x − m, and its rounding error
+    error: Array
+    log: Array  # log Σ e^(x − m), and what its rounding left
+    log_low: Array
+    p: Array
+    others: Array  # 1 − p
+    peak: Array
+
+    @classmethod
+    def of(cls, x: Array) -> Row:
+        xp, dtype = namespace(x), x.dtype
+        x = as_wide(x)
+        m, shifted, error, e = exponentials(xp, x, None, 1.0)
+        rest, rest_low = sum_without_argmax(xp, e)
+        log = log1p_in_parts(xp, rest, rest_low)
+        total, low = compensated_sum(xp, e)
+        p = e / total
+        p = p - p * (low / total)
+        peak = one_hot(xp, xp.argmax(e, axis=-1, keepdims=True), e)
+        others = xp.where(peak, (rest + rest_low) / total, 1 - p)
+        return cls(xp, dtype, x, m, shifted, error, *log, p, others, peak)
+
+    @property
+    def zeros(self) -> Array:
+        return self.xp.zeros_like(self.p)
+
+    @property
+    def lse(self) -> Array:
+        return self.m + self.log
+
+    @property
+    def impossible(self) -> Array:
+        """Where p is 0, and not merely too small for a number."""
+        return self.x == -infinity(self.xp, self.x)
+
+    def scaled(self, part: Array, target: Target) -> Array:
+        """`part` times the scale of its row."""
+        scale = self.xp.asarray(target.scale, dtype=self.p.dtype)
+        if part.ndim == self.p.ndim:
+            scale = per_entry(scale)
+        return self.xp.where(scale == 0, self.xp.zeros_like(part), part * scale)
+
+    def narrowed(self, result: Array) -> Array:
+        return self.xp.astype(result, self.dtype, copy=False)
+
+    def coefficients(self, target: Target) -> Array:
+        """The coefficients t."""
+        xp, t = self.xp, self.zeros
+        if target.base is not None:
+            t = t + xp.astype(target.base, t.dtype, copy=False)
+        if target.labels is not None:
+            at_label = one_hot(xp, target.labels[..., None], t)
+            t = xp.where(at_label, t + per_entry(xp.asarray(target.label_weight, dtype=t.dtype)), t)
+        return t
