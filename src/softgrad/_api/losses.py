@@ -340,8 +340,8 @@ def soft_cross_entropy_grad(
 def _curvature_factor(rows: Logits, curvature: str) -> Array | float | None:
     """What multiplies the diagonal of the Hessian; None where the gradient's size takes its place."""
     if curvature == "friedman":
-        if isinstance(rows.count, int):
-            return rows.count / max(rows.count - 1, 1)  # a single class has no curvature to scale
-        count = rows.count[..., 0]
+        if isinstance(rows.valid_count, int):
+            return rows.valid_count / max(rows.valid_count - 1, 1)  # a single class has no curvature to scale
+        count = rows.valid_count[..., 0]
         return count / rows.xp.where(count > 1, count - 1, count)
     return {"diagonal": 1.0, "upper": 2.0, "residual": None}[curvature]

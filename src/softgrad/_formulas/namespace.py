@@ -58,9 +58,10 @@ def row_sum(x: Array) -> Array:
     return namespace(x).sum(x, axis=-1, keepdims=True)
 
 
-def per_entry(value: Array | float) -> Array | float:
+def per_entry(value: Array | float) -> Array:
     """One number per row, with a last axis of 1 to multiply the entries of rows; a number for all rows as it is."""
-    return value[..., None] if getattr(value, "ndim", 0) else value
+    array: Array = value
+    return array[..., None] if getattr(value, "ndim", 0) else array
 
 
 def is_one(temperature: Array | float) -> bool:

@@ -44,7 +44,7 @@ def computed_wide(
             xp.astype(a, wide) if getattr(a, "dtype", None) == narrow else a  # masks and temperatures stay
             for a in operands
         )
-        result: Any = formula(xp, xp.astype(x, wide), *widened, **options)  # type: ignore[arg-type]
+        result: Any = formula(xp, xp.astype(x, wide), *widened, **options)
         return tuple(xp.astype(r, narrow) for r in result) if isinstance(result, tuple) else xp.astype(result, narrow)
 
     return computed

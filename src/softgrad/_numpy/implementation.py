@@ -48,9 +48,8 @@ class Implementation(Generic[*Operands]):
             write(outs, results if len(outs) > 1 else (results,))
 
     def _shape(self, result: str, x: Array, operands: tuple[Any, ...]) -> tuple[int, ...]:
-        if result == CHOSEN:
-            return tuple(operands[0].shape)
-        return {ENTRIES: x.shape, VALUE: x.shape[:-1], MATRIX: (*x.shape, x.shape[-1])}[result]
+        shape = operands[0].shape if result == CHOSEN else x.shape[:-1] if result == VALUE else x.shape
+        return (*shape, shape[-1]) if result == MATRIX else tuple(shape)
 
 
 def one_kernel(name: str) -> Callable[..., None]:

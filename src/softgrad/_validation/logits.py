@@ -94,7 +94,7 @@ class Logits(NamedTuple):
         return None if self.mask is None else self.xp.any(self.mask, axis=-1)
 
     @property
-    def count(self) -> Array | int:
+    def valid_count(self) -> Array | int:
         """How many entries of each row are valid, at least 1; per row with a last axis of length 1."""
         if self.mask is None:
             return max(self.rows.n, 1)
@@ -123,7 +123,7 @@ class Logits(NamedTuple):
         if self.xp is not np:
             return self._solve_foreign(function, operands, shapes)
         cases = list(zip(function.results, buffers.values(), shapes, strict=True))
-        places = [self._place(*case) for case in cases]
+        places = [self._place(result, out, shape) for result, out, shape in cases]
         outs = tuple(rows for _, rows in places)
         if self.rows.n or not self.filled:
             count = threads.count(workers, self.x.size)
@@ -135,7 +135,10 @@ class Logits(NamedTuple):
                 valid = self.present if result == VALUE else self.mask
                 if valid is not None:
                     np.copyto(out, 0, where=~valid)
-        return [self._delivered(*place, *case) for place, case in zip(places, cases, strict=True)]
+        return [
+            self._delivered(whole, rows, result, out, shape)
+            for (whole, rows), (result, out, shape) in zip(places, cases, strict=True)
+        ]
 
     def _check(self, buffers: Buffers, shapes: list[tuple[int, ...]], workers: int | None) -> None:
         if self.xp is not np:

@@ -46,7 +46,9 @@ def label_target(rows: Logits, labels: Any, options: LossOptions) -> Target:
     base = None
     if smoothing:
         even = xp.zeros(n, dtype=rows.wide)
-        base = rows.hidden(smoothed(even, 1.0 if per_class is None else per_class, smoothing, rows.count, rows.x.dtype))
+        base = rows.hidden(
+            smoothed(even, 1.0 if per_class is None else per_class, smoothing, rows.valid_count, rows.x.dtype)
+        )
     return Target(base, labels, (1 - smoothing) * at_label, scale, z_loss)
 
 
@@ -58,7 +60,7 @@ def soft_target(rows: Logits, targets: Any, options: LossOptions) -> Target:
     scale = _scale(rows, options.sample_weight, None)
     per_class = 1.0 if options.weight is None else as_weight(options.weight, (n,), rows.wide, xp, "weight")
     if smoothing or options.weight is not None:
-        base = smoothed(base, per_class, smoothing, rows.count, rows.x.dtype)
+        base = smoothed(base, per_class, smoothing, rows.valid_count, rows.x.dtype)
     return Target(rows.hidden(base), None, 0.0, scale, z_loss)
 
 
