@@ -131,7 +131,7 @@ def test_a_long_row_in_blocks(function, dtype, level, monkeypatch):
     x[-4, 70] = np.inf
     x[-5, [3, 70]] = -np.inf, np.nan
     whole = function(x)
-    monkeypatch.setattr(native, "LONG_ROW", 100)
+    monkeypatch.setattr(long_rows, "LONG_ROW", 100)
     blocks = function(x, workers=1)  # without workers, so small an array is not one of long rows
     eps = float(np.finfo(dtype).eps)
     wide = np.float64 if dtype != np.float64 else np.longdouble

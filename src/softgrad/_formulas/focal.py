@@ -23,6 +23,7 @@ def focal_loss_grad(x: Array, target: Target, gamma: float) -> tuple[Array, Arra
     return namespace(x).astype(loss, x.dtype, copy=False), grad
 
 
+@silent
 def weighted(x: Array, target: Target, gamma: float, parts: tuple[Array, ...]) -> tuple[Array, Array]:
     """The loss of every row and its derivative with respect to the cross-entropy ℓ = −log p, in the dtype of `parts`.
 

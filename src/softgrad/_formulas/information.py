@@ -62,6 +62,7 @@ def log_probabilities(x: Array, index: Array) -> Array:
     return namespace(x).astype(selected(x, index, log_sum(x)), x.dtype, copy=False)
 
 
+@silent
 def selected(x: Array, index: Array, parts: tuple[Array, ...]) -> Array:
     """log p at the entries `index` of rows whose `log_sum` is at hand, in its dtype."""
     xp = namespace(x)

@@ -6,22 +6,19 @@ import numpy as np
 
 from softgrad._formulas import focal as formulas
 from softgrad._formulas.namespace import NDArray as Array
-from softgrad._formulas.precision import silent
 from softgrad._formulas.target import Target
 from softgrad._numpy.implementation import ENTRIES, VALUE, Implementation, Outs, write
 from softgrad._numpy.information import log_sum
 from softgrad._numpy.losses import cross_entropy_grad
 
-_weighted = silent(formulas.weighted)
-
 
 def _loss(outs: Outs, workers: int, x: Array, target: Target, gamma: float) -> None:
-    loss, _ = _weighted(x, target, gamma, log_sum(x, workers))
+    loss, _ = formulas.weighted(x, target, gamma, log_sum(x, workers))
     write(outs, (loss,))
 
 
 def _loss_grad(outs: Outs, workers: int, x: Array, target: Target, gamma: float) -> None:
-    loss, slope = _weighted(x, target, gamma, log_sum(x, workers))
+    loss, slope = formulas.weighted(x, target, gamma, log_sum(x, workers))
     cross_entropy_grad.into((np.empty_like(outs[0]), outs[1]), workers, x, formulas.slope_target(target, slope))
     write(outs[:1], (loss,))
 
