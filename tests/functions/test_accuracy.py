@@ -202,7 +202,9 @@ def test_half_precision_is_rounded_once(level, name, kind):
         p, y = sg.softmax(x), sg.log_softmax(x)
         assert p.dtype == y.dtype == dtype
         for i in range(0, n, 1 + n // 20):
-            close("softmax", level, p[i], exact.softmax(i), bound=error_bounds.HALF, note=f"rows.row({kind!r}, {n}) i={i}")
+            close(
+                "softmax", level, p[i], exact.softmax(i), bound=error_bounds.HALF, note=f"rows.row({kind!r}, {n}) i={i}"
+            )
             close("log_softmax", level, y[i], exact.log_softmax(i), bound=error_bounds.HALF, note=f"{kind} {n} i={i}")
         value = exact.logsumexp()
         close(

@@ -13,7 +13,6 @@ import pytest
 
 import softgrad as sg
 from softgrad._numpy import long_rows
-from softgrad._numpy import softmax as native
 
 from ..maps import assert_same
 from ..rows import row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from softgrad._api import derivatives, losses
+from softgrad._api import derivatives, focal, losses
 from softgrad._api import softmax as functions
 from softgrad._formulas.namespace import namespace
 from softgrad._libraries.derivatives.products import column, dot, product, row_sum
@@ -136,6 +136,6 @@ RULES: dict[str, Rule] = {
             1: Derivative(_soft_grad_by_targets_jvp, _soft_grad_by_targets_vjp),
         }
     ),
-    "focal_loss": Rule({0: of_loss(losses.focal_loss_grad, 0)}),
+    "focal_loss": Rule({0: of_loss(focal.focal_loss_grad, 0)}),
     "focal_loss_grad": Rule({0: of_loss_and_gradients(0, _focal_hessian)}),
 }
