@@ -9,6 +9,7 @@ import numpy as np
 from softgrad._formulas import softmax as formulas
 from softgrad._formulas.namespace import NDArray as Array
 from softgrad._formulas.namespace import is_one
+from softgrad._formulas.precision import silent
 from softgrad._numpy import kernels, long_rows
 from softgrad._numpy.implementation import ENTRIES, VALUE, Implementation, Outs, write
 
@@ -25,6 +26,7 @@ def _normalize(name: str, outs: Outs, workers: int, x: Array, where: Array | Non
         kernels.run(name, (x,), outs, workers)
 
 
+@silent
 def _logsumexp(outs: Outs, workers: int, x: Array, where: Array | None, b: Array | None) -> None:
     if b is not None:
         log, sign = signed_logsumexp(x, where, b, workers=workers)
