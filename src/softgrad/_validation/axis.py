@@ -56,12 +56,18 @@ class Rows(NamedTuple):
     @property
     def batch_axes(self) -> tuple[int, ...]:
         """The axes that stay: one slice for each index into them."""
+        if len(self.axes) == 1:
+            (axis,) = self.axes
+            return (*range(axis), *range(axis + 1, len(self.shape)))
         return tuple(a for a in range(len(self.shape)) if a not in self.axes)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """The shape of one value per slice."""
-        return self.shape[:-1] if self._is_last else tuple(self.shape[a] for a in self.batch_axes)
+        if len(self.axes) == 1:
+            (axis,) = self.axes
+            return self.shape[:axis] + self.shape[axis + 1 :]
+        return tuple(self.shape[a] for a in self.batch_axes)
 
     @property
     def kept_shape(self) -> tuple[int, ...]:
@@ -86,7 +92,7 @@ class Rows(NamedTuple):
         """`x` (of `shape`) as rows: batch axes first, the slice along one last axis. A view where there is one."""
         if self._is_last:
             return x
-        moved = xp.permute_dims(x, self._order)
+        moved = x.transpose(self._order) if xp is np else xp.permute_dims(x, self._order)
         return moved if len(self.axes) == 1 else xp.reshape(moved, (*self.batch_shape, self.n))
 
     def scatter(self, rows: Any, xp: Any = np) -> Any:

@@ -25,6 +25,8 @@ class Logits(NamedTuple):
     """An array as rows along the last axis, and what of its options belongs to its slices."""
 
     x: Array
+    whole: Array
+    """The array as the user's is laid out."""
     rows: Rows
     xp: Any
     dtype: Any
@@ -48,7 +50,7 @@ class Logits(NamedTuple):
             dtype = as_floating_dtype(dtype) if xp is np else dtype
             x = xp.astype(x, promoted(xp, x.dtype, dtype), copy=False)
         mask = None if where is None else rows.gather(as_mask(where, rows.shape, xp), xp)
-        return cls(rows.gather(x, xp), rows, xp, dtype, mask, masked)
+        return cls(rows.gather(x, xp), x, rows, xp, dtype, mask, masked)
 
     @classmethod
     def of_loss(cls, logits: Any, axis: Axis, where: Any, name: str = "logits") -> Logits:
@@ -78,7 +80,7 @@ class Logits(NamedTuple):
             operands, masked = unmasked_operands(operands, masked_out)
         first, *others = in_common({name: as_real(a, name) for name, a in operands.items()})
         rows, xp = Rows.of(tuple(first.shape), axis), namespace(first)
-        found = cls(rows.gather(first, xp), rows, xp, first.dtype, None, masked)
+        found = cls(rows.gather(first, xp), first, rows, xp, first.dtype, None, masked)
         return found, [rows.gather(a, xp) for a in others]
 
     @property
@@ -117,69 +119,73 @@ class Logits(NamedTuple):
 
         `buffers` has one item for each result. `workers` and `keepdims` are the user's.
         """
-        batch = self.rows.kept_shape if keepdims else self.rows.batch_shape
-        shapes = [batch if result == VALUE else self.rows.shape for result in function.results]
-        self._check(buffers, shapes, workers)
         if self.xp is not np:
-            return self._solve_foreign(function, operands, shapes)
-        cases = list(zip(function.results, buffers.values(), shapes, strict=True))
-        places = [self._place(result, out, shape) for result, out, shape in cases]
+            return self._solve_foreign(function, buffers, operands, workers, keepdims)
+        places = [
+            self._place(result, argument, out, keepdims)
+            for result, (argument, out) in zip(function.results, buffers.items(), strict=True)
+        ]
         outs = tuple(rows for _, rows in places)
         if self.rows.n or not self.filled:
             count = threads.count(workers, self.x.size)
             if count > 1 and any(_overlap(x, out) for x in (self.x, *_arrays_in(operands)) for out in outs):
                 count = 1
             function.into(outs, count, self.x, *operands)
-        if self.filled:
+        if self.filled and (self.mask is not None or not self.rows.n):
             for result, out in zip(function.results, outs, strict=True):
                 valid = self.present if result == VALUE else self.mask
                 if valid is not None:
                     np.copyto(out, 0, where=~valid)
         return [
-            self._delivered(whole, rows, result, out, shape)
-            for (whole, rows), (result, out, shape) in zip(places, cases, strict=True)
+            self._delivered(whole, rows, result, out, keepdims)
+            for result, out, (whole, rows) in zip(function.results, buffers.values(), places, strict=True)
         ]
 
-    def _check(self, buffers: Buffers, shapes: list[tuple[int, ...]], workers: int | None) -> None:
-        if self.xp is not np:
-            for argument, given in {**buffers, "workers": workers}.items():
-                if given is not None:
-                    raise TypeError(f"{argument} is for NumPy arrays; got an array of another library")
-        for (argument, out), shape in zip(buffers.items(), shapes, strict=True):
-            if out is not None:
-                check_out(out, shape, self.dtype, argument)
+    def _shape(self, result: str, keepdims: bool) -> tuple[int, ...]:
+        if result != VALUE:
+            return self.rows.shape
+        return self.rows.kept_shape if keepdims else self.rows.batch_shape
 
-    def _place(self, result: str, out: Array | None, shape: tuple[int, ...]) -> tuple[Array | None, Array]:
+    def _place(self, result: str, argument: str, out: Array | None, keepdims: bool) -> tuple[Array | None, Array]:
         """The array that is returned and the rows of it that are written; None and other rows where it has no such."""
-        if self.x.dtype != self.dtype or (result != VALUE and len(self.rows.axes) != 1):
-            return None, np.empty(self.rows.batch_shape if result == VALUE else self.x.shape, self.x.dtype)
-        if result == VALUE:
-            whole = np.empty(shape, self.dtype) if out is None else out
-            return whole, whole if shape == self.rows.batch_shape else np.reshape(whole, self.rows.batch_shape)
-        whole = np.empty_like(self.rows.scatter(self.x), subok=False) if out is None else out
-        return whole, self.rows.gather(whole)
+        if out is not None:
+            check_out(out, self._shape(result, keepdims), self.dtype, argument)
+        of_row = result == VALUE
+        if self.x.dtype != self.dtype or (not of_row and len(self.rows.axes) != 1):
+            return None, np.empty(self.rows.batch_shape if of_row else self.x.shape, self.x.dtype)
+        if not of_row:
+            whole = np.empty_like(self.whole, subok=False) if out is None else out
+            return whole, self.rows.gather(whole)
+        whole = np.empty(self._shape(result, keepdims), self.dtype) if out is None else out
+        return whole, np.reshape(whole, self.rows.batch_shape) if keepdims else whole
 
-    def _delivered(
-        self, whole: Array | None, rows: Array, result: str, out: Array | None, shape: tuple[int, ...]
-    ) -> Array:
+    def _delivered(self, whole: Array | None, rows: Array, result: str, out: Array | None, keepdims: bool) -> Array:
         """What the user gets: an array, a MaskedArray of slices, or a scalar."""
         if whole is None:
-            laid_out = np.reshape(rows, shape) if result == VALUE else self.rows.scatter(rows)
+            laid_out = np.reshape(rows, self._shape(result, keepdims)) if result == VALUE else self.rows.scatter(rows)
             if out is None and rows.dtype == self.dtype:
                 whole = laid_out
             else:
-                whole = np.empty(shape, self.dtype) if out is None else out
+                whole = np.empty(laid_out.shape, self.dtype) if out is None else out
                 write((whole,), (laid_out,))
-        if result != VALUE and self.masked is not None:
+        if self.masked is not None and result != VALUE:
             return np.ma.MaskedArray(whole, self.masked)
-        return whole[()] if out is None and whole.ndim == 0 else whole
+        return whole[()] if out is None and not whole.ndim else whole
 
     def _solve_foreign(
-        self, function: Implementation[*Operands], operands: tuple[*Operands], shapes: list[tuple[int, ...]]
+        self,
+        function: Implementation[*Operands],
+        buffers: Buffers,
+        operands: tuple[*Operands],
+        workers: int | None,
+        keepdims: bool,
     ) -> list[Array]:
-        xp = self.xp
+        for argument, given in {**buffers, "workers": workers}.items():
+            if given is not None:
+                raise TypeError(f"{argument} is for NumPy arrays; got an array of another library")
+        shapes = [self._shape(result, keepdims) for result in function.results]
         if self.filled and self.rows.n == 0:
-            return [xp.zeros(shape, dtype=self.dtype) for shape in shapes]
+            return [self.xp.zeros(shape, dtype=self.dtype) for shape in shapes]
         results = function.formula(self.x, *operands)
         results = results if isinstance(results, tuple) else (results,)
         return [self._foreign(*case) for case in zip(function.results, results, shapes, strict=True)]
