@@ -154,8 +154,7 @@ def test_unusual_names_are_carried(name):
 
 def test_columns_whose_name_is_no_unicode():
     Path("x.csv").write_bytes(b"\xff,b\n1,2\n")
-    message = r"a .parquet file holds no column called '.udcff', which is not valid Unicode"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"a .parquet file holds no column called '.udcff', which is not"):
         sg.apply_blocks(sg.softmax, "x.csv", "y.parquet")
     sg.apply_blocks(sg.softmax, "x.csv", "y.csv")
     assert Path("y.csv").read_bytes().startswith(b"\xff,b\n")

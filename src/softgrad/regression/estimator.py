@@ -26,6 +26,10 @@ except ModuleNotFoundError as error:
     raise ImportError(f'softgrad.regression needs {error.name}: pip install "softgrad[sklearn]"') from None
 
 
+NO_GRADIENT = 100 * float(np.finfo(np.float64).eps)
+"""Rounding errors of a gradient that is 0."""
+
+
 class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Multinomial logistic regression with an L2 penalty, by Newton's method.
 
@@ -47,7 +51,9 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Iterations stop where no entry of the gradient, with respect to coefficients and intercepts, of the objective
         divided by C·Σs is larger: the quantity that `LogisticRegression` compares with its own `tol`.
     max_iter : int, default: 100
-        The largest number of Newton steps; to end there warns.
+        The largest number of Newton steps; to end there warns, as does to take none where the gradient is not 0.
+    warm_start : bool, default: False
+        Whether a further fit starts from the coefficients of the one before, of the same classes and features.
 
     Attributes
     ----------
@@ -71,8 +77,8 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     Notes
     -----
-    Böhning, "Multinomial logistic regression algorithm", Ann. Inst. Statist. Math. 44 (1992), has the Hessian. X is
-    dense and computed with in float64; a centred copy of it is made.
+    Böhning, "Multinomial logistic regression algorithm", Ann. Inst. Statist. Math. 44 (1992), has the Hessian.
+    Computed in float64. A centred copy is made of a dense X; a sparse one, of SciPy, stays sparse.
 
     Dask arrays are fitted block by block: X in chunks of rows, y and the weights as Dask's arrays or in memory. The
     scheduler computes every value and gradient of the objective, and every product with the Hessian, in one go over X,
@@ -97,19 +103,21 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         class_weight: Any = None,
         tol: float = 1e-6,
         max_iter: int = 100,
+        warm_start: bool = False,
     ) -> None:
         self.C = C
         self.fit_intercept = fit_intercept
         self.class_weight = class_weight
         self.tol = tol
         self.max_iter = max_iter
+        self.warm_start = warm_start
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> SoftmaxRegression:
         """Find W and b.
 
         Parameters
         ----------
-        X : array_like or dask.array.Array, shape (m, d)
+        X : array_like, sparse array or dask.array.Array, shape (m, d)
             Features; a Dask array in one chunk along its columns.
         y : array_like, shape (m,)
             Labels of any type; with Dask features also a Dask array.
@@ -127,28 +135,37 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             If a parameter of the estimator is outside its range, or the data are not those of a classifier.
         """
         self._check_parameters()
+        before = self._fit_before() if self.warm_start else None
         rows, X, y, weight = self._columns(X, y, sample_weight)
-        self.classes_, sums = rows.merged(rows.each(_classes, y, weight), _union)
-        if len(self.classes_) < 2:
-            got = f"one class: {self.classes_[0]}" if len(self.classes_) else "no rows"
+        classes, sums = rows.merged(rows.each(_classes, y, weight), _union)
+        if len(classes) < 2:
+            got = f"one class: {classes[0]}" if len(classes) else "no rows"
             raise ValueError(f"y must hold at least 2 classes; got {got}")
-        check_classification_targets(np.repeat(self.classes_, 2))  # labels that never repeat look like a regression's
-        factors = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_, sample_weight=sums)
+        check_classification_targets(np.repeat(classes, 2))  # labels that never repeat look like a regression's
+        factors = self._class_factors(classes, sums)
         total = float(sums @ factors)
         if not total > 0:
             raise ValueError("sample_weight and class_weight leave no row with a positive weight")
-        labels = rows.each(_places, y, classes=self.classes_)
+        labels = rows.each(_places, y, classes=classes)
         weight = rows.each(_weights, labels, weight, factors=factors / total)
         penalty = 1 / (self.C * total)
-        problem = PenalizedLoss.of(rows, X, labels, weight, len(self.classes_), penalty, self.fit_intercept)
-        start = np.zeros(problem.penalty.size * problem.columns)
+        problem = PenalizedLoss.of(rows, X, labels, weight, len(classes), penalty, self.fit_intercept)
+        start = problem.start(*self._start(before, classes, X.shape[1]))
         found = trust_region.minimize(problem, start, self.tol, self.max_iter)
+        message = None
         if not found.size <= self.tol:
             message = (
                 f"the largest entry of the gradient is {found.size:.1e} after max_iter={self.max_iter} steps, "
                 f"more than tol={self.tol:.1e}: raise one of the two, or scale the features"
             )
+        elif found.steps == 0 and not start.any() and found.size > NO_GRADIENT:
+            message = (
+                f"no step was taken, and all coefficients are 0: the largest entry of the gradient there is "
+                f"{found.size:.1e}, within tol={self.tol:.1e}: lower tol, or scale the features"
+            )
+        if message is not None:
             warnings.warn(message, ConvergenceWarning, stacklevel=2)
+        self.classes_ = classes
         self.coef_, self.intercept_ = problem.coefficients(found.z)
         self.n_iter_ = np.array([found.steps], dtype=np.int32)
         return self
@@ -166,11 +183,8 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         ndarray
             X Wᵀ + b.
         """
-        check_is_fitted(self)
-        blocks = _row_blocks(X)
-        X = validate_data(self, X, dtype=np.float64, reset=False) if blocks is None else self._lazy(blocks, X)
-        logits = X @ self.coef_.T + self.intercept_
-        return logits[:, 0] if len(self.classes_) == 2 else logits
+        logits = self._free_logits(X)
+        return self._as_chosen(logits[:, 0] if len(self.classes_) == 2 else logits, X)
 
     def predict(self, X: Any) -> Array:
         """Labels of the largest logits.
@@ -201,7 +215,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         ndarray, shape (m, K)
             The softmax of the logits.
         """
-        return softmax(self._logits(X))
+        return self._as_chosen(softmax(self._logits(X)), X)
 
     def predict_log_proba(self, X: Any) -> Array:
         """Logarithms of the probabilities, exact where a probability is nearly 1 or underflows.
@@ -216,12 +230,92 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         ndarray, shape (m, K)
             The log-softmax of the logits.
         """
-        return log_softmax(self._logits(X))
+        return self._as_chosen(log_softmax(self._logits(X)), X)
 
     def _logits(self, X: Any) -> Array:
         """Logits of all classes, two included."""
-        logits = self.decision_function(X)
-        return logits if logits.ndim == 2 else beside_zeros(logits[:, None])
+        logits = self._free_logits(X)
+        return logits if len(self.classes_) > 2 else beside_zeros(logits)
+
+    def _free_logits(self, X: Any) -> Array:
+        """The logits that have coefficients."""
+        check_is_fitted(self)
+        blocks = _row_blocks(X)
+        if blocks is None:
+            X = validate_data(self, X, dtype=np.float64, accept_sparse="csr", reset=False)
+        else:
+            X = self._lazy(blocks, X)
+        return X @ self.coef_.T + self.intercept_
+
+    def set_output(self, *, transform: str | None = None) -> SoftmaxRegression:
+        """Choose what `decision_function`, `predict_proba` and `predict_log_proba` return.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas"}, optional
+            ``"pandas"`` for tables whose columns are the classes, with the index of X where it has one; ``"default"``
+            for arrays. None changes nothing.
+
+        Returns
+        -------
+        SoftmaxRegression
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If `transform` is none of these.
+        """
+        if transform not in (None, "default", "pandas"):
+            raise ValueError(f"transform must be 'default', 'pandas' or None; got {transform!r}")
+        if transform is not None:
+            self._sklearn_output_config = {"transform": transform}  # which scikit-learn's clone copies
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _as_chosen(self, values: Array, X: Any) -> Any:
+        """Values in the kind of container that `set_output` has chosen."""
+        if getattr(self, "_sklearn_output_config", {}).get("transform") != "pandas":
+            return values
+        import pandas as pd  # noqa: PLC0415  only this needs it
+
+        index = getattr(X, "index", None)
+        if values.ndim == 1:
+            return pd.Series(values, index=index, name=self.classes_[1])
+        return pd.DataFrame(values, index=index, columns=self.classes_)
+
+    def _class_factors(self, classes: Array, sums: Array) -> Array:
+        """The weight of every class; `sums` are those of its rows."""
+        if isinstance(self.class_weight, str) and self.class_weight == "balanced" and not sums.all():
+            empty = ", ".join(map(str, classes[sums == 0]))
+            raise ValueError(
+                f"class_weight='balanced' gives no weight to class {empty}: all of its rows have sample_weight 0; leave"
+                " them out"
+            )
+        factors = compute_class_weight(self.class_weight, classes=classes, y=classes, sample_weight=sums)
+        if not (np.isfinite(factors).all() and (factors >= 0).all()):
+            raise ValueError(f"class_weight must be at least 0 and finite; got {self.class_weight!r}")
+        return np.asarray(factors)
+
+    def _fit_before(self) -> tuple[Array, Array, Array] | None:
+        """Classes, coefficients and intercepts of the fit before, from which a warm start goes on."""
+        return (self.classes_, self.coef_, self.intercept_) if hasattr(self, "coef_") else None
+
+    def _start(self, before: tuple[Array, Array, Array] | None, classes: Array, d: int) -> tuple[Array, ...]:
+        """Coefficients and intercepts to start from, if there are any."""
+        if before is None:
+            return ()
+        fitted, coef, intercept = before
+        if not np.array_equal(fitted, classes) or coef.shape[1] != d:
+            raise ValueError(
+                f"warm_start goes on from {len(fitted)} classes and {coef.shape[1]} features, as they were fitted;"
+                f" got {len(classes)} classes and {d} features"
+            )
+        return coef, intercept
 
     def _check_parameters(self) -> None:
         for name in ("C", "tol"):
@@ -239,7 +333,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         """Where the rows are, and their features, labels and weights, checked: those of Dask when they are computed."""
         blocks = _row_blocks(X)
         if blocks is None:
-            X, y = validate_data(self, X, y, dtype=np.float64, order="C")
+            X, y = validate_data(self, X, y, dtype=np.float64, order="C", accept_sparse="csr")
             check_classification_targets(y)
             weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
             return InMemory(), X, y, weight

@@ -117,6 +117,16 @@ class PenalizedLoss:
             scaled = np.concatenate([scaled + self.centre[:, None] * G[d], G[d:]])
         return float(np.abs(scaled).max(initial=0.0))
 
+    def start(self, coef: Array | None = None, intercept: Array | None = None) -> Array:
+        """The coefficients of centred and scaled features: 0, or those of a fit before."""
+        W = np.zeros((len(self.penalty), self.columns))
+        if coef is not None:
+            d = len(self.scale)
+            W[:d] = coef.T * self.scale[:, None]
+            if len(W) > d:
+                W[d] = intercept + coef @ self.centre
+        return W.ravel()
+
     def coefficients(self, z: Array) -> tuple[Array, Array]:
         """`coef_` and `intercept_`."""
         W = self._matrix(z)
@@ -130,6 +140,44 @@ class PenalizedLoss:
     def _sum(self, f: Callable[..., tuple[Array, ...]], *columns: Column, **common: Any) -> tuple[Array, ...]:
         found: tuple[Array, ...] = self.rows.merged(self.rows.each(f, *columns, **common), _added)
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class SparseDesign:
+    """Sparse features, centred and scaled without making them dense: only products with the design are known."""
+
+    X: Array
+    centre: Array
+    scale: Array
+    intercept: bool
+
+    def __matmul__(self, W: Array) -> Array:
+        d = len(self.scale)
+        scaled = W[:d] / self.scale[:, None]
+        shift = W[d] - self.centre @ scaled if self.intercept else -self.centre @ scaled
+        return self.X @ scaled + shift
+
+    @property
+    def T(self) -> TransposedDesign:
+        """The transposed design."""
+        return TransposedDesign(self)
+
+
+@dataclass(frozen=True, eq=False)
+class TransposedDesign:
+    """The transposed design of sparse features."""
+
+    design: SparseDesign
+
+    def __matmul__(self, G: Array) -> Array:
+        design, total = self.design, G.sum(axis=0)
+        features = (design.X.T @ G - np.outer(design.centre, total)) / design.scale[:, None]
+        return np.vstack([features, total]) if design.intercept else features
+
+
+def is_sparse(X: Any) -> bool:
+    """Whether X is one of SciPy's sparse arrays or matrices."""
+    return hasattr(X, "tocsr")
 
 
 def beside_zeros(logits: Array) -> Array:
@@ -149,11 +197,16 @@ def _mean(X: Array, weight: Array) -> tuple[Array]:
 
 
 def _variance(X: Array, weight: Array, *, centre: Array) -> tuple[Array]:
+    if is_sparse(X):  # what cancels here is only a scale
+        squares = weight @ X.multiply(X).tocsr() - 2 * centre * (weight @ X) + centre**2 * weight.sum()
+        return (np.maximum(np.asarray(squares), 0.0),)
     features = X - centre
     return (np.einsum("i,ij,ij->j", weight, features, features),)
 
 
 def _design(X: Array, *, centre: Array, scale: Array, intercept: bool) -> Array:
+    if is_sparse(X):
+        return SparseDesign(X, centre, scale, intercept)
     design = np.ones((len(X), len(scale) + intercept))
     features = design[:, : len(scale)]
     np.subtract(X, centre, out=features)
