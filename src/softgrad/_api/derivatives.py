@@ -62,7 +62,7 @@ def softmax_vjp(p: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = None)
     array([ 0.08192507, -0.02203304, -0.05989202])
     """
     rows, (directions,) = Logits.output(axis, 0.0, p=p, g=g)
-    return rows.solve(native.softmax_vjp, {"out": out}, directions)[0]
+    return rows.solve(native.softmax_vjp, out, directions)
 
 
 @dispatched("(n),(n)->(n)", kernel=True)
@@ -100,7 +100,7 @@ def log_softmax_vjp(y: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = N
     array([-4.24835426e-18,  4.24835426e-18])
     """
     rows, (directions,) = Logits.output(axis, -np.inf, y=y, g=g)
-    return rows.solve(native.log_softmax_vjp, {"out": out}, directions)[0]
+    return rows.solve(native.log_softmax_vjp, out, directions)
 
 
 @dispatched("(n),(n)->(n)", kernel=True)
@@ -137,7 +137,7 @@ def log_softmax_jvp(y: Any, v: Any, /, *, axis: Axis = -1, out: Array | None = N
     array([ 0.5, -0.5])
     """
     rows, (directions,) = Logits.output(axis, -np.inf, y=y, v=v)
-    return rows.solve(native.log_softmax_jvp, {"out": out}, directions)[0]
+    return rows.solve(native.log_softmax_jvp, out, directions)
 
 
 @dispatched("(n),(n),(n)->(n)")
@@ -176,4 +176,4 @@ def softmax_second(p: Any, u: Any, v: Any, /, *, axis: Axis = -1, out: Array | N
     array([ 0.09375, -0.09375])
     """
     rows, (first, second) = Logits.output(axis, 0.0, p=p, u=u, v=v)
-    return rows.solve(native.softmax_second, {"out": out}, first, second)[0]
+    return rows.solve(native.softmax_second, out, first, second)

@@ -68,7 +68,7 @@ def focal_loss(
     rows = Logits.of_loss(logits, axis, where)
     gamma = as_number(gamma, "gamma")
     target = label_target(rows, labels, LossOptions(weight, sample_weight, ignore_index=ignore_index))
-    return rows.solve(native.focal_loss, {"out": None}, target, gamma)[0]
+    return rows.solve(native.focal_loss, None, target, gamma)
 
 
 @dispatched("(n),()->(),(n)")
@@ -116,4 +116,4 @@ def focal_loss_grad(
     rows = Logits.of_loss(logits, axis, where)
     gamma = as_number(gamma, "gamma")
     target = label_target(rows, labels, LossOptions(weight, sample_weight, ignore_index=ignore_index))
-    return LossGrad(*rows.solve(native.focal_loss_grad, {"out": out, "grad_out": grad_out}, target, gamma))
+    return LossGrad(*rows.solve_all(native.focal_loss_grad, {"out": out, "grad_out": grad_out}, target, gamma))

@@ -54,7 +54,7 @@ def entropy(logits: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
     >>> sg.entropy([[0.0, 0.0], [0.0, 40.0]])
     array([6.93147181e-01, 1.74182524e-16])
     """
-    return Logits.of_loss(logits, axis, where).solve(native.entropy, {"out": None})[0]
+    return Logits.of_loss(logits, axis, where).solve(native.entropy, None)
 
 
 @dispatched("(n)->(),(n)")
@@ -87,7 +87,7 @@ def entropy_grad(
     array([ 0.19661193, -0.19661193])
     """
     rows = Logits.of_loss(logits, axis, where)
-    return LossGrad(*rows.solve(native.entropy_grad, {"out": out, "grad_out": grad_out}))
+    return LossGrad(*rows.solve_all(native.entropy_grad, {"out": out, "grad_out": grad_out}))
 
 
 @dispatched("(n),(n)->()", kernel=True)
@@ -126,7 +126,7 @@ def kl_divergence(logits_p: Any, logits_q: Any, /, *, axis: Axis = -1, where: An
     1.25e-17
     """
     p, q = Logits.pair(axis, where, logits_p=logits_p, logits_q=logits_q)
-    return p.solve(native.kl_divergence, {"out": None}, q.x)[0]
+    return p.solve(native.kl_divergence, None, q.x)
 
 
 @dispatched("(n),(n)->(),(n),(n)")
@@ -171,7 +171,7 @@ def kl_divergence_grad(
     """
     p, q = Logits.pair(axis, where, logits_p=logits_p, logits_q=logits_q)
     buffers = {"out": out, "grad_p_out": grad_p_out, "grad_q_out": grad_q_out}
-    return DivergenceGrad(*p.solve(native.kl_divergence_grad, buffers, q.x))
+    return DivergenceGrad(*p.solve_all(native.kl_divergence_grad, buffers, q.x))
 
 
 @dispatched("(n),(k)->(k)")

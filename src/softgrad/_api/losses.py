@@ -109,7 +109,7 @@ def cross_entropy(
     rows = Logits.of_loss(logits, axis, where)
     options = LossOptions(weight, sample_weight, label_smoothing, ignore_index, z_loss)
     target = label_target(rows, labels, options)
-    return rows.solve(native.cross_entropy, {"out": None}, target)[0]
+    return rows.solve(native.cross_entropy, None, target)
 
 
 @dispatched("(n),()->(),(n)")
@@ -168,7 +168,7 @@ def cross_entropy_grad(
     rows = Logits.of_loss(logits, axis, where)
     options = LossOptions(weight, sample_weight, label_smoothing, ignore_index, z_loss)
     target = label_target(rows, labels, options)
-    return LossGrad(*rows.solve(native.cross_entropy_grad, {"out": out, "grad_out": grad_out}, target))
+    return LossGrad(*rows.solve_all(native.cross_entropy_grad, {"out": out, "grad_out": grad_out}, target))
 
 
 @dispatched("(n),()->(),(n),(n)")
@@ -233,7 +233,7 @@ def cross_entropy_grad_hess(
     target = label_target(rows, labels, options)
     factor = _curvature_factor(rows, curvature)
     buffers = {"out": out, "grad_out": grad_out, "hess_out": hess_out}
-    return LossGradHess(*rows.solve(native.cross_entropy_grad_hess, buffers, target, factor))
+    return LossGradHess(*rows.solve_all(native.cross_entropy_grad_hess, buffers, target, factor))
 
 
 @dispatched("(n),(n)->()")
@@ -287,7 +287,7 @@ def soft_cross_entropy(
     """
     rows = Logits.of_loss(logits, axis, where)
     target = soft_target(rows, targets, LossOptions(weight, sample_weight, label_smoothing, None, z_loss))
-    return rows.solve(native.cross_entropy, {"out": None}, target)[0]
+    return rows.solve(native.cross_entropy, None, target)
 
 
 @dispatched("(n),(n)->(),(n)")
@@ -334,7 +334,7 @@ def soft_cross_entropy_grad(
     """
     rows = Logits.of_loss(logits, axis, where)
     target = soft_target(rows, targets, LossOptions(weight, sample_weight, label_smoothing, None, z_loss))
-    return LossGrad(*rows.solve(native.cross_entropy_grad, {"out": out, "grad_out": grad_out}, target))
+    return LossGrad(*rows.solve_all(native.cross_entropy_grad, {"out": out, "grad_out": grad_out}, target))
 
 
 def _curvature_factor(rows: Logits, curvature: str) -> Array | float | None:

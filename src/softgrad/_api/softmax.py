@@ -99,7 +99,7 @@ def softmax(
     rows = Logits.of(x, axis, where, dtype)
     function = native.softmax if normalization else native.textbook_softmax
     temperature = as_temperature(temperature, rows.rows, rows.xp)
-    return rows.solve(function, {"out": out}, rows.mask, temperature, workers=workers)[0]
+    return rows.solve(function, out, rows.mask, temperature, workers=workers)
 
 
 @dispatched("(n)->(n)", kernel=True)
@@ -151,7 +151,7 @@ def log_softmax(
     rows = Logits.of(x, axis, where, dtype)
     function = native.log_softmax if normalization else native.textbook_log_softmax
     temperature = as_temperature(temperature, rows.rows, rows.xp)
-    return rows.solve(function, {"out": out}, rows.mask, temperature, workers=workers)[0]
+    return rows.solve(function, out, rows.mask, temperature, workers=workers)
 
 
 @dispatched("(n)->()", kernel=True)
@@ -209,7 +209,7 @@ def logsumexp(
     if b is not None:
         b = rows.xp.astype(as_real(b, "b"), rows.x.dtype)
         b = rows.rows.gather(broadcast_to("b", b, rows.rows.shape, rows.xp), rows.xp)
-    result = rows.solve(native.logsumexp, {"out": out}, rows.mask, b, workers=workers, keepdims=keepdims)[0]
+    result = rows.solve(native.logsumexp, out, rows.mask, b, workers=workers, keepdims=keepdims)
     if rows.masked is None:
         return result
     return np.ma.MaskedArray(result, rows.masked.all(axis=rows.rows.axes, keepdims=keepdims))

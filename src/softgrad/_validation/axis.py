@@ -56,9 +56,6 @@ class Rows(NamedTuple):
     @property
     def batch_axes(self) -> tuple[int, ...]:
         """The axes that stay: one slice for each index into them."""
-        if len(self.axes) == 1:
-            (axis,) = self.axes
-            return (*range(axis), *range(axis + 1, len(self.shape)))
         return tuple(a for a in range(len(self.shape)) if a not in self.axes)
 
     @property
@@ -86,6 +83,9 @@ class Rows(NamedTuple):
 
     @property
     def _order(self) -> tuple[int, ...]:
+        if len(self.axes) == 1:
+            (axis,) = self.axes
+            return (*range(axis), *range(axis + 1, len(self.shape)), axis)
         return (*self.batch_axes, *self.axes)
 
     def gather(self, x: Any, xp: Any = np) -> Any:

@@ -110,36 +110,52 @@ class Logits(NamedTuple):
     def solve(
         self,
         function: Implementation[*Operands],
-        buffers: Buffers,
+        out: Array | None,
         *operands: *Operands,
         workers: int | None = None,
         keepdims: bool = False,
-    ) -> list[Array]:
-        """The results of `function` of the rows and operands, laid out as the array that the rows come from.
+    ) -> Array:
+        """The one result of `function` of the rows and operands, laid out as the array that the rows come from.
 
-        `buffers` has one item for each result. `workers` and `keepdims` are the user's.
+        `out`, `workers` and `keepdims` are the user's.
         """
         if self.xp is not np:
-            return self._solve_foreign(function, buffers, operands, workers, keepdims)
-        places = [
-            self._place(result, argument, out, keepdims)
-            for result, (argument, out) in zip(function.results, buffers.items(), strict=True)
-        ]
-        outs = tuple(rows for _, rows in places)
-        if self.rows.n or not self.filled:
+            return self._solve_foreign(function, {"out": out}, operands, workers, keepdims)[0]
+        (result,) = function.results
+        whole, rows = self._place(result, "out", out, keepdims)
+        self._compute(function, (rows,), operands, workers)
+        return self._delivered(whole, rows, result, out, keepdims)
+
+    def solve_all(self, function: Implementation[*Operands], buffers: Buffers, *operands: *Operands) -> list[Array]:
+        """Several results, for which `buffers` has one item each."""
+        if self.xp is not np:
+            return self._solve_foreign(function, buffers, operands, None, False)
+        cases, outs = [], []
+        for result, argument in zip(function.results, buffers, strict=True):
+            out = buffers[argument]
+            whole, rows = self._place(result, argument, out, False)
+            outs.append(rows)
+            cases.append((whole, rows, result, out))
+        self._compute(function, tuple(outs), operands, None)
+        return [self._delivered(whole, rows, result, out, False) for whole, rows, result, out in cases]
+
+    def _compute(
+        self,
+        function: Implementation[*Operands],
+        outs: tuple[Array, ...],
+        operands: tuple[*Operands],
+        workers: int | None,
+    ) -> None:
+        is_empty = self.filled and self.rows.n == 0
+        if not is_empty:
             count = threads.count(workers, self.x.size)
             if count > 1 and any(_overlap(x, out) for x in (self.x, *_arrays_in(operands)) for out in outs):
                 count = 1
             function.into(outs, count, self.x, *operands)
-        if self.filled and (self.mask is not None or not self.rows.n):
+        if self.filled and (is_empty or self.mask is not None):
             for result, out in zip(function.results, outs, strict=True):
-                valid = self.present if result == VALUE else self.mask
-                if valid is not None:
-                    np.copyto(out, 0, where=~valid)
-        return [
-            self._delivered(whole, rows, result, out, keepdims)
-            for result, out, (whole, rows) in zip(function.results, buffers.values(), places, strict=True)
-        ]
+                valid: Array = self.present if result == VALUE else self.mask
+                np.copyto(out, 0, where=is_empty or ~valid)
 
     def _shape(self, result: str, keepdims: bool) -> tuple[int, ...]:
         if result != VALUE:
