@@ -13,7 +13,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -37,34 +37,33 @@ BUFFERS = ("out", "grad_out", "hess_out", "grad_p_out", "grad_q_out")
 IN_MEMORY = (*BUFFERS, "workers")
 """Options of a computation that NumPy's arrays go through at once."""
 
+PLAIN = (np.ndarray, float, int, bool, list, tuple, type(None))
+"""Types that no library has to be asked for."""
+
 LABELLED = ("pandas", "xarray")
 """Libraries whose arrays have labels. They come first: they remove the labels and dispatch the call once more."""
 
-LIBRARIES = {
-    "dask": "softgrad._libraries.dask",
-    "jax": "softgrad._libraries.jax",
-    "jaxlib": "softgrad._libraries.jax",
-    "pandas": "softgrad._libraries.pandas",
-    "torch": "softgrad._libraries.torch",
-    "xarray": "softgrad._libraries.xarray",
-}
-"""The module of softgrad that knows the arrays of a library, by the name of the library's own package. Each has
-`call(function, operands, options)`."""
+LIBRARIES = ("dask", "jax", "jaxlib", "pandas", "torch", "xarray")
+"""Packages whose arrays a module of softgrad knows, each by its `call(function, operands, options)`."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Function:
-    """A public function of arrays."""
+    """A public function of arrays, as the table has it."""
 
     name: str
     plain: Callable[..., Any]
     """The function itself, for NumPy's arrays and for those that the generic formulas take."""
     operands: tuple[str, ...]
     results: tuple[str, ...]
+    public: Callable[..., Any] = field(init=False)
+    """What users call."""
+    kind: Any = field(init=False)
+    """The NamedTuple of several results."""
 
     def __call__(self, *operands: Any, **options: Any) -> Any:
         """The public function: dispatched again on the operands that it is given here."""
-        return _call(self, operands, options)
+        return self.public(*operands, **options)
 
     def __reduce__(self) -> tuple[Callable[..., Function], tuple[str, str]]:
         return _declared, (self.plain.__module__, self.name)
@@ -81,11 +80,7 @@ class Function:
 
     def packed(self, results: tuple[Any, ...]) -> Any:
         """Results as the function returns them: the only one as it is, several as its own NamedTuple."""
-        return results[0] if len(results) == 1 else self._kind(*results)
-
-    @functools.cached_property
-    def _kind(self) -> Any:
-        return inspect.get_annotations(self.plain, eval_str=True)["return"]
+        return results[0] if len(results) == 1 else self.kind(*results)
 
 
 FUNCTIONS: dict[str, Function] = {}
@@ -118,6 +113,8 @@ def dispatched(signature: str, *, kernel: bool = False) -> Callable[[Plain], Pla
                     return result
             return _call(function, given, options)
 
+        function.public = call
+        function.kind = plain.__globals__.get(plain.__annotations__["return"])
         return call  # type: ignore[return-value]
 
     return declare
@@ -127,23 +124,35 @@ def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]
     found = None
     if len(operands) == len(function.operands):  # otherwise the call ends in Python's own TypeError
         for array in operands if not options else (*operands, *(options[name] for name in OPTIONS if name in options)):
-            if type(array) is not np.ndarray and (library := library_of(type(array))) is not None:
+            if type(array) not in PLAIN and (library := library_of(type(array))) is not None:
                 if library.__name__.rpartition(".")[2] in LABELLED:
                     return library.call(function, operands, options)
                 found = found or library
     return function.plain(*operands, **options) if found is None else found.call(function, operands, options)
 
 
-_known: dict[type, ModuleType | None] = {}  # a plain dict: torch.compile warns where functools.cache is called
-
-
 def library_of(kind: type) -> ModuleType | None:
     """The module of softgrad for arrays of the type `kind`; None for NumPy's, for lists and for scalars."""
-    if kind not in _known:
-        names = (LIBRARIES.get(base.__module__.partition(".")[0]) for base in kind.__mro__)
-        name = next((name for name in names if name is not None), None)
-        _known[kind] = None if name is None else importlib.import_module(name)
-    return _known[kind]
+    for base in kind.__mro__:
+        package = base.__module__.partition(".")[0]
+        if package in LIBRARIES:
+            return _imported(package)
+    return None
+
+
+def _imported(package: str) -> ModuleType:
+    """The module for arrays of `package`, by a statement: torch.compile cannot trace an import by name."""
+    if package == "dask":
+        from softgrad._libraries import dask as module  # noqa: PLC0415
+    elif package in ("jax", "jaxlib"):
+        from softgrad._libraries import jax as module  # noqa: PLC0415
+    elif package == "pandas":
+        from softgrad._libraries import pandas as module  # noqa: PLC0415
+    elif package == "torch":
+        from softgrad._libraries import torch as module  # noqa: PLC0415
+    else:
+        from softgrad._libraries import xarray as module  # noqa: PLC0415
+    return module
 
 
 def refuse(options: dict[str, Any], names: tuple[str, ...], reason: str) -> None:

@@ -76,7 +76,8 @@ def complement(xp: Any, p: Array) -> Array:
 
 def centred(xp: Any, p: Array, g: Array, read: Array | None = None) -> Array:
     """g − Σ p g, from g − g_k with k the largest p: exact arithmetic cannot tell, a saturated row can (p_k → 1)."""
-    p, g = xp.broadcast_arrays(p, g)
+    if p.shape != g.shape:
+        p, g = xp.broadcast_arrays(p, g)
     read = p != 0 if read is None else read
     peak = one_hot(xp, xp.argmax(p, axis=-1, keepdims=True), p)
     at_peak = row_sum(xp.where(peak & read, g, xp.zeros_like(g)))

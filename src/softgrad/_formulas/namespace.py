@@ -36,7 +36,15 @@ def widest(xp: Any, *, integral: bool = False) -> Any:
 
 
 def is_known(x: Any) -> bool:
-    """Whether the entries of `x` can be looked at now: JAX traces a function on arrays that have none yet."""
+    """Whether the entries of `x` can be read now: JAX and PyTorch trace a function on arrays that have none yet."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        return bool(
+            type(x).__torch_dispatch__ is torch._C._disabled_torch_dispatch_impl
+            and x.device.type != "meta"
+            and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+            and not torch._C._functorch.is_legacy_batchedtensor(x)
+        )
     jax = sys.modules.get("jax")
     if jax is None or not isinstance(x, jax.Array):
         return True

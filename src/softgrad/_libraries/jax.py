@@ -20,7 +20,7 @@ from softgrad._dispatch import IN_MEMORY, OPTIONS, Function, refuse
 from softgrad._formulas.namespace import is_known
 from softgrad._libraries.derivatives import COMPOSED, RULES
 from softgrad._libraries.derivatives.rules import Call
-from softgrad._libraries.last_axis import as_rows
+from softgrad._libraries.last_axis import as_rows, plain
 
 Array = Any
 
@@ -62,10 +62,8 @@ def _is_array(value: Any) -> bool:
 
 
 def _through_numpy(function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    def plain(value: Any) -> Any:
-        return np.asanyarray(value) if hasattr(value, "__array__") else value
-
-    result = function(*map(plain, operands), **{k: plain(v) for k, v in options.items()})
+    given = {k: plain(v) if k in OPTIONS else v for k, v in options.items()}
+    result = function(*map(plain, operands), **given)
     return type(result)(*map(_from_numpy, result)) if isinstance(result, tuple) else _from_numpy(result)
 
 
@@ -73,12 +71,12 @@ def _differentiable(function: Function, names: tuple[str, ...], constant: dict[s
     """The function of rows, as one of arrays alone, with the derivatives of the table."""
     count = len(function.operands)
 
-    def made(arrays: tuple[Array, ...], results: tuple[Array, ...] = ()) -> Call:
-        return Call(arrays[:count], {**constant, **dict(zip(names, arrays[count:], strict=True))}, results)
+    def split(arrays: tuple[Array, ...]) -> tuple[tuple[Array, ...], dict[str, Any]]:
+        return arrays[:count], {**constant, **dict(zip(names, arrays[count:], strict=True))}
 
     @jax.custom_jvp  # type: ignore[untyped-decorator]  # JAX has no types here
     def value(*arrays: Array) -> tuple[Array, ...]:
-        operands, options, _ = made(arrays)
+        operands, options = split(arrays)
         result = function(*operands, **options) if all(map(is_known, arrays)) else function.plain(*operands, **options)
         return tuple(result) if isinstance(result, tuple) else (result,)
 
@@ -95,12 +93,14 @@ def _differentiable(function: Function, names: tuple[str, ...], constant: dict[s
 
             def forward(*given: Array, derivative: Any = derivative) -> tuple[Array, ...]:
                 *known, v = given
-                found = derivative.jvp(made(tuple(known[: len(arrays)]), tuple(known[len(arrays) :])), v)
+                found = derivative.jvp(
+                    Call(function, *split(tuple(known[: len(arrays)])), tuple(known[len(arrays) :])), v
+                )
                 return tuple(t.astype(r.dtype) for t, r in zip(found, results, strict=True))
 
             def backward(*given: Array, derivative: Any = derivative, dtype: Any = arrays[position].dtype) -> Any:
                 known, cotangents = given[: -len(results)], given[-len(results) :]
-                call = made(tuple(known[: len(arrays)]), tuple(known[len(arrays) :]))
+                call = Call(function, *split(tuple(known[: len(arrays)])), tuple(known[len(arrays) :]))
                 return (derivative.vjp(call, cotangents).astype(dtype),)
 
             known = (*arrays, *results)

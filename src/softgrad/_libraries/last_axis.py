@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from softgrad._dispatch import CLASSES, OPTIONS, SLICE, Function, axis_of
-from softgrad._validation.arrays import as_mask, as_real, as_temperature, broadcast_shapes, broadcast_to, promoted
+from softgrad._validation.arrays import as_mask, as_real, as_temperature, broadcast_shapes, broadcast_to
 from softgrad._validation.axis import Rows
 
 Array = Any
+
+
+def plain(value: Any) -> Any:
+    """An array of any library as NumPy's own, a MaskedArray or anything else as it is."""
+    is_array = hasattr(value, "__array__") and not isinstance(value, np.ma.MaskedArray | type)
+    return np.asarray(value) if is_array else value
 
 
 def as_rows(
@@ -18,7 +25,8 @@ def as_rows(
 ) -> tuple[tuple[Array, ...], dict[str, Any], Callable[[tuple[Array, ...]], Any]]:
     """Operands and options as rows along the last axis, and a function that turns results back.
 
-    Operands are arrays of `xp`. Those that are slices come out in one shape and one dtype.
+    Operands are arrays of `xp`. Those that are slices come out in one shape, each in its own dtype: what dtypes mean
+    together is the function's to decide.
     """
     slices = {
         name: as_real(operand, name)
@@ -26,14 +34,13 @@ def as_rows(
         if core == SLICE
     }
     shape = broadcast_shapes(**slices)
-    dtype = functools.reduce(functools.partial(promoted, xp), (a.dtype for a in slices.values()))
     rows = Rows.of(shape, axis_of(options))
     batch = rows.batch_shape
 
     def slice_of(name: str, operand: Array) -> Array:
         if name not in slices:
             return operand
-        return rows.gather(xp.broadcast_to(xp.astype(slices[name], dtype, copy=False), shape), xp)
+        return rows.gather(broadcast_to(name, slices[name], shape, xp), xp)
 
     def option(name: str, value: Any) -> Any:
         if value is None or OPTIONS.get(name, CLASSES) == CLASSES:

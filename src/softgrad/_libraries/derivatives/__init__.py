@@ -10,15 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from softgrad._libraries.derivatives import information, losses, softmax
+from softgrad._formulas.namespace import namespace
+from softgrad._libraries.derivatives import information, losses, products, softmax
 from softgrad._libraries.derivatives.rules import Rule
 
 Array = Any
+
+
+def _scaled(grad: Array, factor: Array) -> Array:
+    """The last step of a layer's backward pass."""
+    return grad * namespace(grad).astype(factor, grad.dtype, copy=False)[..., None]
+
 
 RULES: dict[str, Rule] = {**softmax.RULES, **losses.RULES, **information.RULES}
 
 COMPOSED: dict[str, Callable[..., Array]] = {
     "selective_log_softmax": information.selected,
-    "_scaled": lambda grad, factor: grad * factor[..., None],  # the last step of a layer's backward pass
+    "_centred": products.centred_formula,
+    "_scaled": _scaled,
 }
 """Functions whose derivative follows from those of the functions that they are composed of."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from softgrad._dispatch import dispatched
 from softgrad._formulas import derivatives as formulas
 from softgrad._formulas.namespace import namespace
 from softgrad._formulas.precision import computed_wide
@@ -40,6 +41,16 @@ def possible_only(y: Array, v: Array) -> Array:
 
 def centred(p: Array, v: Array) -> Array:
     """v − Σ p v, and 0 where p is 0."""
+    return _centred(p, v)
+
+
+@dispatched("(n),(n)->(n)")
+def _centred(p: Array, v: Array, /, *, axis: int = -1) -> Array:
+    return centred_formula(p, v)
+
+
+def centred_formula(p: Array, v: Array) -> Array:
+    """The formula of `centred`."""
     xp = namespace(p)
     difference = computed_wide(formulas.centred)(p, v)
     return xp.where(p == 0, xp.zeros_like(difference), difference)

@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
+from softgrad._dispatch import SLICE, Function
+from softgrad._formulas.namespace import namespace
 from softgrad._libraries.derivatives.products import dot
+from softgrad._validation.arrays import promoted
 
 Array = Any
 Results = tuple[Array, ...]
 
 
-class Call(NamedTuple):
-    """A call that was made, as rows: what a derivative is computed from."""
+class Call:
+    """A call that was made, as rows: what a derivative is computed from.
 
-    operands: tuple[Array, ...]
-    options: dict[str, Any]
-    results: Results
+    Where a result was rounded to fewer digits than it was computed with, as every result of half precision is, operands
+    and results here are those of the same call in the wider dtype: so a derivative is rounded once, at its end.
+    """
+
+    def __init__(self, function: Function, operands: tuple[Array, ...], options: dict[str, Any], results: Results):
+        self.dtypes = tuple(r.dtype for r in results)
+        """Of the results that the caller sees."""
+        xp = namespace(operands[0])
+        wide = promoted(xp, operands[0].dtype, xp.float32)
+        self._function = function
+        self._rounded = any(promoted(xp, dtype, wide) != dtype for dtype in self.dtypes)
+        self._given = results
+        if self._rounded:
+            operands = tuple(
+                xp.astype(a, promoted(xp, a.dtype, xp.float32), copy=False) if core == SLICE else a
+                for a, core in zip(operands, function.operands, strict=True)
+            )
+            options = {name: value for name, value in options.items() if name != "dtype"}
+        self.operands, self.options = operands, options
+
+    @functools.cached_property
+    def results(self) -> Results:
+        """The results, in float32 or wider."""
+        if not self._rounded:
+            return self._given
+        results = self._function(*self.operands, **self.options)
+        return tuple(results) if isinstance(results, tuple) else (results,)
 
 
 @dataclass(frozen=True)

@@ -88,9 +88,8 @@ def _log_softmax_vjp_by_g(call: Call, v: Array) -> Array:
 
 def _log_softmax_jvp_by_y(call: Call, v: Array) -> Array:
     y = call.operands[0]
-    xp = namespace(y)
-    change = row_sum(xp.exp(y) * possible_only(y, v) * call.results[0])
-    return possible_only(y, xp.broadcast_to(-change, y.shape))
+    change = row_sum(namespace(y).exp(y) * possible_only(y, v) * call.results[0])
+    return possible_only(y, -change)
 
 
 def _log_softmax_jvp_by_y_transposed(call: Call, h: Array) -> Array:
