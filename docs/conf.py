@@ -1,0 +1,70 @@
+"""Configuration of the documentation; `make docs` builds it into docs/_build/html, pages that need no network."""
+
+import inspect
+import sys
+from pathlib import Path
+
+import softgrad as sg
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+
+project = "softgrad"
+author = "the softgrad maintainers"
+version = release = sg.__version__
+html_title = f"softgrad {version}"
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinxcontrib.katex",
+    "numpydoc",
+    "myst_nb",
+    "sphinx_design",
+    "offline",
+]
+exclude_patterns = ["_build", "jupyter_execute"]
+templates_path = ["_templates"]
+nitpicky = True
+default_role = "literal_or_reference"
+
+# Pages and notebooks
+myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+myst_links_external_new_tab = False
+nb_execution_mode = "cache"
+nb_execution_timeout = 120
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+suppress_warnings = ["mystnb.unknown_mime_type"]
+
+# Reference
+autosummary_generate = True
+autodoc_default_options = {"show-inheritance": False}
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+numpydoc_xref_param_type = False
+
+# Mathematics: KaTeX from the Python package, no network
+katex_inline = [r"\(", r"\)"]
+katex_display = [r"\[", r"\]"]
+
+html_theme = "pydata_sphinx_theme"
+html_theme_options = {
+    "logo": {"text": "softgrad"},
+    "show_prev_next": True,
+    "navbar_align": "left",
+    "header_links_before_dropdown": 7,
+    "navbar_persistent": ["search-button"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+html_static_path = ["_static"]
+html_css_files = ["softgrad.css"]
+html_extra_path = []
+html_show_sourcelink = False
+html_show_search_summary = False  # it would read pages by fetch(), which browsers refuse for files
+html_copy_source = False
+copyright = "the softgrad maintainers, BSD-3-Clause"  # noqa: A001  Sphinx's name
