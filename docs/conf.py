@@ -1,8 +1,9 @@
 """Configuration of the documentation; `make docs` builds it into docs/_build/html, pages that need no network."""
 
-import inspect
 import sys
 from pathlib import Path
+
+from nbclient import NotebookClient
 
 import softgrad as sg
 
@@ -16,7 +17,7 @@ html_title = f"softgrad {version}"
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinxcontrib.katex",
+    "sphinx.ext.mathjax",
     "numpydoc",
     "myst_nb",
     "sphinx_design",
@@ -25,7 +26,11 @@ extensions = [
 exclude_patterns = ["_build", "jupyter_execute"]
 templates_path = ["_templates"]
 nitpicky = True
-default_role = "literal_or_reference"
+nitpick_ignore_regex = [
+    ("py:.*", r"(functools|numpy|scipy|sklearn)\..*"),  # an inventory of theirs would need a network
+    ("py:obj", "p"),  # the operator's own attribute
+]
+default_role = "autolink"  # a link where `name` can be imported, else emphasis
 
 # Pages and notebooks
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
@@ -34,20 +39,24 @@ myst_links_external_new_tab = False
 nb_execution_mode = "cache"
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
-nb_merge_streams = True
+NotebookClient._static_immutable_initial_values["coalesce_streams"] = True  # one output per cell; MyST-NB has no option
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
 # Reference
 autosummary_generate = True
-autodoc_default_options = {"show-inheritance": False}
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 numpydoc_xref_param_type = False
 
-# Mathematics: KaTeX from the Python package, no network
-katex_inline = [r"\(", r"\)"]
-katex_display = [r"\[", r"\]"]
+# Mathematics: MathJax, one file of the package sphinx-mathjax-offline (see _extensions/offline.py), no network
+mathjax_path = "tex-svg.js"
+mathjax3_config = {
+    "options": {"enableMenu": False},
+    "tex": {"inlineMath": [["\\(", "\\)"]], "displayMath": [["\\[", "\\]"]]},
+    "svg": {"fontCache": "global"},
+}
+myst_update_mathjax = False
 
 html_theme = "pydata_sphinx_theme"
 html_theme_options = {
