@@ -40,7 +40,7 @@ nb_execution_mode = "cache"
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 NotebookClient._static_immutable_initial_values["coalesce_streams"] = True  # one output per cell; MyST-NB has no option
-suppress_warnings = ["mystnb.unknown_mime_type"]
+suppress_warnings = ["myst.header"]  # tables of results are headings of the third level
 
 # Reference
 autosummary_generate = True
@@ -50,7 +50,7 @@ numpydoc_class_members_toctree = False
 numpydoc_xref_param_type = False
 
 # Mathematics: MathJax, one file of the package sphinx-mathjax-offline (see _extensions/offline.py), no network
-mathjax_path = "tex-svg.js"
+mathjax_path = "tex-svg-full.js"
 mathjax3_config = {
     "options": {"enableMenu": False},
     "tex": {"inlineMath": [["\\(", "\\)"]], "displayMath": [["\\[", "\\]"]]},
@@ -58,6 +58,7 @@ mathjax3_config = {
 }
 myst_update_mathjax = False
 
+html_context = {"default_mode": "auto"}
 html_theme = "pydata_sphinx_theme"
 html_theme_options = {
     "logo": {"text": "softgrad"},
@@ -70,8 +71,9 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
+html_sidebars = {page: [] for page in ("explorer", "edges", "accuracy", "speed", "gallery", "architecture", "contributing", "changelog", "results/*")}
 html_static_path = ["_static"]
-html_css_files = ["softgrad.css"]
+html_css_files = ["softgrad.css", "explorer.css"]
 html_extra_path = []
 html_show_sourcelink = False
 html_show_search_summary = False  # it would read pages by fetch(), which browsers refuse for files
