@@ -1,0 +1,43 @@
+"""The reference has a page for every public name, and no other."""
+
+import importlib
+import re
+
+import pytest
+
+import softgrad as sg
+
+from .documents import ROOT
+
+TEXT = (ROOT / "docs" / "reference" / "index.md").read_text(encoding="utf-8")
+
+
+def listed():
+    """The names under each `currentmodule`."""
+    names = {}
+    module = None
+    for line in TEXT.splitlines():
+        if found := re.match(r"\.\. currentmodule:: (\S+)", line):
+            module = found[1]
+        elif found := re.match(r"   ([\w.]+)$", line):
+            names.setdefault(module, []).append(found[1])
+    return names
+
+
+def test_every_public_name_has_a_page():
+    assert sorted(listed()["softgrad"]) == sorted([*sg.__all__, "regression.SoftmaxRegression"])
+
+
+@pytest.mark.parametrize("module", ["softgrad.testing", "softgrad.compat.scipy"])
+def test_modules_are_complete(module):
+    assert sorted(listed()[module]) == sorted(importlib.import_module(module).__all__)
+
+
+def test_boosting_is_complete():
+    module = importlib.import_module("softgrad.boosting")
+    assert sorted(listed()["softgrad.boosting"]) == sorted(name for name in vars(module) if name.endswith("_objective"))
+
+
+def test_no_name_is_listed_twice():
+    for names in listed().values():
+        assert len(names) == len(set(names))
