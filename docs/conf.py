@@ -37,7 +37,7 @@ myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
 nb_execution_mode = "cache"
-nb_execution_timeout = 120
+nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 NotebookClient._static_immutable_initial_values["coalesce_streams"] = True  # one output per cell; MyST-NB has no option
 suppress_warnings = ["myst.header"]  # tables of results are headings of the third level
@@ -71,7 +71,20 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {page: [] for page in ("explorer", "edges", "accuracy", "speed", "gallery", "architecture", "contributing", "changelog", "results/*")}
+html_sidebars = {
+    page: []
+    for page in (
+        "explorer",
+        "edges",
+        "accuracy",
+        "speed",
+        "gallery",
+        "architecture",
+        "contributing",
+        "changelog",
+        "results/*",
+    )
+}
 html_static_path = ["_static"]
 html_css_files = ["softgrad.css", "explorer.css"]
 html_domain_indices = False

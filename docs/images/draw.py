@@ -1,4 +1,4 @@
-"""Draw the picture of the README: python docs/images/draw.py"""
+"""Draw the picture of the README: python docs/images/draw.py."""
 
 from pathlib import Path
 
@@ -24,7 +24,9 @@ def draw_saturation(path: Path) -> None:
     axes.semilogy(margin[~zero], usual[~zero], color="#c22f2f", linewidth=1.6, label="usual formula, 1 − p")
     first = margin[zero][0]
     axes.axvspan(first, 40, color="#c22f2f", alpha=0.07, linewidth=0)
-    axes.text(first + 0.6, 2e-2, f"from a lead of {first:.1f} on\nthe usual formula gives 0", color="#9c1f1f", va="center")
+    axes.text(
+        first + 0.6, 2e-2, f"from a lead of {first:.1f} on\nthe usual formula gives 0", color="#9c1f1f", va="center"
+    )
     axes.set(
         xlim=(0, 40),
         xlabel="how far the label's logit leads the two others",

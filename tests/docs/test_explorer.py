@@ -68,7 +68,9 @@ def computed():
 
 def numbers(values):
     """Arrays from JSON, in which NaN and infinities are text."""
-    return np.array(json.loads(json.dumps(values).replace('"Infinity"', "Infinity").replace('"NaN"', "NaN")), dtype=float)
+    return np.array(
+        json.loads(json.dumps(values).replace('"Infinity"', "Infinity").replace('"NaN"', "NaN")), dtype=float
+    )
 
 
 def close(got, expected, ulp, dtype="float64", tiny=0.0):
