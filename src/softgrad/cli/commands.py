@@ -131,7 +131,7 @@ def show(
     jacobian: Annotated[bool, typer.Option("--jacobian", help="Print the Jacobian of softmax, too.")] = False,
     temperature: Annotated[float, typer.Option(parser=_real, metavar="T", help="Divide the logits by T.")] = 1.0,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw probabilities and Jacobian: .png, .pdf or .svg.")
+        Path | None, typer.Option(metavar="FILE", help="Draw logits, probabilities, Jacobian: .png, .pdf or .svg.")
     ] = None,
 ) -> None:
     """Show the softmax of some logits: probabilities, entropy, Jacobian.
@@ -152,7 +152,7 @@ def show(
     if jacobian and J is not None:
         terminal.print_jacobian(console, p, J)
     if plot and J is not None:
-        plots.save_figure(plot, p, J.toarray())
+        plots.save_figure(plot, x, p, J.toarray())
         _report(f"wrote {plot}")
 
 
