@@ -8,13 +8,14 @@ SOURCES := pyproject.toml meson.build meson.options $(shell find src -type f -no
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo quick test lint bench clean
+.PHONY: help demo quick test lint docs bench clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed-examples ## train a network written by hand on real digits; pictures in examples/output/
 	$(BIN)/python examples/digits.py
+	@echo "the documentation: make docs, then open docs/_build/html/index.html"
 
 # One process for each processor that there is; a process that has nothing left to do takes tests from another.
 PYTEST = $(BIN)/python -m pytest --numprocesses logical --dist worksteal
@@ -33,13 +34,18 @@ lint: $(VENV)/installed-lint ## check style, types and spelling
 	$(BIN)/codespell
 	$(BIN)/python tools/check_words.py
 
+docs: $(VENV)/installed-docs ## build the documentation into docs/_build/html, look at its pages in Chromium if there is one
+	$(BIN)/python -m sphinx -q -n -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python -m pytest -p no:cacheprovider tests/docs/test_pages.py
+	@echo "open docs/_build/html/index.html"
+
 bench: $(VENV)/installed-bench ## measure speed, accuracy and import time against other libraries, about 10 minutes
 	$(BIN)/python benchmarks/compare.py
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/import_time.py
 
 clean: ## remove what these commands made
-	rm -rf $(VENV) build dist examples/output .hypothesis .mypy_cache .pytest_cache .reference_cache .ruff_cache
+	rm -rf $(VENV) build dist docs/_build docs/reference/generated examples/output .hypothesis .mypy_cache .pytest_cache .reference_cache .ruff_cache
 	find examples src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Not editable: the tests are to see what a user installs. What was compiled for one extra is kept for the next; NumPy is
