@@ -25,7 +25,10 @@ def torch_and_jax(axes: Axes) -> None:
     """The gradient at the label; where a framework's own is 0, its curve ends."""
     example: Any = importlib.import_module("torch_and_jax")
     found = {
-        "softgrad in PyTorch": (example.by_torch(sg.cross_entropy), {"linewidth": 8, "alpha": 0.3, "color": "tab:green"}),
+        "softgrad in PyTorch": (
+            example.by_torch(sg.cross_entropy),
+            {"linewidth": 8, "alpha": 0.3, "color": "tab:green"},
+        ),
         "softgrad in JAX": (example.by_jax(sg.cross_entropy), {"linewidth": 2, "color": "tab:green"}),
         "PyTorch's own": (example.by_torch(example.torch_loss), {"marker": "o", "linestyle": "", "color": "tab:red"}),
         "JAX's own": (example.by_jax(example.jax_loss), {"marker": "x", "linestyle": "", "color": "black"}),
@@ -78,7 +81,9 @@ def larger_than_memory(axes: Axes) -> None:
             state = state.update(block)
             seen.append(state.logsumexp())
         states.append(state)
-        axes.plot(4096 * np.arange(1, 65), seen, color="tab:blue", linewidth=1, label=None if states[1:] else "one file")
+        axes.plot(
+            4096 * np.arange(1, 65), seen, color="tab:blue", linewidth=1, label=None if states[1:] else "one file"
+        )
     merged = states[0] + states[1] + states[2] + states[3]
     axes.axhline(merged.logsumexp(), color="tab:orange", label="all four, merged")
     axes.set(title="States of four files, merged", xlabel="documents read", ylabel="logsumexp of the scores")
