@@ -76,7 +76,7 @@ def main() -> None:
     directory.mkdir(parents=True, exist_ok=True)
     text = [machine.summary(about), HOW_TO_READ, *notes]
     if pictured:
-        text.append("![time over baseline by shape](compare.png)")
+        text.append("![time over softgrad's time, by case](compare.png)")
         picture.draw(results, entries, directory / "compare.png")
     data = {"machine": about, "results": records(results), "targets": reached}
     report.write(directory, "compare", "Speed", text, tables, data)
