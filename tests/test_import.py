@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import softgrad as sg
@@ -72,15 +73,45 @@ def test_without_the_variable_it_is_the_best_level():
         assert done.stdout.strip() == kernels.LEVELS[0]
 
 
+USES = [
+    "softmax([1.0])",
+    "cross_entropy([[1.0, 2.0]], [0])",
+    "Softmax()([1.0])",
+    "LogSumExpState().update([1.0])",
+    "backend()",
+]
+
+
 @pytest.mark.parametrize("bad", ["x86-64-v9", "avx2", "GENERIC "])
-def test_an_unknown_level_is_a_clear_error(bad):
-    status, _, err = python("import softgrad", SOFTGRAD_ISA=bad)
+@pytest.mark.parametrize("use", USES)
+def test_an_unknown_level_is_a_clear_error_when_it_is_used(use, bad):
+    status, _, err = python(f"import softgrad; print('imported'); softgrad.{use}", SOFTGRAD_ISA=bad)
     assert status != 0
     last = err.strip().splitlines()[-1]
     assert "SOFTGRAD_ISA" in last
     assert repr(bad) in last
     for level in kernels.LEVELS:
         assert level in last
+
+
+@pytest.mark.parametrize("module", ["softgrad", "softgrad.cli"])
+@pytest.mark.parametrize("arguments", [["show", "1"], ["--version"], ["apply", "softmax", "x.npy", "y.npy"]])
+def test_an_unknown_level_is_one_line_of_the_command(module, arguments, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((2, 3)))
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        env={**os.environ, "SOFTGRAD_ISA": "avx2"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("softgrad: SOFTGRAD_ISA must be one of ")
+    assert done.stderr.endswith("; got 'avx2'\n")
+    assert done.stderr.count("\n") == 1
+    assert os.listdir(tmp_path) == ["x.npy"]
 
 
 def test_without_the_extension_everything_still_works():

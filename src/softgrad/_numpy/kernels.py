@@ -28,14 +28,25 @@ LEVELS: tuple[str, ...] = (*(_kernels.levels() if _kernels else ()), "generic")
 
 def load(level: str) -> SimpleNamespace | None:
     if level not in LEVELS:
-        raise ImportError(f"SOFTGRAD_ISA must be one of {', '.join(LEVELS)} on this machine; got {level!r}")
+        raise ValueError(f"SOFTGRAD_ISA must be one of {', '.join(LEVELS)} on this machine; got {level!r}")
     if level == "generic":
         return None
     return SimpleNamespace(**_kernels.ufuncs(level), direct=_kernels.direct(level, AUTOMATIC_FROM))
 
 
+class UnknownLevel(SimpleNamespace):
+    """The kernels of a level that this machine does not have: to use one raises the ValueError that says so.
+
+    An error of the import itself would be a traceback of `python -m softgrad`, before the command can report it.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        load(level)
+        raise AttributeError(name)  # never reached: the level is not one of LEVELS
+
+
 level: str = os.environ.get("SOFTGRAD_ISA") or LEVELS[0]
-table: SimpleNamespace | None = load(level)
+table: SimpleNamespace | None = load(level) if level in LEVELS else UnknownLevel()
 """The kernels as generalized ufuncs; and in `direct`, by name, as functions of plain arrays that one thread computes,
 which answer NotImplemented to any other call."""
 
@@ -68,10 +79,17 @@ def backend() -> str:
         ``"generic"`` for NumPy's own arithmetic. The environment variable ``SOFTGRAD_ISA``, read when softgrad is
         imported, chooses another level that the machine has.
 
+    Raises
+    ------
+    ValueError
+        If ``SOFTGRAD_ISA`` names a level that the machine does not have; every function raises it, too.
+
     Examples
     --------
     >>> import softgrad as sg
     >>> sg.backend() in ("x86-64-v4", "x86-64-v3", "x86-64-v2", "neon", "generic")
     True
     """
+    if level not in LEVELS:
+        load(level)
     return level
