@@ -11,7 +11,7 @@ import softgrad as sg
 from softgrad._formulas.namespace import Array
 
 
-class LGBMSoftmaxClassifier(LGBMClassifier):
+class LGBMSoftmaxClassifier(LGBMClassifier):  # type: ignore[misc]  # LightGBM counts as Any
     """``lightgbm.LGBMClassifier`` whose models of `lightgbm_objective` predict classes and probabilities.
 
     With an objective of one's own LightGBM's ``predict`` and ``predict_proba`` return raw scores, and ``score`` fails.
