@@ -258,16 +258,16 @@ struct Exp {
         for (int i = TERMS - 2; i >= 0; --i) q = mul_add(q, reduced, splat(Table<T>::POLYNOMIAL[i]));
 
         Parts e;
-        const Bits<T> exponent = (Bits<T>)rounded << (C::MANTISSA_BITS - Table<T>::BITS);
+        const Unsigned<T> exponent = (Unsigned<T>)rounded << (C::MANTISSA_BITS - Table<T>::BITS);
         if constexpr (HAS_TABLE) {
-            e.power = (Vec<T>)((Bits<T>)lookup(Table<T>::POWER, rounded) + exponent);
+            e.power = (Vec<T>)((Unsigned<T>)lookup(Table<T>::POWER, rounded) + exponent);
             // Of a short table r is large enough for its rounding to matter, and is rounded last.
             const Vec<T> error = lookup(Table<T>::ERROR, rounded);
             e.tail = Table<T>::BITS > 2 ? mul_add(reduced * reduced, q, reduced + error)
                                         : reduced + mul_add(reduced * reduced, q, error);
         } else {
             // 1 + r rounds; what it drops joins the small terms, so that the sum of both is rounded only once.
-            e.power = (Vec<T>)((Bits<T>)splat<T>(1) + exponent);
+            e.power = (Vec<T>)((Unsigned<T>)splat<T>(1) + exponent);
             e.head = 1 + reduced;
             e.tail = mul_add(reduced * reduced, q, (r - (e.head - 1)) + correction);
         }

@@ -17,9 +17,9 @@ template <class T>
 inline DoubleWord<T> log_of(Vec<T> u, Vec<T> lost, Vec<T> lower) {
     typedef Constants<T> C;
     const Vec<T> half_root = splat((T)0.70710678118654752440);
-    const Bits<T> exponent = ((Bits<T>)u - (Bits<T>)half_root) >> C::MANTISSA_BITS;
+    const Bits<T> exponent = (Bits<T>)((Unsigned<T>)u - (Unsigned<T>)half_root) >> C::MANTISSA_BITS;
     const Vec<T> k = __builtin_convertvector(exponent, Vec<T>);
-    const Vec<T> g = (Vec<T>)((Bits<T>)u - (exponent << C::MANTISSA_BITS)) - 1;
+    const Vec<T> g = (Vec<T>)((Unsigned<T>)u - ((Unsigned<T>)exponent << C::MANTISSA_BITS)) - 1;
     const Vec<T> inverse = 1 / ((2 + g) * u);  // one division for two quotients
     const Vec<T> s = g * u * inverse, z = s * s, half = (T)0.5 * g, half_square = half * g;
     Vec<T> series = splat((T)2 / (2 * SERIES<T> + 1));

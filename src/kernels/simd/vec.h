@@ -34,6 +34,7 @@ template <>
 struct Types<float> {
     typedef float Vec __attribute__((vector_size(BYTES)));
     typedef int32_t Integer, Bits __attribute__((vector_size(BYTES)));
+    typedef uint32_t Unsigned __attribute__((vector_size(BYTES)));
     typedef double Wide;  // for the few numbers of a row that are computed once
 };
 
@@ -41,6 +42,7 @@ template <>
 struct Types<double> {
     typedef double Vec __attribute__((vector_size(BYTES)));
     typedef int64_t Integer, Bits __attribute__((vector_size(BYTES)));
+    typedef uint64_t Unsigned __attribute__((vector_size(BYTES)));
     typedef long double Wide;
 };
 
@@ -48,6 +50,9 @@ template <class T>
 using Vec = typename Types<T>::Vec;
 template <class T>
 using Bits = typename Types<T>::Bits;
+// Bits that are added and shifted: unsigned, so that wrapping around is defined.
+template <class T>
+using Unsigned = typename Types<T>::Unsigned;
 template <class T>
 using Wide = typename Types<T>::Wide;
 template <class T>
