@@ -165,22 +165,22 @@ class WideDivergence {
             if (j != a_argmax) of_p.add(e);
             if (j != b_argmax) of_q.add(power(b, b_argmax, j));
         }
-        p_others = of_p.sum;
-        q_others = of_q.sum;
-        mean = differences.sum / (1 + p_others);
-        const Wide<T> below = (Wide<T>)b.at(0, b_argmax) - b.at(0, a_argmax);
-        value = (mean + below) + (wide_log1p(q_others) - wide_log1p(p_others));
+        p_others = of_p.sum * UNSCALE;
+        q_others = of_q.sum * UNSCALE;
+        mean = differences.sum * UNSCALE / (p_others + 1);
+        const Wide<T> below = quarter(b.at(0, b_argmax), b.at(0, a_argmax));
+        value = ((mean + below) + (wide_log1p(q_others) - wide_log1p(p_others)) * 0.25) * 4;
         value = value < 0 ? 0 : value;
     }
 
     void write(const Operand<T>& grad_p, const Operand<T>& grad_q) const {
-        const Wide<T> p_total = 1 + p_others, q_total = 1 + q_others, p_complement = p_others / p_total,
+        const Wide<T> p_total = p_others + 1, q_total = q_others + 1, p_complement = p_others / p_total,
                       q_complement = q_others / q_total;
         for (ptrdiff_t j = 0; j < n; ++j) {
             const Wide<T> p = power(a, a_argmax, j) / p_total, q = power(b, b_argmax, j) / q_total;
             const bool from_others = j == a_argmax && j == b_argmax && p_complement + q_complement < 1;
-            grad_p.at(0, j) = (T)(p == 0 ? 0 : p * (relative(j) - mean));
-            grad_q.at(0, j) = (T)(from_others ? p_complement - q_complement : q - p);
+            grad_p.at(0, j) = (T)(p == 0 ? 0 : p * (relative(j) - mean) * (4 * UNSCALE));
+            grad_q.at(0, j) = (T)(from_others ? p_complement - q_complement : (q - p) * UNSCALE);
         }
     }
 
@@ -200,13 +200,18 @@ class WideDivergence {
     const Operand<const T> a, b;
     const ptrdiff_t n;
     ptrdiff_t a_argmax = 0, b_argmax = 0;
-    Wide<T> p_others, q_others, mean;
+    Wide<T> p_others, q_others, mean;  // Σ e of all but one, and a quarter of Σ p (d − d_k)
 
+    // Exponentials are 2^SCALED times as large, so that none that matters is subnormal.
+    static constexpr int SCALED = 200;
+    static constexpr double UNSCALE = 0x1p-200;
     static Wide<T> power(const Operand<const T>& x, ptrdiff_t argmax, ptrdiff_t j) {
-        return wide_exp((Wide<T>)x.at(0, j) - x.at(0, argmax));
+        return wide_exp(quarter(x.at(0, j), x.at(0, argmax)) * 4, SCALED);
     }
+    // A quarter of x − y, and of d_j − d_k: the whole may be too large for a number.
+    static Wide<T> quarter(T x, T y) { return (Wide<T>)(x * (T)0.25) - (Wide<T>)(y * (T)0.25); }
     Wide<T> relative(ptrdiff_t j) const {
-        return ((Wide<T>)a.at(0, j) - a.at(0, a_argmax)) - ((Wide<T>)b.at(0, j) - b.at(0, a_argmax));
+        return quarter(a.at(0, j), a.at(0, a_argmax)) - quarter(b.at(0, j), b.at(0, a_argmax));
     }
 };
 

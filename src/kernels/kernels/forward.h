@@ -110,24 +110,27 @@ struct Forward {
     // T at or near 0 or inf: entry by entry, in a wider type.
     void extreme(ptrdiff_t i, const Operand<const T>& x, const Operand<T>& y, ptrdiff_t n) const {
         const double T_ = temperature(i);
-        Wide<T> m = -INFINITY, others = 0, ties = 0;
-        const auto logit = [&](ptrdiff_t j) -> Wide<T> { return read(i, j) ? x.at(0, j) : -INF<T>; };
+        T m = -INF<T>, ties = 0;
+        Wide<T> others = 0;
+        const auto logit = [&](ptrdiff_t j) { return read(i, j) ? x.at(0, j) : -INF<T>; };
         for (ptrdiff_t j = 0; j < n; ++j) m = logit(j) > m ? logit(j) : m;
         for (ptrdiff_t j = 0; j < n; ++j) {
-            const Wide<T> a = logit(j);
+            const T a = logit(j);
             ties += a == m;
             if (a != m) others += wide_exp(shifted(a, m, T_));
         }
-        others += m == INFINITY ? (Wide<T>)NAN : ties - 1;  // as with every other T, +inf makes its slice NaN
+        others += m == INF<T> ? (Wide<T>)NAN : (Wide<T>)ties - 1;  // as with every other T, +inf makes its slice NaN
         for (ptrdiff_t j = 0; j < n; ++j)
             y.at(0, j) = read(i, j) ? (T)Map::value(shifted(logit(j), m, T_), others) : Map::MASKED;
     }
 
     // (a − m)/T with the limits at T = 0 and T = inf; NaN where a or the whole row is.
-    static Wide<T> shifted(Wide<T> a, Wide<T> m, double temperature) {
-        const Wide<T> d = a - m;
-        if (d != d || d == 0 || a == -INFINITY) return d;
-        return temperature == 0 ? -(Wide<T>)INFINITY : d / temperature;
+    static Wide<T> shifted(T a, T m, double temperature) {
+        const Wide<T> d = (Wide<T>)a - (Wide<T>)m;
+        if (d != d || d == 0 || a == -INF<T>) return d;
+        if (temperature == 0) return -INFINITY;
+        if (temperature < 2) return d / temperature;
+        return ((Wide<T>)(a * (T)0.5) - (Wide<T>)(m * (T)0.5)) / temperature * 2;  // d itself may overflow
     }
 };
 

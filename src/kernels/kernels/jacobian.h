@@ -40,7 +40,7 @@ struct SaturatedRow {
 
    private:
     T scaled_by(double temperature, ptrdiff_t i) const {
-        return temperature == 1 ? p[i] : (T)((Wide<T>)p[i] / (Wide<T>)temperature);
+        return temperature == 1 ? p[i] : (T)((double)p[i] / temperature);
     }
     static Vec<T> entries(T scaled, Vec<T> p) { return mul_add(splat(-scaled), p, splat<T>(0)); }  // −0 + 0 is 0
     T at_diagonal(T scaled, ptrdiff_t i) const { return scaled * (i == argmax ? complement : 1 - p[i]); }

@@ -56,7 +56,7 @@ template <class T, Mode MODE>
 struct PlainLog {
     // A smaller log would have lost its digits next to the largest x, 32 in float32 and 256 in float64, in two parts of
     // a log.
-    static constexpr T LEAST = sizeof(T) == 4 ? (T)0x1p-14 : LEAST_PART<T, Row<T>>;
+    static constexpr T LEAST = sizeof(T) == 4 ? (T)0x1p-14 : LEAST_PART<T>;
 
     Bits<T> applies;
     DoubleWord<T> log;

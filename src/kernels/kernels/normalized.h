@@ -37,7 +37,7 @@ struct Normalized {
         const SmallSum<T, Shape, false> small(shape, x, exp, [&](auto place, Vec<T> value) {
             if (e) place.store(e, value);
         });
-        const ArgmaxAndOthers<T> sum(exp, small.largest, small.total.parts(), LEAST_PART<T, Shape>);
+        const ArgmaxAndOthers<T> sum(exp, small.largest, small.total.parts(), LEAST_PART<T>);
         const Bits<T> applies = small.small & sum.applies;
         if (!any<T>(~applies)) {
             take(small.largest, sum);
@@ -54,7 +54,7 @@ struct Normalized {
     // `add_up` for a lockstep batch; returns which rows were done.
     [[gnu::flatten]] Bits<T> add_up_rounded(const Lockstep<T> rows, const T* x, bool keeps) {
         const SmallSums<T, false> sums(rows, x, keeps);
-        const ArgmaxAndOthers<T> sum(Exp<T, UNSHIFTED>(), sums.largest, sums.total, LEAST_PART<T, Row<T>>);
+        const ArgmaxAndOthers<T> sum(Exp<T, UNSHIFTED>(), sums.largest, sums.total, LEAST_PART<T>);
         take(sums.largest, sum);
         return sums.small & sum.applies;
     }

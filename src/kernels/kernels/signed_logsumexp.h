@@ -77,7 +77,7 @@ struct SignedLog {
     // Of any row, entry by entry in a wider type, relative to the x of the largest term.
     SignedLog(const Operand<const T>& x, const Operand<const T>& b, ptrdiff_t n) {
         bool above = false, below = false;
-        Wide<T> origin = 0, largest = -INF<Wide<T>>;
+        Wide<T> origin = 0, largest = -INFINITY;
         for (ptrdiff_t j = 0; j < n; ++j) {
             const T weight = b.at(0, j), v = x.at(0, j), size = fabs(weight);
             if (weight == 0) continue;
@@ -86,7 +86,7 @@ struct SignedLog {
                 return;
             }
             if (v == INF<T> || size == INF<T>) (weight > 0 ? above : below) = true;
-            const Wide<T> term = v + wide_log(size);
+            const Wide<T> term = (Wide<T>)v + wide_log((Wide<T>)size);
             if (term > largest) {
                 largest = term;
                 origin = v;
@@ -101,15 +101,15 @@ struct SignedLog {
         for (ptrdiff_t j = 0; j < n; ++j) {
             if (b.at(0, j) == 0) continue;
             // The exponential itself may overflow where the term does not.
-            const Wide<T> quarter = wide_exp(((Wide<T>)x.at(0, j) - origin) / 4);
-            const Wide<T> term = b.at(0, j) * quarter * quarter * quarter * quarter;
+            const Wide<T> quarter = wide_exp(((Wide<T>)x.at(0, j) - origin) * 0.25);
+            const Wide<T> term = (Wide<T>)b.at(0, j) * quarter * quarter * quarter * quarter;
             const Wide<T> next = sum + term, of_term = next - sum;
             error += (sum - (next - of_term)) + (term - of_term);
             sum = next;
         }
         const Wide<T> total = sum + error;
         sign = total > 0 ? 1 : total < 0 ? -1 : 0;
-        log = total == 0 ? -INF<T> : (T)(origin + (wide_log(sign * sum) + wide_log1p(error / sum)));
+        log = sign == 0 ? -INF<T> : (T)(origin + (wide_log(sum * sign) + wide_log1p(error / sum)));
     }
 };
 

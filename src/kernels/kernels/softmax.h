@@ -64,7 +64,7 @@ struct Softmax {
             if (small[lane]) row.template add<true>(total, written[lane], rows.exponentials(lane));
             inverse[lane] = total.sum;
         });
-        for (int lane = 0; lane < WIDTH<T>; ++lane) inverse[lane] = 1 / inverse[lane];
+        for (int lane = 0; lane < WIDTH<T>; ++lane) inverse[lane] = (Wide<T>)1 / inverse[lane];
         const DoubleWord<T> all = double_words(inverse);
         Bits<T> done;
         __builtin_memcpy(&done, small, sizeof done);
@@ -81,13 +81,13 @@ struct Softmax {
     }
 
     // The value at an entry (x − m)/T = shifted, where `others` sums e^shifted over all others.
-    static Wide<T> value(Wide<T> shifted, Wide<T> others) { return wide_exp(shifted) / (1 + others); }
+    static Wide<T> value(Wide<T> shifted, Wide<T> others) { return wide_exp(shifted) / (others + 1); }
 
     // 1/total of each column (columns.h), and where it is not to be used; an entry.
     static constexpr int CHAINS = 2;
     static Bits<T> factor(const Range<T>& range, const Wide<T>* totals, DoubleWord<T>& inverse) {
         Wide<T> inverses[WIDTH<T>];
-        for (int lane = 0; lane < WIDTH<T>; ++lane) inverses[lane] = 1 / totals[lane];
+        for (int lane = 0; lane < WIDTH<T>; ++lane) inverses[lane] = (Wide<T>)1 / totals[lane];
         inverse = double_words(inverses);
         return ~range.within(Exp<T, UNSHIFTED>().most()) | (inverse.high != inverse.high);
     }
@@ -151,8 +151,7 @@ struct Softmax {
             shape.finish(y, [&](auto place) { return times(value(place), inverse); });
     }
 
-    // e = value(place) into the workspace, and the sum of the blocks that are worth adding: on NaN, long double is
-    // slow.
+    // e = value(place) into the workspace, and the sum of the blocks that are worth adding.
     template <class Shape, class F, class Worth>
     [[gnu::always_inline]] static typename Shape::Total exponentials(const Shape shape, T* y, F value,
                                                                      Worth worth_adding) {

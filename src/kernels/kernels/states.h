@@ -59,7 +59,7 @@ void state(const Call& call) {
 template <class T>
 struct SoftmaxOfState {
     // What a row is divided by, from Σ_{j≠k} e^(x_j − max).
-    static Wide<T> prepared(Wide<T> others) { return 1 + others; }
+    static Wide<T> prepared(Wide<T> others) { return others + 1; }
 
     template <class Shape>
     [[gnu::flatten]] static void run(const Shape shape, const T* x, T* y, Vec<T> max, const DoubleWord<T>& total) {
@@ -114,8 +114,7 @@ void of_state(const Call& call) {
     RowLoop<S, 1, 1>(call).run_entries(kernel);
 }
 
-// The state of a slice from those of its chunks, m of them. Where long double is no wider than double, the factors
-// e^(their differences) are rounded to double, once.
+// The state of a slice from those of its chunks, m of them.
 inline void merge_states(const Call& call) {
     for (ptrdiff_t i = 0; i < call.rows(); ++i) {
         const auto piece = [&](int k, ptrdiff_t j) { return call.slices<const double>(k).at(i, j); };
@@ -123,12 +122,12 @@ inline void merge_states(const Call& call) {
         for (ptrdiff_t j = 1; j < call.length(); ++j)
             if (!(piece(0, j) <= piece(0, winner)) && piece(0, winner) == piece(0, winner)) winner = j;
         const double max = piece(0, winner);
-        long double others = (long double)piece(1, winner) + piece(2, winner);
+        DoubleDouble others = exact_sum(piece(1, winner), piece(2, winner));
         for (ptrdiff_t j = 0; j < call.length(); ++j) {
-            const long double factor = j == winner ? 0 : expl((long double)piece(0, j) - max);
-            if (factor != 0) others += factor * (1 + ((long double)piece(1, j) + piece(2, j)));
+            const DoubleDouble factor = j == winner ? 0 : wide_exp(exact_sum(piece(0, j), -max));
+            if (factor != 0) others += factor * (exact_sum(piece(1, j), piece(2, j)) + 1);
         }
-        const double high = (double)others, parts[] = {max, high, (double)(others - high)};
+        const double parts[] = {max, others.high, others.low};
         for (int k = 0; k < 3; ++k) call.numbers<double>(3 + k).at(i, 0) = parts[k];
     }
 }

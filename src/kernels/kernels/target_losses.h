@@ -130,7 +130,7 @@ void target_cross_entropy(const Call& call) {
         store(low, row.logsumexp().low);
         store_result(shape, value, scale, loss, i, [&](int lane) {
             const Wide<T> z = z_loss.at(i + lane, 0), lse = (Wide<T>)high[lane] + (Wide<T>)low[lane];
-            return z == 0 ? 0 : z * lse * lse;
+            return z == 0 ? z : z * lse * lse;
         });
     };
     const auto write = [](const auto& row, auto shape, const T* const* in, const T* e, T* const* out) {

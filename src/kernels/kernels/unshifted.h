@@ -2,8 +2,6 @@
 // less. Whether a row is one shows on the way.
 #pragma once
 
-#include <float.h>
-
 #include "rows/shapes.h"
 
 namespace {
@@ -139,13 +137,10 @@ struct SmallSums {
     }
 };
 
-// How small a part of such a sum may be for its own digits to be there: float32 is added up in float64, float64 in a
-// row in long double and in a lane in two parts.
-template <class T, class Shape>
-constexpr T LEAST_PART = (T)(sizeof(T) == 4                 ? 0x1p-20
-                             : Shape::IS_LANE_BATCH         ? 0x1p-48
-                             : LDBL_MANT_DIG > DBL_MANT_DIG ? 0x1p-8
-                                                            : 0.5);
+// How small a part of such a sum may be for its own digits to be there: float32 is added up in float64, float64 in two
+// parts.
+template <class T>
+constexpr T LEAST_PART = (T)(sizeof(T) == 4 ? 0x1p-20 : 0x1p-40);
 
 // A sum of exponentials as its largest term and the sum of the other terms, found by subtraction; to be used where it
 // `applies`.

@@ -1,6 +1,7 @@
 // Double-word numbers: sums, products and quotients that are rounded only once, in the end.
 #pragma once
 
+#include "math/double_double.h"
 #include "simd/vec.h"
 
 namespace {
@@ -12,7 +13,8 @@ struct DoubleWord {
 
     DoubleWord() = default;
     DoubleWord(Vec<T> high, Vec<T> low) : high(high), low(low) {}
-    explicit DoubleWord(Wide<T> a) : high(splat((T)a)), low(splat((T)(a - (Wide<T>)(T)a))) {}
+    explicit DoubleWord(double a) : high(splat((T)a)), low(splat((T)(a - (double)(T)a))) {}
+    explicit DoubleWord(const DoubleDouble& a) : high(splat((T)a.high)), low(splat((T)a.low)) {}
 };
 
 template <class T>
@@ -31,6 +33,11 @@ inline DoubleWord<T> plus(const DoubleWord<T>& a, const DoubleWord<T>& b) {
 template <class T>
 inline DoubleWord<T> plus(Vec<T> a, const DoubleWord<T>& b) {
     return plus<T>(DoubleWord<T>(a, splat<T>(0)), b);
+}
+
+template <class T>
+inline DoubleWord<T> minus(const DoubleWord<T>& a, const DoubleWord<T>& b) {
+    return plus<T>(a, DoubleWord<T>(-b.high, -b.low));
 }
 
 template <class T>

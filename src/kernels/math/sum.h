@@ -28,15 +28,17 @@ inline double sum_of_lanes(Vec<float> a, Vec<float> b) {
     return sum_of_lanes((x.lower + y.lower) + (x.upper + y.upper));
 }
 
-inline long double sum_of_lanes(Vec<double> a, Vec<double> b) {
-    long double lanes[WIDTH<double>];
-#pragma GCC unroll 8
-    for (int lane = 0; lane < WIDTH<double>; ++lane) lanes[lane] = (long double)a[lane] + b[lane];
-#pragma GCC unroll 8
-    for (int half = WIDTH<double> / 2; half > 0; half /= 2)
-#pragma GCC unroll 8
-        for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-    return lanes[0];
+// Halves of the lanes are laid on each other, and their errors with them.
+template <int STEP = WIDTH<double> / 2>
+inline DoubleDouble sum_of_lanes(Vec<double> a, Vec<double> b) {
+    if constexpr (STEP == 0) {
+        return {a[0], b[0]};
+    } else {
+        constexpr std::make_integer_sequence<int, WIDTH<double>> lanes;
+        const DoubleWord<double> sum =
+            plus<double>({a, b}, {swap_lanes<double, STEP>(a, lanes), swap_lanes<double, STEP>(b, lanes)});
+        return sum_of_lanes<STEP / 2>(sum.high, sum.low);
+    }
 }
 
 // A sum of terms of any sign and size (Knuth's sum).
@@ -115,23 +117,13 @@ inline DoubleWord<float> double_words(const double* wide) {
     sum.add(Halves(load(wide), load(wide + WIDTH<double>)));
     return sum.parts();
 }
-inline DoubleWord<double> double_words(const long double* wide) {
+inline DoubleWord<double> double_words(const DoubleDouble* wide) {
     double high[WIDTH<double>], low[WIDTH<double>];
     for (int lane = 0; lane < WIDTH<double>; ++lane) {
-        high[lane] = (double)wide[lane];
-        low[lane] = (double)(wide[lane] - high[lane]);
+        high[lane] = wide[lane].high;
+        low[lane] = wide[lane].low;
     }
     return {load(high), load(low)};
 }
-
-// The functions of <math.h> for both wide types.
-inline double wide_exp(double a) { return ::exp(a); }
-inline long double wide_exp(long double a) { return ::expl(a); }
-inline double wide_expm1(double a) { return ::expm1(a); }
-inline long double wide_expm1(long double a) { return ::expm1l(a); }
-inline double wide_log(double a) { return ::log(a); }
-inline long double wide_log(long double a) { return ::logl(a); }
-inline double wide_log1p(double a) { return ::log1p(a); }
-inline long double wide_log1p(long double a) { return ::log1pl(a); }
 
 }  // namespace

@@ -44,7 +44,7 @@ inline void store_result(const Shape shape, const DoubleWord<T>& value, const Op
     store(low, value.low);
     for (int lane = 0; lane < shape.lanes; ++lane) {
         const Wide<T> s = scale.at(i + lane, 0), sum = (Wide<T>)high[lane] + (Wide<T>)low[lane] + more(lane);
-        out.at(i + lane, 0) = stored<S>(s == 0 ? 0 : (T)(s * sum));
+        out.at(i + lane, 0) = stored<S>(s == 0 ? (T)0 : (T)(s * sum));
     }
 }
 template <class S, class Shape, class T>

@@ -35,7 +35,6 @@ struct Types<float> {
     typedef float Vec __attribute__((vector_size(BYTES)));
     typedef int32_t Integer, Bits __attribute__((vector_size(BYTES)));
     typedef uint32_t Unsigned __attribute__((vector_size(BYTES)));
-    typedef double Wide;  // for the few numbers of a row that are computed once
 };
 
 template <>
@@ -43,7 +42,6 @@ struct Types<double> {
     typedef double Vec __attribute__((vector_size(BYTES)));
     typedef int64_t Integer, Bits __attribute__((vector_size(BYTES)));
     typedef uint64_t Unsigned __attribute__((vector_size(BYTES)));
-    typedef long double Wide;
 };
 
 template <class T>
@@ -53,8 +51,6 @@ using Bits = typename Types<T>::Bits;
 // Bits that are added and shifted: unsigned, so that wrapping around is defined.
 template <class T>
 using Unsigned = typename Types<T>::Unsigned;
-template <class T>
-using Wide = typename Types<T>::Wide;
 template <class T>
 constexpr int WIDTH = BYTES / sizeof(T);
 template <class T>
