@@ -44,23 +44,23 @@ class Divergence {
         b_argmax = argmax.of(shape, b);
         const DoubleWord<T> d_argmax = gap_below<T>(argmax.value, b_argmax);
         origin = DoubleWord<T>(-d_argmax.high, -d_argmax.low);
-        q.add_up(shape, b, nullptr, NoOp{});
+        q.add_up(shape, b, nullptr);
         find_differences(shape, a, b, argmax.value);
-        Sum<T> sum;
-        p.add_up(shape, a, nullptr, [&](auto place, Vec<T> v, const DoubleWord<T>& e, Vec<T>) {
+        LongSum<T, Shape> sum;
+        const auto visit = [&](auto place, Vec<T> v, const DoubleWord<T>& e, Vec<T>) {
             const DoubleWord<T> term = product<T>(e, relative(v, place(b, b[0])));
-            sum.add(e.high == 0 ? zero : term.high);
-            sum.error += e.high == 0 ? zero : term.low;
-        });
-        differences = whole(sum);
+            sum.sum.add(e.high == 0 ? zero : term.high);
+            sum.sum.error += e.high == 0 ? zero : term.low;
+        };
+        p.add_up(shape, a, nullptr, visit, [&] { sum.end_block(); });
+        differences = sum.parts();
     }
 
     DoubleWord<T> total(const Shape shape, const T* a, const T* b) {
         p.total();
         q.total();
         mean = product<T>(differences, p.inverse);
-        const DoubleWord<T> log_p = p.log(), log_q = q.log(),
-                            logs = plus<T>(log_q, DoubleWord<T>(-log_p.high, -log_p.low));
+        const DoubleWord<T> logs = minus<T>(q.log(), p.log());
         const DoubleWord<T> below = gap_below<T>(q.max, b_argmax);
         Vec<T> value = plus<T>(plus<T>(mean, below), logs).high;
         value = value < 0 ? splat<T>(0) : value;
@@ -125,12 +125,15 @@ class Divergence {
 
     Vec<T> near_value(const Shape shape, const T* a, const T* b) const {
         const Exp<T, FAR> exp_p = exp_of(p);
-        Sum<T> sum;
-        shape.at_each([&](auto place) {
-            const Vec<T> v = place(a, a[0]), e = place.keep(exp_p(v));
-            sum.add(e == 0 ? splat<T>(0) : curved_part_of_exp<T>(-centred(v, place(b, b[0])), e));
+        LongSum<T, Shape> sum;
+        shape.blocks([&](const Shape block) {
+            block.at_each([&](auto place) {
+                const Vec<T> v = place(a, a[0]), e = place.keep(exp_p(v));
+                sum.sum.add(e == 0 ? splat<T>(0) : curved_part_of_exp<T>(-centred(v, place(b, b[0])), e));
+            });
+            sum.end_block();
         });
-        return log1p<T>(product<T>(whole(sum), p.inverse)).high;
+        return log1p<T>(product<T>(sum.parts(), p.inverse)).high;
     }
 
     // d − d_k and d − Σ p d.
@@ -142,11 +145,6 @@ class Divergence {
 
     // In the mode that suits every row; `add_up` may have had another, with the same bits.
     static Exp<T, FAR> exp_of(const Normalized<T>& row) { return Exp<T, FAR>(row.max, Temperature<T>()); }
-    static DoubleWord<T> whole(const Sum<T>& sum) {
-        RowTotal<Shape> whole;
-        whole.add(sum);
-        return whole.parts();
-    }
 };
 
 // The divergence of a row with larger differences, entry by entry in a wider type.

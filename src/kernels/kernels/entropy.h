@@ -11,16 +11,15 @@ template <class T, class Shape>
 class Entropy {
    public:
     void add_up(const Shape shape, const T* x, T* e) {
-        Sum<T> sum;
-        row.add_up(shape, x, e, [&](auto, Vec<T> v, const DoubleWord<T>& e, Vec<T> max) {
+        LongSum<T, Shape> sum;
+        const auto visit = [&](auto, Vec<T> v, const DoubleWord<T>& e, Vec<T> max) {
             const Vec<T> zero = splat<T>(0);
-            const DoubleWord<T> term = product<T>(DoubleWord<T>(e.high, zero), gap_below<T>(max, v));
-            sum.add(e.high == 0 ? zero : term.high);
-            sum.error += e.high == 0 ? zero : term.low;
-        });
-        RowTotal<Shape> whole;
-        whole.add(sum);
-        gaps = whole.parts();
+            const DoubleWord<T> term = product<T>(e, gap_below<T>(max, v));
+            sum.sum.add(e.high == 0 ? zero : term.high);
+            sum.sum.error += e.high == 0 ? zero : term.low;
+        };
+        row.add_up(shape, x, e, visit, [&] { sum.end_block(); });
+        gaps = sum.parts();
     }
 
     DoubleWord<T> total() {
@@ -53,7 +52,7 @@ class Entropy {
 template <class T, class Shape>
 class LogTotal {
    public:
-    void add_up(const Shape shape, const T* x) { row.add_up(shape, x, nullptr, NoOp{}); }
+    void add_up(const Shape shape, const T* x) { row.add_up(shape, x, nullptr); }
     DoubleWord<T> total() {
         row.total();
         return row.log();

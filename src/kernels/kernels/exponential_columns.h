@@ -57,15 +57,22 @@ struct ExponentialColumns : ColumnBlock<S, 1, Map::CHAINS> {
         do {
             const ptrdiff_t entries = count - done < ENTRIES_AT_ONCE ? count - done : ENTRIES_AT_ONCE;
             const bool is_new = IS_FIRST && done == 0;
+            // A row of CHAINS 1 has runs (SmallSum), one of 2 has not (Row::write).
+            const bool ends_run = Map::CHAINS == 1 && ((done + entries) % RUN == 0 || done + entries == count);
             at_each(0, columns, [&](ptrdiff_t v, auto read) {
                 WideSum<T> sum = is_new ? WideSum<T>() : sums[v];
+                Vec<T> lost = is_new ? splat<T>(0) : memory.lost[k][v];
                 Range<T> range = memory.ranges[v];
                 const char* q = (const char*)this->at(0, first + done * SUMS, v);
                 for (ptrdiff_t entry = 0; entry < entries; ++entry, q += SUMS * in[0].step) {
                     const Vec<T> value = read((const S*)q);
+                    const DoubleWord<T> e = exp.parts(value).rounded();
                     range.add(value);
-                    sum.add(exp(value));
+                    sum.add(e.high);
+                    lost += e.low;
                 }
+                if (ends_run) sum.add_lost(lost);
+                memory.lost[k][v] = ends_run ? splat<T>(0) : lost;
                 sums[v] = sum;
                 memory.ranges[v] = range;
             });

@@ -25,17 +25,19 @@ struct LogSoftmax : LogOfColumns<T> {
     [[gnu::flatten]] static bool large(const Shape shape, X x, T* y, const Temperature<T>& t) {
         const LogSum<T, IS_TEMPERED> sum(shape, x, t);
         const DoubleWord<T> log = sum.log;
+        // Differences may overflow where the results do not, and without FMA so may the products that stand in for it.
+        const Vec<T> lower = sum.lower, inverse = t.inverse / lower, inverse_low = t.inverse_low / lower;
         // (x − max)/T − log: neither part is positive after the sign, so nothing cancels.
         shape.finish(y, [&](auto place) {
             const Vec<T> v = place(x, x[0]);
-            // The difference with its rounding error (Knuth); tempered rows subtract quarters, which cannot overflow.
-            const Vec<T> a = IS_TEMPERED ? v * (T)0.25 : v, b = IS_TEMPERED ? sum.max * (T)0.25 : sum.max;
+            // The difference with its rounding error (Knuth).
+            const Vec<T> a = IS_TEMPERED ? v * lower : v, b = IS_TEMPERED ? sum.max * lower : sum.max;
             Vec<T> shifted = a - b, of_b = shifted - a;
             Vec<T> error = (a - (shifted - of_b)) - (b + of_b);
             if constexpr (IS_TEMPERED) {
-                const Vec<T> inverse = 4 * t.inverse, exact = shifted;
+                const Vec<T> exact = shifted;
                 shifted = exact * inverse;
-                error = mul_add(error, inverse, fma(exact, inverse, -shifted) + exact * (4 * t.inverse_low));
+                error = mul_add(error, inverse, fma(exact, inverse, -shifted) + exact * inverse_low);
             }
             const Vec<T> result = shifted - log.high, of_log = result - shifted;
             error += ((shifted - (result - of_log)) - (log.high + of_log)) - log.low;

@@ -14,11 +14,13 @@ template <class T, bool IS_TEMPERED>
 struct LogSum {
     Vec<T> max;
     DoubleWord<T> log;
+    Vec<T> lower;  // a power of 2 that makes the entries so small that no difference or product of them overflows
 
     template <class Shape, class X>
     LogSum(const Shape shape, X x, const Temperature<T>& t) {
         const Range<T> range = shape.range(x);
         max = range.max;
+        lower = max_absolute<T>(range.min, absolute<T>(max)) > LARGE ? splat(1 / LARGE) : splat<T>(1);
         if constexpr (IS_TEMPERED)
             add_up<TEMPERED>(shape, x, t);
         else if (range.near())
@@ -28,6 +30,8 @@ struct LogSum {
     }
 
    private:
+    static constexpr T LARGE = (T)(sizeof(T) == 4 ? 0x1p60 : 0x1p500);
+
     template <Mode MODE, class Shape, class X>
     [[gnu::flatten]] void add_up(const Shape shape, X x, const Temperature<T>& t) {
         const Exp<T, MODE> exp(max, t);
@@ -36,16 +40,17 @@ struct LogSum {
             Sum<T> sum, count;
             block.at_each_prefetching([&](auto place) {
                 const Vec<T> v = place(x, x[0]);
-                const auto e = exp.parts(v, [&](Vec<T> power) { return v == max ? splat<T>(0) : place.keep(power); });
+                const auto keep = [&](Vec<T> power) { return v == max ? splat<T>(0) : place.keep(power); };
+                const DoubleWord<T> e = exp.parts(v, keep).rounded();
                 count.sum = v == max ? count.sum + place.keep(splat<T>(1)) : count.sum;
-                sum.add(e.high());
-                sum.error += e.low();
+                sum.add(e.high);
+                sum.error += e.low;
             });
             others.add(sum);
             ties.add(count);
         });
         // e^0 at the scale of the sum: not exactly 1, since x and the maximum are reduced apart.
-        const DoubleWord<T> argmax = exp.parts(max).double_word();
+        const DoubleWord<T> argmax = exp.parts(max).rounded();
         log = log1p<T>(plus<T>(ties.parts().high - 1, over<T>(others.parts(), argmax)));
     }
 };

@@ -21,11 +21,13 @@ class LabelLoss {
     // The rows of a lockstep batch that need not be computed again alone.
     Bits<T> done() const { return done_; }
 
-    DoubleWord<T> total(const Shape shape, const T* x, const int64_t* labels, Vec<T> scale_, Vec<T> curvature_) {
+    DoubleWord<T> total(const Shape shape, const T* x, const int64_t* labels, const DoubleWord<T>& scale_,
+                        const DoubleWord<T>& curvature_) {
         scale = scale_;
-        curvature = curvature_;
         label = Label<Shape>(shape, labels);
         row.total();
+        gradient = Multiple<T>(row, scale_);
+        curvature = Multiple<T>(row, curvature_);
         x_label = label.take(x);
         return plus<T>(gap_below<T>(row.max, x_label), row.log());
     }
@@ -35,15 +37,15 @@ class LabelLoss {
         if constexpr (IS_LOCKSTEP<Shape>)
             write_each(shape, grad, at_label);
         else
-            finish(shape, e, grad, at_label);
+            with_constant(gradient.is_direct(), [&](auto is_direct) { finish<is_direct>(shape, e, grad, at_label); });
     }
     void write(const Shape shape, const T* x, const T* e, T* grad, T* hess) const {
         const Vec<T> at_label = gradient_at_label(e);
         finish_both(shape, grad, hess, [&](auto place) {
-            const Vec<T> p = row.probability(place(e, 0)),
-                         complement = row.saturated(place(x, 0)) ? row.complement : 1 - p;
-            const Vec<T> second = curvature == 0 ? splat<T>(0) : p * complement * curvature;
-            return std::pair<Vec<T>, Vec<T>>(gradient(place, p, at_label), second);
+            const Vec<T> power = place(e, 0), first = gradient.template of<false>(power);
+            const Vec<T> complement = row.saturated(place(x, 0)) ? row.complement : row.complement_of(power);
+            const Vec<T> second = curvature.then == 0 ? splat<T>(0) : curvature.template of<false>(power) * complement;
+            return std::pair<Vec<T>, Vec<T>>(label.at(place) ? at_label : first, second);
         });
         label.put(shape, grad, at_label);
     }
@@ -51,42 +53,41 @@ class LabelLoss {
    private:
     Normalized<T> row;
     Label<Shape> label;
-    Vec<T> x_label, scale, curvature;
+    Vec<T> x_label;
+    DoubleWord<T> scale;
+    Multiple<T> gradient, curvature;
     Bits<T> done_;
 
+    template <bool IS_DIRECT>
     [[gnu::flatten]] void finish(const Shape shape, const T* e, T* grad, Vec<T> at_label) const {
         // Members would be read again after every store.
-        const DoubleWord<T> inverse = row.inverse;
-        const Vec<T> factor = scale, zero = splat<T>(0);
+        const Multiple<T> multiple = gradient;
         const Label<Shape> own = label;
         shape.finish(grad, [&](auto place) {
-            const Vec<T> p = times(place(e, 0), inverse);
-            return own.at(place) ? at_label : factor == 0 ? zero : p * factor;
+            const Vec<T> value = multiple.template of<IS_DIRECT>(place(e, 0));
+            return own.at(place) ? at_label : value;
         });
         own.put(shape, grad, at_label);
     }
     [[gnu::flatten]] void write_each(const Lockstep<T> rows, T* grad, Vec<T> at_labels) const {
-        const DoubleWordLanes<T> inverses(row.inverse);
-        const Lanes<T> at_label(at_labels), scales(scale);
+        const DoubleWordLanes<T> factor(gradient.factor);
+        const Lanes<T> at_label(at_labels), then(gradient.then);
         rows.each([&](int lane, const Row<T> one) {
             if (!done_[lane]) return;
             const T* const e = rows.exponentials(lane);
             T* const y = rows.out(grad, lane);
-            const DoubleWord<T> inverse = inverses[lane];
-            const Vec<T> factor = scales[lane], zero = splat<T>(0);
-            one.finish(y, [&](auto place) { return factor == 0 ? zero : times(place(e, 0), inverse) * factor; });
+            const Multiple<T> multiple(factor[lane], then[lane]);
+            with_constant(multiple.is_direct(), [&](auto is_direct) {
+                one.finish(y, [&](auto place) { return multiple.template of<is_direct>(place(e, 0)); });
+            });
             y[label.labels[lane]] = at_label[lane][0];
         });
     }
 
     Vec<T> gradient_at_label(const T* e) const {
-        const Vec<T> difference =
-            row.saturated(x_label) ? -row.complement : row.probability(label.take_exponential(e)) - 1;
-        return scale == 0 ? splat<T>(0) : difference * scale;
-    }
-    template <class Place>
-    Vec<T> gradient(Place place, Vec<T> p, Vec<T> at_label) const {
-        return label.at(place) ? at_label : scale == 0 ? splat<T>(0) : p * scale;
+        const Vec<T> complement =
+            row.saturated(x_label) ? row.complement : row.complement_of(label.take_exponential(e));
+        return scale.high == 0 ? splat<T>(0) : -times(complement, scale);
     }
 };
 
@@ -103,7 +104,8 @@ void cross_entropy(const Call& call) {
     const auto total = [&](auto& row, auto shape, ptrdiff_t i, const T* const* in) {
         int64_t label[WIDTH<T>];
         load_each(shape, labels, i, label);
-        const Vec<T> s = load_numbers<T>(shape, scale, i), curvature = HESS ? s * load_numbers<T>(shape, factor, i) : s;
+        const DoubleWord<T> s = load_numbers<T>(shape, scale, i),
+                            curvature = HESS ? product<T>(s, load_numbers<T>(shape, factor, i)) : s;
         store_result(shape, row.total(shape, in[0], label, s, curvature), scale, loss, i);
     };
     const auto write = [](const auto& row, auto shape, const T* const* in, const T* e, T* const* out) {

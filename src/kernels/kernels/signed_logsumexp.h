@@ -55,17 +55,17 @@ struct WeightedSum {
             block.at_each_prefetching([&](auto place) {
                 const Vec<T> weight = place(b, 0), v = weight == 0 ? top : place(x, x[0]);
                 const Bits<T> is_top = v == top;
-                const auto e = exp.parts(v, [&](Vec<T> power) { return is_top ? zero : power; });
-                const Vec<T> high = e.high(), term = weight * high;
+                const DoubleWord<T> e = exp.parts(v, [&](Vec<T> power) { return is_top ? zero : power; }).rounded();
+                const Vec<T> term = weight * e.high;
                 sum.add(term);
-                sum.error += mul_add(weight, e.low(), fma(weight, high, -term));
+                sum.error += mul_add(weight, e.low, fma(weight, e.high, -term));
                 at_top.add(is_top ? weight : zero);
             });
             others.add(sum);
             argmaxes.add(at_top);
         });
         // e^0 at the scale of the sum: not exactly 1, since x and the maximum are reduced apart.
-        total = plus<T>(argmaxes.parts(), over<T>(others.parts(), exp.parts(top).double_word()));
+        total = plus<T>(argmaxes.parts(), over<T>(others.parts(), exp.parts(top).rounded()));
     }
 };
 

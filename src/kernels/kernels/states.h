@@ -80,7 +80,7 @@ struct SoftmaxOfState {
    private:
     template <class Exponential>
     static DoubleWord<T> inverse_of(const Exponential& exp, Vec<T> max, const DoubleWord<T>& total) {
-        return over<T>(DoubleWord<T>(splat<T>(1), splat<T>(0)), product<T>(exp.parts(max).double_word(), total));
+        return over<T>(DoubleWord<T>(splat<T>(1), splat<T>(0)), product<T>(exp.parts(max).rounded(), total));
     }
 };
 
@@ -109,7 +109,7 @@ void of_state(const Call& call) {
                                  ? Map<T>::prepared((Wide<T>)others.at(row, 0) + (Wide<T>)low.at(row, 0))
                                  : prepared[0];
         }
-        Map<T>::run(shape, in[0], out[0], load_numbers<T>(shape, max, i), double_words(prepared));
+        Map<T>::run(shape, in[0], out[0], load_numbers<T>(shape, max, i).high, double_words(prepared));
     };
     RowLoop<S, 1, 1>(call).run_entries(kernel);
 }

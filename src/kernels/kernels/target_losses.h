@@ -11,7 +11,7 @@ namespace {
 // Numbers of a row, or of each lane.
 template <class T>
 struct Coefficients {
-    Vec<T> label, scale, z_loss, curvature;
+    DoubleWord<T> label, scale, z_loss, curvature;
 };
 
 // The loss Σ t (lse − x) with t = base + c e_y, where 0·inf is 0; scale · ((W + 2 z lse) p − t), W = Σ t; and
@@ -20,18 +20,23 @@ template <class T, class Shape>
 class TargetLoss {
    public:
     void add_up(const Shape shape, const T* x, const T* base, T* e) {
-        Sum<T> gaps, argmaxes, others;
-        row.add_up(shape, x, e, [&](auto place, Vec<T> v, const DoubleWord<T>&, Vec<T> max) {
+        LongSum<T, Shape> gaps, argmaxes, others;
+        const auto visit = [&](auto place, Vec<T> v, const DoubleWord<T>&, Vec<T> max) {
             const Vec<T> t = place(base, 0), zero = splat<T>(0);
-            const DoubleWord<T> gap = term(t, gap_below<T>(max, v));
-            gaps.add(gap.high);
-            gaps.error += gap.low;
-            argmaxes.add(v == max ? t : zero);
-            others.add(v == max ? zero : t);
+            const DoubleWord<T> gap = term(DoubleWord<T>(t, zero), gap_below<T>(max, v));
+            gaps.sum.add(gap.high);
+            gaps.sum.error += gap.low;
+            argmaxes.sum.add(v == max ? t : zero);
+            others.sum.add(v == max ? zero : t);
+        };
+        row.add_up(shape, x, e, visit, [&] {
+            gaps.end_block();
+            argmaxes.end_block();
+            others.end_block();
         });
-        gap = whole(gaps);
-        at_argmax = whole(argmaxes);
-        elsewhere = whole(others);
+        gap = gaps.parts();
+        at_argmax = argmaxes.parts();
+        elsewhere = others.parts();
     }
 
     DoubleWord<T> total(const Shape shape, const T* x, const T* base, const int64_t* labels,
@@ -53,57 +58,100 @@ class TargetLoss {
     DoubleWord<T> logsumexp() const { return lse; }
 
     void write(const Shape shape, const T* x, const T* base, const T* e, T* grad) const {
-        const auto gradient = gradient_of_entry();
-        const Vec<T> at_label = gradient(x_label, row.probability(label.take(e)), base_label + c.label);
-        shape.finish(grad, [&](auto place) {
-            const Vec<T> elsewhere = gradient(place(x, 0), row.probability(place(e, 0)), place(base, 0));
-            return label.at(place) ? at_label : elsewhere;
+        const Gradient gradient(*this);
+        const Vec<T> zero = splat<T>(0), at_label = gradient_at_label(gradient, e);
+        with_constant(gradient.is_direct(), [&](auto is_direct) {
+            shape.finish(grad, [&](auto place) {
+                const DoubleWord<T> t(place(base, 0), zero);
+                const Vec<T> elsewhere = gradient.template of<is_direct>(place(x, 0), place(e, 0), t);
+                return label.at(place) ? at_label : elsewhere;
+            });
         });
         label.put(shape, grad, at_label);
     }
     void write(const Shape shape, const T* x, const T* base, const T* e, T* grad, T* hess) const {
-        const auto gradient = gradient_of_entry();
-        const Vec<T> at_label = gradient(x_label, row.probability(label.take(e)), base_label + c.label);
-        const Vec<T> twice = 2 * c.z_loss, zero = splat<T>(0), square = c.curvature * twice;
-        const Vec<T> all = times(c.curvature, plus<T>(weight, product<T>(DoubleWord<T>(twice, zero), lse)));
+        const Gradient gradient(*this);
+        const Vec<T> zero = splat<T>(0), at_label = gradient_at_label(gradient, e);
+        const DoubleWord<T> twice = twice_z_loss();
+        const Multiple<T> all(row, product<T>(c.curvature, plus<T>(weight, product<T>(twice, lse))));
+        const Vec<T> square = product<T>(c.curvature, twice).high;
         finish_both(shape, grad, hess, [&](auto place) {
-            const Vec<T> v = place(x, 0), p = row.probability(place(e, 0)), elsewhere = gradient(v, p, place(base, 0));
-            const Vec<T> complement = row.saturated(v) ? row.complement : 1 - p;
-            const Vec<T> q =
-                complement < (T)0.5 ? 1 - complement : p;  // p with fewer roundings: its errors count twice in p²
-            const Vec<T> second = q * mul_add(all, complement, square * q);
-            return std::pair<Vec<T>, Vec<T>>(label.at(place) ? at_label : elsewhere, c.curvature == 0 ? zero : second);
+            const Vec<T> v = place(x, 0), power = place(e, 0);
+            const Vec<T> elsewhere = gradient.template of<false>(v, power, DoubleWord<T>(place(base, 0), zero));
+            const Vec<T> complement = row.saturated(v) ? row.complement : row.complement_of(power);
+            // p with fewer roundings: its errors count twice in p²
+            const Vec<T> p = complement < (T)0.5 ? 1 - complement : row.probability(power);
+            const Vec<T> second = fma(all.template of<false>(power), complement, square * p * p);
+            return std::pair<Vec<T>, Vec<T>>(label.at(place) ? at_label : elsewhere,
+                                             c.curvature.high == 0 ? zero : second);
         });
         label.put(shape, grad, at_label);
     }
 
    private:
     Normalized<T> row;
-    DoubleWord<T> gap, at_argmax, elsewhere, weight,
-        lse;  // of t: Σ t (max − x), and Σ t at the maximum, below it, and in all
+    // Of t: Σ t (max − x), and Σ t at the maximum, below it, and in all.
+    DoubleWord<T> gap, at_argmax, elsewhere, weight, lse;
     Label<Shape> label;
     Vec<T> x_label, base_label;
     Coefficients<T> c;
 
-    Vec<T> pull() const { return 2 * c.z_loss * lse.high; }
-    // The derivative by an entry v of the row, where p and t are known.
-    auto gradient_of_entry() const {
-        const Vec<T> all = weight.high + pull();
-        const Vec<T> others = elsewhere.high + (x_label == row.max ? splat<T>(0) : c.label) + pull();
-        return [=](Vec<T> v, Vec<T> p, Vec<T> t) {
-            const Vec<T> g = row.saturated(v) ? mul_add(others, p, -(t * row.complement)) : mul_add(all, p, -t);
-            return c.scale == 0 ? splat<T>(0) : g * c.scale;
-        };
+    DoubleWord<T> twice_z_loss() const { return {2 * c.z_loss.high, 2 * c.z_loss.low}; }
+
+    // scale · (C p − t) by an entry v of the row with C = W + 2 z lse; at a saturated maximum, scale · (D p − t (1 −
+    // p)) with D = Σ_{j≠k} t_j + 2 z lse. scale · C/Σ is in two parts, so that e times it is rounded but once, together
+    // with the difference: an error of (ρ + σ) C p + t/2 ulp, and half an ulp.
+    class Gradient {
+       public:
+        explicit Gradient(const TargetLoss& loss) : row(loss.row), scale(loss.c.scale) {
+            const Vec<T> zero = splat<T>(0);
+            const Bits<T> is_top = loss.x_label == row.max;
+            const DoubleWord<T> at_label(is_top ? zero : loss.c.label.high, is_top ? zero : loss.c.label.low);
+            const DoubleWord<T> pull = product<T>(loss.twice_z_loss(), loss.lse);
+            all = plus<T>(loss.weight, pull);
+            others = plus<T>(plus<T>(loss.elsewhere, at_label), pull);
+            const DoubleWord<T> one = product<T>(row.inverse, scale);
+            all_direct = product<T>(one, all);
+            others_direct = product<T>(one, others);
+            direct = has_digits(one.high) & has_digits(one.high, loss.weight) & has_digits(one.high, all) &
+                     has_digits(one.high, others);
+        }
+        bool is_direct() const { return !any<T>(~direct); }
+
+        // IS_DIRECT: as every lane is.
+        template <bool IS_DIRECT>
+        [[gnu::always_inline]] Vec<T> of(Vec<T> v, Vec<T> e, const DoubleWord<T>& t) const {
+            const Bits<T> saturated = row.saturated(v);
+            const Vec<T> wanted = fma(t.high, scale.high, fma(t.high, scale.low, t.low * scale.high));
+            const Vec<T> push = saturated ? wanted * row.complement : wanted;
+            const Vec<T> high = saturated ? others_direct.high : all_direct.high,
+                         low = saturated ? others_direct.low : all_direct.low, once = fma(e, high, fma(e, low, -push));
+            if constexpr (IS_DIRECT) return once;
+            const Vec<T> coefficient = saturated ? others.high : all.high,
+                         plain = saturated ? t.high * row.complement : t.high,
+                         twice = fma(row.probability(e), coefficient, -plain) * scale.high;
+            return scale.high == 0 ? splat<T>(0) : direct ? once : twice;
+        }
+
+       private:
+        const Normalized<T> row;
+        const DoubleWord<T> scale;
+        DoubleWord<T> all, others, all_direct, others_direct;
+        Bits<T> direct;
+
+        static Bits<T> has_digits(Vec<T> factor) { return Multiple<T>::has_digits(factor); }
+        static Bits<T> has_digits(Vec<T> factor, const DoubleWord<T>& coefficient) {
+            return (coefficient.high == 0) | has_digits(factor * coefficient.high);
+        }
+    };
+    Vec<T> gradient_at_label(const Gradient& gradient, const T* e) const {
+        return gradient.template of<false>(x_label, label.take(e), plus<T>(base_label, c.label));
     }
-    static DoubleWord<T> term(Vec<T> t, const DoubleWord<T>& gap) {
+
+    static DoubleWord<T> term(const DoubleWord<T>& t, const DoubleWord<T>& gap) {
         const Vec<T> zero = splat<T>(0);
-        const DoubleWord<T> all = product<T>(DoubleWord<T>(t, zero), gap);
-        return {t == 0 ? zero : all.high, t == 0 ? zero : all.low};
-    }
-    static DoubleWord<T> whole(const Sum<T>& sum) {
-        RowTotal<Shape> whole;
-        whole.add(sum);
-        return whole.parts();
+        const DoubleWord<T> all = product<T>(t, gap);
+        return {t.high == 0 ? zero : all.high, t.high == 0 ? zero : all.low};
     }
 };
 
@@ -121,7 +169,8 @@ void target_cross_entropy(const Call& call) {
     const auto total = [&](auto& row, auto shape, ptrdiff_t i, const T* const* in) {
         int64_t label[WIDTH<T>];
         load_each(shape, labels, i, label);
-        const Vec<T> s = load_numbers<T>(shape, scale, i), curvature = HESS ? s * load_numbers<T>(shape, factor, i) : s;
+        const DoubleWord<T> s = load_numbers<T>(shape, scale, i),
+                            curvature = HESS ? product<T>(s, load_numbers<T>(shape, factor, i)) : s;
         const Coefficients<T> c{load_numbers<T>(shape, label_weight, i), s, load_numbers<T>(shape, z_loss, i),
                                 curvature};
         const DoubleWord<T> value = row.total(shape, in[0], in[1], label, c);

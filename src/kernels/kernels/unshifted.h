@@ -24,15 +24,16 @@ inline V max_where(AllLanes, V v, V b) {
 // e^(x/T) at a place of x without a shift, and, if IS_MASKED, 0 where x is masked out; `visit(v, valid)` sees every
 // vector of x, with 0 where it is masked out.
 template <class T, bool IS_MASKED, Mode MODE, class Place, class X, class Visit>
-[[gnu::always_inline]] inline Vec<T> masked_exp(const Exp<T, MODE>& exp, Place place, X x, Visit visit) {
+[[gnu::always_inline]] inline typename Exp<T, MODE>::Parts masked_exp(const Exp<T, MODE>& exp, Place place, X x,
+                                                                      Visit visit) {
     if constexpr (IS_MASKED) {
         const Entries<T> entries = place.entries(x);
         visit(entries.values, entries.valid);
-        return exp.parts(entries.values, [&](Vec<T> power) { return keep(entries.valid, power); }).value();
+        return exp.parts(entries.values, [&](Vec<T> power) { return keep(entries.valid, power); });
     } else {
         const Vec<T> v = place(x, x[0]);
         visit(v, AllLanes());
-        return exp(v);
+        return exp.parts(v);
     }
 }
 
@@ -57,13 +58,20 @@ struct SmallSum {
         shape.blocks([&](const Shape block) {
             if (any<T>(size > most)) return;
             WideSum<T> sum;
-            block.at_each_prefetching([&](auto place) {
-                const Vec<T> e = place.keep(masked_exp<T, IS_MASKED>(exp, place, x, [&](Vec<T> v, auto valid) {
-                    size = max_absolute<T>(v, size);
-                    max = max_where(valid, v, max);
-                }));
-                keep(place, e);
-                sum.add(e);
+            block.runs([&](const Shape run) {
+                Vec<T> lost = splat<T>(0);
+                run.at_each_prefetching([&](auto place) {
+                    const auto visit = [&](Vec<T> v, auto valid) {
+                        size = max_absolute<T>(v, size);
+                        max = max_where(valid, v, max);
+                    };
+                    const DoubleWord<T> e = masked_exp<T, IS_MASKED>(exp, place, x, visit).rounded();
+                    const Vec<T> value = place.keep(e.high);
+                    keep(place, value);
+                    sum.add(value);
+                    lost += place.keep(e.low);
+                });
+                sum.add_lost(lost);
             });
             total.add(sum);
         });
@@ -137,10 +145,10 @@ struct SmallSums {
     }
 };
 
-// How small a part of such a sum may be for its own digits to be there: float32 is added up in float64, float64 in two
-// parts.
+// How small a part of such a sum may be for its own digits to be there. Of float32, added up in float64 with what RUN
+// roundings lost in float32, the sum is right to 2^-44 of its largest term; of float64, in two parts, to 2^-96.
 template <class T>
-constexpr T LEAST_PART = (T)(sizeof(T) == 4 ? 0x1p-20 : 0x1p-40);
+constexpr T LEAST_PART = (T)(sizeof(T) == 4 ? 0x1p-18 : 0x1p-40);
 
 // A sum of exponentials as its largest term and the sum of the other terms, found by subtraction; to be used where it
 // `applies`.
@@ -151,9 +159,8 @@ struct ArgmaxAndOthers {
 
     template <Mode MODE>
     ArgmaxAndOthers(const Exp<T, MODE>& exp, Vec<T> largest, const DoubleWord<T>& total, T least) {
-        const auto parts = exp.parts(largest);
-        argmax = parts.double_word();
-        others = plus<T>(-parts.value(), total);  // what was added is rounded
+        argmax = exp.parts(largest).rounded();
+        others = minus<T>(total, argmax);
         applies = others.high > least * total.high;
     }
 };

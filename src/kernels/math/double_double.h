@@ -1,7 +1,7 @@
-// Scalars of about 106 bits as the sum of two of float64: for what is computed once for a row, or entry by entry in rows
-// that are rare. (long double has 64 bits on x86 alone; on Apple silicon and Windows it is float64 itself.) The sums and
-// products are those of Dekker (1971) and Knuth (TAOCP 2, 4.2.2); the error of an operation is a few units of 2^-104 of
-// its result, and a difference may cancel. Where the first part is not finite the second is 0.
+// Scalars of about 106 bits as the sum of two of float64: for what is computed once for a row, or entry by entry in
+// rows that are rare. (long double has 64 bits on x86 alone; on Apple silicon and Windows it is float64 itself.) The
+// sums and products are those of Dekker (1971) and Knuth (TAOCP 2, 4.2.2); the error of an operation is a few units of
+// 2^-104 of its result, and a difference may cancel. Where the first part is not finite the second is 0.
 #pragma once
 
 #include <math.h>
@@ -78,8 +78,8 @@ inline bool operator<(const DoubleDouble& a, const DoubleDouble& b) {
 }
 inline bool operator>(const DoubleDouble& a, const DoubleDouble& b) { return b < a; }
 
-// e^r − 1 for |r| ≤ (ln 2)/2: the Taylor series of r/32 to its tenth term, the first three of which need two parts; then
-// e^2s − 1 = (e^s − 1)(2 + (e^s − 1)), five times. The errors come to 2^-80.
+// e^r − 1 for |r| ≤ (ln 2)/2: the Taylor series of r/32 to its tenth term, the first three of which need two parts;
+// then e^2s − 1 = (e^s − 1)(2 + (e^s − 1)), five times. The errors come to 2^-80.
 inline DoubleDouble short_expm1(const DoubleDouble& r) {
     const DoubleDouble s = r * DoubleDouble(0x1p-5), square = s * s;
     double series = 1.0 / 3628800;

@@ -200,10 +200,13 @@ struct Exp {
             return head * power;
         }
         [[gnu::always_inline]] Vec<T> low() const { return tail * power; }
-        // The value and what its rounding left.
-        DoubleWord<T> double_word() const {
-            const Vec<T> a = high(), b = low(), sum = a + b;
-            return {sum, b - (sum - a)};
+        // The value as a number, and what its rounding lost: a sum of many that takes both does not grow an error of
+        // one sign, as it would from numbers that round alike.
+        [[gnu::always_inline]] DoubleWord<T> rounded() const {
+            const Vec<T> all = value();
+            if constexpr (HAS_TABLE) return {all, fma(power, tail, power - all)};
+            const Vec<T> sum = head + tail;
+            return {all, ((head - sum) + tail) * power};
         }
     };
 

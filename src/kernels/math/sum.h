@@ -8,6 +8,10 @@ namespace {
 // Entries after which the lanes are added up: the error term of a longer run would itself start to round.
 constexpr ptrdiff_t BLOCK = 4096;
 
+// Vectors of which what their rounding lost is added up in one number, before that joins the sum: in a longer run it
+// would round by what is not small next to the smallest terms that count (LEAST_PART, unshifted.h).
+constexpr ptrdiff_t RUN = 32;
+
 // The two halves of a vector of float32, as vectors of float64.
 struct Halves {
     Vec<double> lower, upper;
@@ -72,6 +76,8 @@ struct WideSum<float> {
         lower += other.lower;
         upper += other.upper;
     }
+    // What the roundings of the terms lost.
+    void add_lost(Vec<float> lost) { add(lost); }
 
     double total() const { return sum_of_lanes(lower + upper); }
     // Lane by lane, in two parts.
@@ -98,6 +104,7 @@ struct WideSum<double> : Sum<double> {
         add(other.sum);
         error += other.error;
     }
+    void add_lost(Vec<double> lost) { error += lost; }
 
     DoubleWord<double> parts() const {
         const Vec<double> high = sum + error;

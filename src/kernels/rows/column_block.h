@@ -32,6 +32,7 @@ struct ColumnBlock {
     // What is known of the columns, in vectors of them.
     struct Memory {
         WideSum<T> sums[SUMS][VECTORS];
+        Vec<T> lost[SUMS][VECTORS];  // what roundings lost and a row has not yet added to its sums
         Range<T> ranges[VECTORS];
         Wide<T> totals[COLUMNS];
         DoubleWord<T> factors[VECTORS];
@@ -99,7 +100,10 @@ struct ColumnBlock {
     // What a row does with the lanes of its sums.
     [[gnu::always_inline]] void add_chains(ptrdiff_t v) const {
         if constexpr (CHAINS == 2)
-            for (int k = 0; k < W; ++k) memory.sums[k][v].add(memory.sums[W + k][v]);
+            for (int k = 0; k < W; ++k) {
+                memory.sums[k][v].add(memory.sums[W + k][v]);
+                memory.sums[k][v].add_lost(memory.lost[k][v] + memory.lost[W + k][v]);
+            }
         Wide<T>* const totals = memory.totals + v * W;
         if constexpr (sizeof(T) == 4) {
             for (int half = W / 2; half > 0; half /= 2)

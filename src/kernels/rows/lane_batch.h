@@ -8,7 +8,8 @@ namespace {
 template <class T>
 struct LaneBatch {
     ptrdiff_t n;
-    int lanes;  // those that hold a row
+    int lanes;            // those that hold a row
+    ptrdiff_t start = 0;  // the entries from here to n
 
     LaneBatch(ptrdiff_t n, int lanes) : n(n), lanes(lanes) {}
 
@@ -23,11 +24,20 @@ struct LaneBatch {
 
     template <class F>
     void at_each(F f) const {
-        for (ptrdiff_t j = 0; j < n; ++j) f(Place{j * WIDTH<T>});
+        for (ptrdiff_t j = start; j < n; ++j) f(Place{j * WIDTH<T>});
     }
     template <class F>
     void at_each_prefetching(F f) const {
         at_each(f);
+    }
+    template <class F>
+    void runs(F f) const {
+        LaneBatch run = *this;
+        for (ptrdiff_t j = 0; j < n; j = run.n) {
+            run.start = j;
+            run.n = j + RUN < n ? j + RUN : n;
+            f(run);
+        }
     }
     template <class Two, class One>
     void in_pairs_prefetching(Two two, One one) const {
@@ -73,14 +83,19 @@ struct LaneBatch {
         WideSum<T> sum;
         DoubleWord<T> reciprocal(T scale = 1) const { return sum.reciprocal(scale); }
     };
-    struct NotAdded {};
     template <class F>
-    NotAdded write(T* e, F f) const {
-        at_each([&](auto place) { place.store(e, f(place)); });
-        return {};
+    Vec<T> write(T* e, F f) const {
+        Vec<T> lost = splat<T>(0);
+        at_each([&](auto place) {
+            const DoubleWord<T> value = f(place);
+            place.store(e, value.high);
+            lost += value.low;
+        });
+        return lost;
     }
-    void add(Total& total, NotAdded, const T* e) const {
+    void add(Total& total, Vec<T> lost, const T* e) const {
         for (ptrdiff_t j = 0; j < n; ++j) total.sum.add(e + j * WIDTH<T>);
+        total.sum.add_lost(lost);
     }
 };
 

@@ -26,13 +26,16 @@ inline void load_each(const Shape shape, const Operand<const N>& of, ptrdiff_t i
     for (int lane = 0; lane < COUNT; ++lane) values[lane] = of.at(i + (lane < shape.lanes ? lane : shape.lanes - 1), 0);
 }
 template <class T, class Shape>
-inline Vec<T> load_numbers(const Shape shape, const Operand<const double>& of, ptrdiff_t i) {
-    if (of.row == 0) return splat((T)of.at(0, 0));
+inline DoubleWord<T> load_numbers(const Shape shape, const Operand<const double>& of, ptrdiff_t i) {
+    if (of.row == 0) return DoubleWord<T>(of.at(0, 0));
     double wide[WIDTH<T>];
-    T values[WIDTH<T>];
+    T high[WIDTH<T>], low[WIDTH<T>];
     load_each(shape, of, i, wide);
-    for (int lane = 0; lane < numbers<Shape>; ++lane) values[lane] = (T)wide[lane];
-    return shape.spread(values);
+    for (int lane = 0; lane < numbers<Shape>; ++lane) {
+        high[lane] = (T)wide[lane];
+        low[lane] = (T)(wide[lane] - (double)high[lane]);
+    }
+    return {shape.spread(high), shape.spread(low)};
 }
 
 // out = scale · value for each row, where a factor 0 leaves nothing. With more(row) ≠ 0, that joins the value.

@@ -137,6 +137,13 @@ struct Row {
         for (ptrdiff_t i = start; i < stop; i += BLOCK) f(Row(i, i + BLOCK < stop ? i + BLOCK : stop, context));
     }
 
+    // f of runs of RUN vectors.
+    template <class F>
+    void runs(F f) const {
+        constexpr ptrdiff_t LENGTH = RUN * WIDTH<T>;
+        for (ptrdiff_t i = start; i < stop; i += LENGTH) f(Row(i, i + LENGTH < stop ? i + LENGTH : stop, context));
+    }
+
     // Where the intermediate results of a row with the result y belong, so that entry i is found at i.
     T* workspace(T* y) const {
         return !context.scratch.memory     ? y
@@ -195,54 +202,75 @@ struct Row {
         Wide<T> sum = 0;
         DoubleWord<T> reciprocal(T scale = 1) const { return DoubleWord<T>((Wide<T>)scale / sum); }
     };
-    // What is known of the sum of numbers that were written. Only float64 is added up on the way, with its errors, and
-    // only where there are registers for that and the exponential; float32 would be taken apart, and is better read
-    // again.
+    // What is known of the sum of numbers that were written: what their roundings lost. Only float64 is added up on the
+    // way, with its errors, and only where there are registers for that and the exponential; float32 would be taken
+    // apart, and is better read again.
+    static constexpr bool ADDS_ON_THE_WAY = sizeof(T) == 8 && BYTES == 64;
     struct NotAdded {};
-    typedef typename std::conditional<sizeof(T) == 8 && BYTES == 64, WideSum<T>, NotAdded>::type Written;
+    struct Written {
+        Vec<T> lost;
+        typename std::conditional<ADDS_ON_THE_WAY, WideSum<T>, NotAdded>::type sum;
+    };
 
-    // e = f(place). IS_PADDED: e has room for whole vectors.
+    // e = f(place), a number and what its rounding lost. IS_PADDED: e has room for whole vectors.
     template <bool IS_PADDED = false, class F>
     [[gnu::always_inline]] Written write(T* e, F f) const {
         const auto one = [&](auto place) {
-            const Vec<T> value = f(place);
-            IS_PADDED ? place.store_padded(e, value) : place.store(e, value);
-            return place.keep(value);
+            const DoubleWord<T> value = f(place);
+            IS_PADDED ? place.store_padded(e, value.high) : place.store(e, value.high);
+            return DoubleWord<T>(place.keep(value.high), place.keep(value.low));
         };
-        if constexpr (std::is_same<Written, NotAdded>::value) {
-            at_each_prefetching(one);
-            return {};
-        } else {
+        Vec<T> even_lost = splat<T>(0), odd_lost = splat<T>(0);
+        if constexpr (ADDS_ON_THE_WAY) {
             WideSum<T> even, odd;
             ptrdiff_t i = start;
             for (; i + 2 * WIDTH<T> <= stop; i += 2 * WIDTH<T>) {
                 prefetch(context.prefetch.add, i);
                 prefetch(context.prefetch.add, i + WIDTH<T>);
-                even.add(one(FullVector{i}));
-                odd.add(one(FullVector{i + WIDTH<T>}));
+                const DoubleWord<T> first = one(FullVector{i}), second = one(FullVector{i + WIDTH<T>});
+                even.add(first.high);
+                even_lost += first.low;
+                odd.add(second.high);
+                odd_lost += second.low;
             }
-            Row(i, stop, context).at_each_prefetching([&](auto place) { even.add(one(place)); });
+            Row(i, stop, context).at_each_prefetching([&](auto place) {
+                const DoubleWord<T> last = one(place);
+                even.add(last.high);
+                even_lost += last.low;
+            });
             even.add(odd);
-            return even;
+            return {even_lost + odd_lost, even};
+        } else {
+            // The two take turns by changing places, for two exponentials at a time would not fit into the registers.
+            // An odd vector in the end, and what follows it, go to the even one.
+            const ptrdiff_t pairs = start + (stop - start) / (2 * WIDTH<T>)*(2 * WIDTH<T>);
+            Row(start, pairs, context).at_each_prefetching([&](auto place) {
+                const Vec<T> lost = even_lost + one(place).low;
+                even_lost = odd_lost;
+                odd_lost = lost;
+            });
+            Row(pairs, stop, context).at_each_prefetching([&](auto place) { even_lost += one(place).low; });
+            return {even_lost + odd_lost, {}};
         }
     }
     // Add up what was written, if positive.
     template <bool IS_PADDED = false>
-    void add(Total& total, NotAdded, const T* e) const {
+    void add(Total& total, const Written& written, const T* e) const {
         WideSum<T> even, odd;
-        ptrdiff_t i = start;
-        for (; i + 2 * WIDTH<T> <= stop; i += 2 * WIDTH<T>) {
-            even.add(e + i);
-            odd.add(e + i + WIDTH<T>);
+        if constexpr (ADDS_ON_THE_WAY) {
+            even = written.sum;
+        } else {
+            ptrdiff_t i = start;
+            for (; i + 2 * WIDTH<T> <= stop; i += 2 * WIDTH<T>) {
+                even.add(e + i);
+                odd.add(e + i + WIDTH<T>);
+            }
+            for (; i + WIDTH<T> <= stop; i += WIDTH<T>) even.add(load(e + i));
+            if (i < stop) even.add(IS_PADDED ? keep_head<T>(load(e + i), stop - i) : load_head(e + i, stop - i, (T)0));
+            even.add(odd);
         }
-        for (; i + WIDTH<T> <= stop; i += WIDTH<T>) even.add(load(e + i));
-        if (i < stop) even.add(IS_PADDED ? keep_head<T>(load(e + i), stop - i) : load_head(e + i, stop - i, (T)0));
-        even.add(odd);
+        even.add_lost(written.lost);
         total.sum += even.total();
-    }
-    template <bool IS_PADDED = false>
-    void add(Total& total, const WideSum<T>& sum, const T*) const {
-        total.sum += sum.total();
     }
 };
 
@@ -258,6 +286,19 @@ struct RowTotal<Row<T>> {
         sum += block.total();
     }
     DoubleWord<T> parts() const { return DoubleWord<T>(sum); }
+};
+
+// The sum over the blocks of a row: `sum` is of one block, and `end_block` moves it to where the others are.
+template <class T, class Shape>
+struct LongSum {
+    Sum<T> sum;
+    RowTotal<Shape> total;
+
+    void end_block() {
+        total.add(sum);
+        sum = Sum<T>();
+    }
+    DoubleWord<T> parts() const { return total.parts(); }
 };
 
 }  // namespace
