@@ -6,13 +6,16 @@
 
 namespace {
 
-// e^y for log-probabilities.
+// e^y for log-probabilities, and e^y/UNSCALE.
 template <class T>
 struct Probability {
+    static constexpr T UNSCALE = (T)(sizeof(T) == 4 ? 0x1p-70 : 0x1p-512);
     Exp<T, FAR> exp{splat<T>(0), Temperature<T>()};
-    Vec<T> operator()(Vec<T> y) const {
-        constexpr T UNSCALE = (T)(sizeof(T) == 4 ? 0x1p-70 : 0x1p-512);
-        return exp(y) * UNSCALE;
+    Vec<T> operator()(Vec<T> y) const { return exp(y) * UNSCALE; }
+    Vec<T> scaled(Vec<T> y) const { return exp(y); }
+    DoubleWord<T> in_two_parts(Vec<T> y) const {
+        const DoubleWord<T> e = exp.parts(y).rounded();
+        return {e.high * UNSCALE, e.low * UNSCALE};
     }
 };
 
@@ -33,11 +36,16 @@ struct LogSoftmaxJvp {
     [[gnu::flatten]] static void run(const Shape shape, const T* y, const T* v, T* out) {
         const Probability<T> probability;
         const Vec<T> at_argmax = Argmax<Shape>(shape, y).of(shape, v), zero = splat<T>(0);
-        const Vec<T> mean = sum_of<T>(shape, [&](auto place) {
-                                const Vec<T> log = place(y, -INF<T>),
-                                             product = probability(log) * (place(v, 0) - at_argmax);
-                                return log == -INF<T> ? zero : product;
-                            }).high;
+        const auto mean_of = [&](auto weight) {
+            const auto term = [&](auto place) {
+                const Vec<T> log = place(y, -INF<T>), product = weight(log) * (place(v, 0) - at_argmax);
+                return log == -INF<T> ? zero : product;
+            };
+            return sum_of<T>(shape, term).high;
+        };
+        const Vec<T> mean = without_underflow<T>(mean_of(probability), [&] {
+            return mean_of([&](Vec<T> log) { return probability.scaled(log); }) * probability.UNSCALE;
+        });
         shape.finish(out, [&](auto place) {
             const Vec<T> centred = (place(v, 0) - at_argmax) - mean;
             return place(y, 0) == -INF<T> ? zero : centred;

@@ -54,16 +54,14 @@ struct SoftmaxVjp {
     static Vec<T> if_positive(Vec<T> p, Vec<T> centred) {
         return IS_MASKED ? (p == 0 ? splat<T>(0) : centred) : centred;
     }
-    // Σ p (v − v_k).
+    // Σ p (v − v_k) · scale.
     template <bool IS_MASKED, class Shape>
-    static Vec<T> mean_of(const Shape shape, const T* p, const T* v, Vec<T> at_argmax) {
-        return sum_of_products<T>(shape,
-                                  [&](auto place) {
-                                      const Vec<T> probability = place(p, 0), centred = place(v, 0) - at_argmax;
-                                      return std::pair<Vec<T>, Vec<T>>(probability,
-                                                                       if_positive<IS_MASKED>(probability, centred));
-                                  })
-            .high;
+    static Vec<T> mean_of(const Shape shape, const T* p, const T* v, Vec<T> at_argmax, T scale = 1) {
+        const auto factors = [&](auto place) {
+            const Vec<T> probability = place(p, 0), centred = place(v, 0) - at_argmax;
+            return std::pair<Vec<T>, Vec<T>>(probability * scale, if_positive<IS_MASKED>(probability, centred));
+        };
+        return sum_of_products<T>(shape, factors).high;
     }
     template <class Shape>
     static void write(const Shape shape, const T* p, const T* v, T* out, Vec<T> at_argmax, Vec<T> mean) {
@@ -73,7 +71,10 @@ struct SoftmaxVjp {
             write_entries<false>(shape, p, v, out, at_argmax, mean);
     }
     template <bool IS_MASKED, class Shape>
-    static void write_entries(const Shape shape, const T* p, const T* v, T* out, Vec<T> at_argmax, Vec<T> mean) {
+    static void write_entries(const Shape shape, const T* p, const T* v, T* out, Vec<T> at_argmax, Vec<T> plain) {
+        constexpr T SCALE = (T)(sizeof(T) == 4 ? 0x1p70 : 0x1p512);
+        const Vec<T> mean = without_underflow<T>(
+            plain, [&] { return mean_of<IS_MASKED>(shape, p, v, at_argmax, SCALE) * (1 / SCALE); });
         shape.finish(out, [&](auto place) { return entry<IS_MASKED>(place(p, 0), place(v, 0), at_argmax, mean); });
     }
 };
@@ -103,7 +104,7 @@ struct VjpColumns : ColumnBlock<S, 2, 1> {
     bool conclude(ptrdiff_t i) const {
         const Vec<T> mean = double_words(memory.totals + i * W).high;
         memory.factors[i].low = mean;
-        return any<T>(SoftmaxVjp<T>::needs_mask(mean));
+        return any<T>(SoftmaxVjp<T>::needs_mask(mean) | (absolute<T>(mean) < LEAST_MEAN<T>));
     }
 
     [[gnu::flatten]] void finish(const Operand<S>& y, ptrdiff_t from, ptrdiff_t to, bool nontemporal) const {

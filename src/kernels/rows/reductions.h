@@ -39,6 +39,18 @@ inline DoubleWord<T> sum_of_products(const Shape shape, Factors factors) {
     return total.parts();
 }
 
+// A mean Σ p d so small that the underflow of its terms may show is replaced by mean_of(), where the weights p are
+// larger by a power of 2 and the sum is divided by that; unless that overflows.
+template <class T>
+constexpr T LEAST_MEAN = (T)(sizeof(T) == 4 ? 0x1p-100 : 0x1p-980);
+template <class T, class MeanOf>
+inline Vec<T> without_underflow(Vec<T> mean, MeanOf mean_of) {
+    const Bits<T> is_small = absolute<T>(mean) < LEAST_MEAN<T>;
+    if (!any<T>(is_small)) return mean;
+    const Vec<T> scaled = mean_of();
+    return is_small & (scaled - scaled == 0) ? scaled : mean;
+}
+
 // The largest entry of a row, or of each lane; the first, where several are. NaN is passed over.
 template <class Shape>
 struct Argmax;
