@@ -1,6 +1,7 @@
 // One instruction-set level: compiled once per level, with that level's flags and SOFTGRAD_LEVEL naming its table.
 #include "kernels/divergence.h"
 #include "kernels/entropy.h"
+#include "kernels/focal_loss.h"
 #include "kernels/jacobian.h"
 #include "kernels/log_softmax.h"
 #include "kernels/log_softmax_vjp.h"

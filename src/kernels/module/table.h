@@ -27,6 +27,7 @@
     KERNEL(target_cross_entropy_grad, "(n),(n),(),(),(),()->(),(n)", "TTqdddTT", (target_cross_entropy<T, 2>)) \
     KERNEL(target_cross_entropy_grad_hess, "(n),(n),(),(),(),(),()->(),(n),(n)", "TTqddddTTT",                 \
            (target_cross_entropy<T, 3>))                                                                       \
+    KERNEL(focal_loss, "(n),(),()->(),()", "Tqddd", (focal_loss<T>))                                           \
     KERNEL(entropy, "(n)->()", "TT", (entropy<T, false>))                                                      \
     KERNEL(entropy_grad, "(n)->(),(n)", "TTT", (entropy<T, true>))                                             \
     KERNEL(kl_divergence, "(n),(n)->()", "TTT", (divergence<T, false>))                                        \
@@ -35,7 +36,7 @@
     KERNEL(state, "(n)->(),(),(),(),()", "Tddddd", (state<T>))                                                 \
     KERNEL(softmax_of_state, "(n),(),(),()->(n)", "TdddT", (of_state<SoftmaxOfState, T>))                      \
     KERNEL(log_softmax_of_state, "(n),(),(),()->(n)", "TdddT", (of_state<LogSoftmaxOfState, T>))               \
-    KERNEL(merge_states, "(m),(m),(m)->(),(),()", "dddddd", (merge_states))
+    KERNEL(merge_states, "(m),(m),(m),(m),(m)->(),(),(),(),()", "dddddddddd", (merge_states))
 
 typedef void (*Loop)(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void* data);
 

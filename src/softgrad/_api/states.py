@@ -237,7 +237,7 @@ class LogSumExpState:
         xp = namespace(state.max)
         self._check(xp, state.max.shape)
         wide = promoted(xp, self._state.max.dtype, state.max.dtype)
-        self._state = states.merge(
+        self._state = native.merge(
             *(states.State(*(xp.astype(part, wide) for part in s)) for s in (self._state, state))
         )
         self._dtype = promoted(xp, self._dtype, dtype)

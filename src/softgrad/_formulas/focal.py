@@ -30,7 +30,12 @@ def weighted(x: Array, target: Target, gamma: float, parts: tuple[Array, ...]) -
     Both are multiplied by the row's weight; `parts` are those of `log_sum`.
     """
     assert target.labels is not None
-    loss, slope = _focused(-selected(x, target.labels[..., None], parts)[..., 0], gamma)
+    return times_weight(target, *_focused(-selected(x, target.labels[..., None], parts)[..., 0], gamma))
+
+
+@silent
+def times_weight(target: Target, loss: Array, slope: Array) -> tuple[Array, Array]:
+    """Both times the weight of the row; nothing is left of a row of weight 0."""
     xp = namespace(loss)
     scale = xp.asarray(target.scale, dtype=loss.dtype)
     loss, slope = (xp.where(scale == 0, xp.zeros_like(part), part * scale) for part in (loss, slope))

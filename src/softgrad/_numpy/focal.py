@@ -1,4 +1,4 @@
-"""Focal loss of rows: the kernels of cross-entropy, and a power of what they leave."""
+"""Focal loss of rows: a kernel for the loss and its slope, and that of cross-entropy for the gradient."""
 
 from __future__ import annotations
 
@@ -7,20 +7,27 @@ import numpy as np
 from softgrad._formulas import focal as formulas
 from softgrad._formulas.namespace import NDArray as Array
 from softgrad._formulas.target import Target
+from softgrad._numpy import kernels
 from softgrad._numpy.implementation import ENTRIES, VALUE, Implementation, Outs, write
-from softgrad._numpy.information import log_sum
 from softgrad._numpy.losses import cross_entropy_grad
 
 
 def _loss(outs: Outs, workers: int, x: Array, target: Target, gamma: float) -> None:
-    loss, _ = formulas.weighted(x, target, gamma, log_sum(x, workers))
+    loss, _ = _weighted(x, target, gamma, workers)
     write(outs, (loss,))
 
 
 def _loss_grad(outs: Outs, workers: int, x: Array, target: Target, gamma: float) -> None:
-    loss, slope = formulas.weighted(x, target, gamma, log_sum(x, workers))
+    loss, slope = _weighted(x, target, gamma, workers)
     cross_entropy_grad.into((np.empty_like(outs[0]), outs[1]), workers, x, formulas.slope_target(target, slope))
     write(outs[:1], (loss,))
+
+
+def _weighted(x: Array, target: Target, gamma: float, workers: int) -> tuple[Array, Array]:
+    """The loss of every row and its derivative with respect to the cross-entropy, times the row's weight."""
+    parts = np.empty(x.shape[:-1]), np.empty(x.shape[:-1])
+    kernels.run("focal_loss", (x, target.labels, np.float64(gamma)), parts, workers)
+    return formulas.times_weight(target, *parts)
 
 
 focal_loss = Implementation(formulas.focal_loss, (VALUE,), _loss)

@@ -11,6 +11,7 @@ import numpy as np
 from softgrad._formulas import states
 from softgrad._formulas.namespace import NDArray as Array
 from softgrad._numpy import kernels
+from softgrad._numpy.states import merged_along_last_axis
 
 LONG_ROW = 2**21
 """Entries from which a row goes in pieces: it no longer fits into the caches, and has work for several threads."""
@@ -43,8 +44,9 @@ def _max_and_rest(x: Array, workers: int) -> tuple[Array, ...]:
         kernels.run("max_and_rest", (piece,), outs, workers)
         found.append(outs)
     parts = (np.concatenate(part, axis=-1) for part in zip(*found, strict=True))
-    merged: tuple[Array, ...] = kernels.table.merge_states(*parts)  # type: ignore[union-attr]
-    return tuple(np.asarray(part) for part in merged)
+    largest, rest, low = parts
+    zero = np.zeros_like(largest)
+    return merged_along_last_axis(largest, rest, low, zero, zero)[:3]
 
 
 def _pieces(x: Array) -> list[Array]:

@@ -10,12 +10,9 @@ from collections.abc import Callable
 import numpy as np
 
 from softgrad._formulas import states
-from softgrad._formulas.namespace import Array, is_one
+from softgrad._formulas.namespace import Array, is_one, namespace
 from softgrad._formulas.states import State
 from softgrad._numpy import kernels, threads
-
-WIDE_FACTORS = float(np.finfo(np.longdouble).eps) < 2.0**-60
-"""Whether the kernel that merges has factors e^(a − b) whose errors do not add up to one of float64."""
 
 
 def state(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> State:
@@ -34,13 +31,19 @@ def normalizer(x: Array, where: Array | None = None, temperature: Array | float 
     return State(largest, rest, low, zero, zero)
 
 
-def merge_normalizers(a: State, b: State, temperature: Array | float = 1.0) -> State:
-    """The state of the entries of both, its depth not kept."""
-    if kernels.table is None or not (is_one(temperature) and WIDE_FACTORS and a.max.dtype == np.float64):
+def merge(a: State, b: State, temperature: Array | float = 1.0) -> State:
+    """The state of the entries of both."""
+    wide = namespace(a.max) is np and a.max.dtype == b.max.dtype == np.float64
+    if kernels.table is None or not (is_one(temperature) and wide):
         return states.merge(a, b, temperature)
-    both = (np.stack(pair, axis=-1) for pair in zip(a[:3], b[:3], strict=True))
-    largest, rest, low = map(np.asarray, kernels.table.merge_states(*both))
-    return State(largest, rest, low, a.depth, a.depth_low)
+    return merged_along_last_axis(*(np.stack(pair, axis=-1) for pair in zip(a, b, strict=True)))
+
+
+def merged_along_last_axis(*parts: Array) -> State:
+    """The state of slices from those of their chunks, which lie along the last axis of `parts`, those of a state."""
+    outs = tuple(np.empty(parts[0].shape[:-1]) for _ in parts)
+    kernels.run("merge_states", parts, outs, 1)
+    return State(*outs)
 
 
 def softmax(x: Array, s: State, where: Array | None = None, temperature: Array | float = 1.0) -> Array:

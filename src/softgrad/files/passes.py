@@ -59,7 +59,7 @@ class Normalization:
 
     def merge(self, a: states.State, b: states.State) -> states.State:
         """The state of both."""
-        return numpy_states.merge_normalizers(a, b, self.temperature)
+        return numpy_states.merge(a, b, self.temperature)
 
     def apply(self, rows: Array, state: states.State) -> Array:
         """The result for partial slices whose state is known."""

@@ -35,8 +35,8 @@ class Kind(NamedTuple):
     merge: Callable[[states.State, states.State], states.State]
 
 
-WITH_DEPTH = Kind(numpy_states.state, states.merge)
-WITHOUT_DEPTH = Kind(numpy_states.normalizer, numpy_states.merge_normalizers)
+WITH_DEPTH = Kind(numpy_states.state, numpy_states.merge)
+WITHOUT_DEPTH = Kind(numpy_states.normalizer, numpy_states.merge)
 
 ONE_PASS: dict[str, tuple[Kind, Callable[[states.State], Array]]] = {
     "logsumexp": (WITHOUT_DEPTH, states.logsumexp),
