@@ -22,6 +22,9 @@ LOG_SOFTMAX_JVP = 4.0
 SOFTMAX_SECOND = 8.0
 """Twice the VJP's: a product of two centred directions."""
 
+STATE = 2.0
+"""In ulp of the result of a state; for logsumexp and mean of max(|result|, |max x|)."""
+
 LOSS = 2.0
 """In ulp of the value, or of its largest term."""
 LOSS_GRADIENT = 4.0
@@ -35,3 +38,8 @@ GENERIC_LOSS_OPTIONS = 5.0
 def softmax(level, dtype):
     """The bound for softmax itself."""
     return GENERIC_SOFTMAX if level == "generic" and dtype.itemsize >= 8 else SOFTMAX
+
+
+def scaled(level, dtype):
+    """The factor of the bounds for float64 without the kernels: exp, log1p and expm1 of NumPy take an ulp each."""
+    return 1.5 if level == "generic" and dtype.itemsize >= 8 else 1.0

@@ -6,7 +6,8 @@
 //     exp_errors_v3 float64 many      a hundred times as many
 //
 // Prints one line for each kind of row: the mode, maximum and temperature, how many of its entries were tried, the
-// largest error in ulp, where it was, and the mean; then the largest error of the value in two parts, and where. What
+// largest error in ulp, where it was, and the mean; then the largest error of the value in two parts, and where; then
+// both errors relative to the value, in units of half the spacing at 1. What
 // is wrong at any size of error (a 0 in place of a number, a NaN that got lost) is told on the error output, and the
 // exit status is 1. What is too large is for test_exp.py to say.
 #include <stdio.h>
@@ -36,11 +37,12 @@ void fail(const char* format, Values... values) {
 }
 
 struct Errors {
-    double worst = 0, at = NAN, sum = 0;
+    double worst = 0, at = NAN, sum = 0, worst_relative = 0;
     long long count = 0;
 
-    void add(double error, double x) {
+    void add(double error, double x, double relative = 0) {
         if (error != error) error = INFINITY;
+        if (relative > worst_relative) worst_relative = relative;
         ++count;
         sum += error;
         if (error <= worst) return;
@@ -50,8 +52,9 @@ struct Errors {
 };
 
 void print(const char* what, double max, double temperature, const Errors& value, const Errors& split) {
-    printf("%s\t%.17g\t%.17g\t%lld\t%.4f\t%.17g\t%.4f\t%.4f\t%.17g\n", what, max, temperature, value.count, value.worst,
-           value.at, value.sum / value.count, split.worst, split.at);
+    printf("%s\t%.17g\t%.17g\t%lld\t%.4f\t%.17g\t%.4f\t%.4f\t%.17g\t%.4f\t%.4f\n", what, max, temperature, value.count,
+           value.worst, value.at, value.sum / value.count, split.worst, split.at, value.worst_relative,
+           split.worst_relative);
     fflush(stdout);
 }
 
@@ -164,7 +167,7 @@ class ExpOfRow {
         if (!any<T>(((x <= max) & (x >= lowest)) | is_nan)) return;
         const auto parts = exp.parts(x);
         const Vec<T> value = parts.value();
-        const DoubleWord<T> split = parts.double_word();
+        const DoubleWord<T> split = parts.rounded();
         const Vec<T> excluded = exp.parts(x, [](Vec<T>) { return splat<T>(0); }).value();
         const Bits<T> is_zero = (value == 0) & (split.high == 0) & (split.low == 0) & (excluded == 0);
         if (!any<T>((x >= floor) | is_nan | ~is_zero)) return;
@@ -187,8 +190,10 @@ class ExpOfRow {
         if (!(value >= C::SMALLEST && value < INF<T> && (depth <= MARGIN || MODE <= UNSHIFTED_TEMPERED)))
             fail("%s: %a at %a", name(), (double)value, (double)x);
         const Real exact = exact_exp((Real)x - origin, temperature) * scale, spacing = ulp<T>(exact);
-        value_errors.add(fabs((double)((value - exact) / spacing)), x);
-        split_errors.add(fabs((double)((high - exact + low) / spacing)), x);
+        const Real unit = exact / ((uint64_t)2 << C::MANTISSA_BITS);
+        value_errors.add(fabs((double)((value - exact) / spacing)), x, fabs((double)((value - exact) / unit)));
+        split_errors.add(fabs((double)((high - exact + low) / spacing)), x,
+                         fabs((double)((high - exact + low) / unit)));
     }
 
     const char* name() {
@@ -290,7 +295,7 @@ void measure_log1p(const Effort& effort) {
 
 int main(int count, char** words) {
     const auto is = [&](int i, const char* word) { return i < count && strcmp(words[i], word) == 0; };
-    puts("what\tmax\ttemperature\tcount\tworst\tat\tmean\tworst_parts\tat_parts");
+    puts("what\tmax\ttemperature\tcount\tworst\tat\tmean\tworst_parts\tat_parts\trelative\tparts_relative");
     if (is(1, "float32") && (is(2, "sample") || is(2, "all"))) {
         const Effort effort = is(2, "all") ? Effort{1, 0, 0} : Effort{1031, 4, 100'000};
         measure_exp<float>(effort);
