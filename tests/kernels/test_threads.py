@@ -108,7 +108,7 @@ def test_an_error_in_a_worker_reaches_the_caller():
 @pytest.mark.parametrize("function", [sg.softmax, sg.log_softmax, sg.logsumexp], ids=lambda f: f.__name__)
 def test_a_long_row_in_blocks(function, dtype, level, monkeypatch):
     """The rows, and their edges, that a row of its own has, with the same bits for any number of threads."""
-    monkeypatch.setattr(long_rows, "PIECE", 64)
+    monkeypatch.setattr(long_rows, "BLOCK", 64)
     n = 64 * 7 + 5
     kinds = (
         "normal",

@@ -31,7 +31,7 @@ def entropy(logits: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
     axis : int, tuple of ints or None, default: -1
         The axis or axes along which the probabilities sum to 1.
     where : array_like of bool, optional
-        Entries that take part, broadcast to the shape of `logits`; the others are never read.
+        Entries that are valid, broadcast to the shape of `logits`; the others are never read.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def kl_divergence(logits_p: Any, logits_q: Any, /, *, axis: Axis = -1, where: An
     axis : int, tuple of ints or None, default: -1
         The axis or axes along which the probabilities sum to 1.
     where : array_like of bool, optional
-        Entries that take part in both, broadcast to the common shape; the others are never read.
+        Entries that are valid in both, broadcast to the common shape; the others are never read.
 
     Returns
     -------
@@ -189,7 +189,7 @@ def selective_log_softmax(logits: Any, index: Any, /, *, axis: Axis = -1, where:
     axis : int, tuple of ints or None, default: -1
         The axis or axes along which the probabilities sum to 1.
     where : array_like of bool, optional
-        Entries that take part, broadcast to the shape of `logits`; the others are never read and have −inf.
+        Entries that are valid, broadcast to the shape of `logits`; the others are never read and have −inf.
 
     Returns
     -------

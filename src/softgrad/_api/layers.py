@@ -219,7 +219,7 @@ class SoftmaxCrossEntropy(_Layer):
 def _log_softmax_jacobian_at(y: Any, /, *, axis: Axis = -1) -> Array:
     """The dense Jacobian of log_softmax from its output."""
     xp = namespace(y)
-    y = Rows.of(tuple(y.shape), axis).gather(y, xp)
+    y = Rows.of(tuple(y.shape), axis).to_rows(y, xp)
     return log_softmax_vjp(y[..., None, :], xp.eye(y.shape[-1], dtype=y.dtype))
 
 

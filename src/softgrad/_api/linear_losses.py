@@ -270,7 +270,7 @@ class _Layer:
             _for_blas(weight.astype(compute, copy=False)),
             None if bias is None else bias.astype(compute, copy=False),
             target,
-            np.flatnonzero(np.broadcast_to(target.scale != 0, hidden.shape[:-1])),
+            np.flatnonzero(np.broadcast_to(target.row_weight != 0, hidden.shape[:-1])),
             hidden.shape,
             dtype,
         )
@@ -289,14 +289,14 @@ class _Layer:
     def workspace(self, max_bytes: Any, *, with_gradient: bool) -> _Workspace:
         """Room for as many rows at a time as `max_bytes` allows."""
         d, size = self.hidden.shape[1], self.compute.itemsize
-        beside = (4 if with_gradient else 1) * d  # a row of hidden and of its gradient, both scaled
+        per_row = (4 if with_gradient else 1) * d  # a row of hidden and of its gradient, both scaled
         spare = max(self.n, d) if with_gradient else 0
-        needed = (self.n + beside + spare) * size
+        needed = (self.n + per_row + spare) * size
         allowed = max(BLOCK_BYTES, needed) if max_bytes is None else _as_bytes(max_bytes, needed, self.n)
         if with_gradient:
             wanted = min(STEP_ENTRIES, len(self.read) * self.n, allowed // size // 8)
             spare = max(spare, wanted)
-        most = max(1, (allowed // size - spare) // max(1, self.n + beside))
+        most = max(1, (allowed // size - spare) // max(1, self.n + per_row))
         rows = -(-len(self.read) // max(1, -(-len(self.read) // most)))  # blocks of equal size: a rest would be slow
         return _Workspace(np.empty(rows * self.n + spare, self.compute), spare, rows)
 
@@ -343,7 +343,7 @@ def _solve(function: Implementation[Target], logits: Array, target: Target, slic
 
 
 def _add_product(total: Array, a: Array, b: Array, free: Array) -> None:
-    """Total += a @ b in pieces that fit into `free`: NumPy's product cannot add to what is there."""
+    """Total += a @ b in blocks that fit into `free`: NumPy's product cannot add to what is there."""
     columns = max(1, total.shape[1])
     step = free.size // columns
     for start in range(0, len(total), step):
@@ -355,9 +355,9 @@ def _taken(target: Target, rows: Any) -> Target:
     """The targets of some rows."""
     assert target.labels is not None
     label_weight, scale = (
-        a if np.ndim(a) == 0 else np.asarray(a).reshape(-1)[rows] for a in (target.label_weight, target.scale)
+        a if np.ndim(a) == 0 else np.asarray(a).reshape(-1)[rows] for a in (target.label_weight, target.row_weight)
     )
-    return Target(target.base, target.labels.reshape(-1)[rows], label_weight, scale, target.z_loss)
+    return Target(target.soft, target.labels.reshape(-1)[rows], label_weight, scale, target.z_loss)
 
 
 def _as_array(x: Any, name: str) -> Array:

@@ -59,7 +59,7 @@ def cross_entropy(
     axis : int, tuple of ints or None, default: -1
         The axis of the classes. Several axes count as one, in C order.
     where : array_like of bool, optional
-        Classes that take part, broadcast to the shape of `logits`. The others are never read, n does not count them and
+        Classes that are valid, broadcast to the shape of `logits`. The others are never read, n does not count them and
         their derivatives are 0. A label among them has the probability 0.
     weight : array_like, shape (n,), optional
         Factors of the classes, at least 0.
@@ -92,7 +92,7 @@ def cross_entropy(
     See Also
     --------
     cross_entropy_grad : the gradient in the same pass.
-    soft_cross_entropy : distributions in the place of labels.
+    soft_cross_entropy : distributions instead of labels.
 
     Notes
     -----

@@ -110,7 +110,7 @@ def calculate_gradient(x: Any, normalization: bool = True) -> Array:
 def jacobian_at(p: Any, /, *, axis: Axis = -1) -> SimplexJacobian:
     """The Jacobian of softmax from its output."""
     p = as_real(p, "p")
-    return SimplexJacobian(Rows.of(tuple(p.shape), axis).gather(p, namespace(p)))
+    return SimplexJacobian(Rows.of(tuple(p.shape), axis).to_rows(p, namespace(p)))
 
 
 class _Operator:
@@ -219,7 +219,7 @@ class SimplexJacobian(_Operator):
     Notes
     -----
     Entries, products and the diagonal stay exact on saturated rows: with k the largest entry, 1 − p_k is summed as
-    Σ_{j≠k} p_j, and products use v − v_k in the place of v.
+    Σ_{j≠k} p_j, and products use v − v_k instead of v.
 
     ``scipy.sparse.linalg.aslinearoperator(J)`` works for a single matrix, and ``J @ V`` means ``J.toarray() @ V``.
 

@@ -47,7 +47,7 @@ def softmax(
         T ≥ 0: one number, or one per slice (an array that broadcasts to the shape of `x` without `axis`, or with those
         axes kept as 1). At T = 0 the entries that attain the maximum share the probability.
     where : array_like of bool, optional
-        Entries that take part, broadcast to the shape of `x`. The others are never read and get probability 0.
+        Entries that are valid, broadcast to the shape of `x`. The others are never read and get probability 0.
     normalization : bool, default: True
         Whether to shift by the maximum. False is the textbook formula, which overflows where the textbook's does.
     dtype : dtype, optional
@@ -139,7 +139,7 @@ def log_softmax(
 
     Notes
     -----
-    At the maximum k the value is −log1p(Σ_{j≠k} e^(x_j − x_k)): the sum leaves out e⁰ = 1, beside which small terms
+    At the maximum k the value is −log1p(Σ_{j≠k} e^(x_j − x_k)): the sum leaves out e⁰ = 1, next to which small terms
     would be lost.
 
     Examples
@@ -180,7 +180,7 @@ def logsumexp(
     b : array_like, real, optional
         Factors, broadcast to the shape of `x`. Where b is 0 the entry of `x` is not read. Default: 1.
     where : array_like of bool, optional
-        Entries that take part, broadcast to the shape of `x`; the others are never read.
+        Entries that are valid, broadcast to the shape of `x`; the others are never read.
     keepdims : bool, default: False
         Whether the summed axes stay with length 1.
     dtype, out, workers
@@ -208,7 +208,7 @@ def logsumexp(
     rows = Logits.of(x, axis, where, dtype)
     if b is not None:
         b = rows.xp.astype(as_real(b, "b"), rows.x.dtype)
-        b = rows.rows.gather(broadcast_to("b", b, rows.rows.shape, rows.xp), rows.xp)
+        b = rows.rows.to_rows(broadcast_to("b", b, rows.rows.shape, rows.xp), rows.xp)
     result = rows.solve(native.logsumexp, out, rows.mask, b, workers=workers, keepdims=keepdims)
     if rows.masked is None:
         return result

@@ -1,4 +1,4 @@
-"""Softmax of what comes in pieces: one pass that keeps a few numbers per slice, merged in any order."""
+"""Softmax of what comes in blocks: one pass that keeps a few numbers per slice, merged in any order."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LogSumExpState:
 
     See Also
     --------
-    logsumexp, softmax, entropy : the same of slices that are in memory as a whole.
+    logsumexp, softmax, entropy : for slices that are in memory as a whole.
 
     Notes
     -----
@@ -77,7 +77,7 @@ class LogSumExpState:
         x : array_like, real
             Some entries of every slice, none included; of any library, the same for every block.
         where : array_like of bool, optional
-            Entries that take part, broadcast to the shape of `x`; the others are never read.
+            Entries that are valid, broadcast to the shape of `x`; the others are never read.
 
         Returns
         -------
@@ -184,7 +184,7 @@ class LogSumExpState:
         Returns
         -------
         ndarray or scalar
-            Of the dtype of the blocks. It is NaN where the softmax is, and 0 for a slice of which nothing takes part.
+            Of the dtype of the blocks. It is NaN where the softmax is, and 0 for a slice without a valid entry.
 
         Examples
         --------
@@ -202,7 +202,7 @@ class LogSumExpState:
         x : array_like, real
             A block that was taken in, alone or as a part of one.
         where : array_like of bool, optional
-            Entries that take part, broadcast to the shape of `x`; the others get 0, or −inf with `log`.
+            Entries that are valid, broadcast to the shape of `x`; the others get 0, or −inf with `log`.
         log : bool, default: False
             Whether to give the logarithms of the probabilities.
 
@@ -227,7 +227,7 @@ class LogSumExpState:
         block = Logits.of(x, self.axis, where)
         self._check(block.xp, block.rows.batch_shape)
         y = (native.log_softmax if log else native.softmax)(block.x, state, block.mask)
-        result = block.rows.scatter(_narrowed(y, block.dtype), block.xp)
+        result = block.rows.from_rows(_narrowed(y, block.dtype), block.xp)
         return result if block.masked is None else np.ma.MaskedArray(result, block.masked)
 
     def _take(self, state: states.State, dtype: Any) -> Self:

@@ -1,7 +1,7 @@
 """Softmax of complex numbers, for NumPy: formulas on the last axis, z = x + iy.
 
 Everything is taken relative to the entry k with the largest term: e^(z_j − z_k) = e^(x_j − x_k) (cos d + i sin d) with
-d = y_j − y_k. Its own term is exactly 1, so that log |Σ| keeps small terms beside it, and the rounding errors of both
+d = y_j − y_k. Its own term is exactly 1, so that log |Σ| keeps small terms, and the rounding errors of both
 differences are kept (Knuth) and put back to first order. complex64 is computed in complex128 and rounded once.
 """
 
@@ -54,7 +54,7 @@ def logarithm(log: Array, phase: Array) -> Array:
 
 
 class _Terms(NamedTuple):
-    """The terms b e^z of slices, as they are beside the largest of each; one number per slice has a last axis of 1."""
+    """The terms b e^z of slices, divided by the largest of each; one number per slice has a last axis of 1."""
 
     x: Array
     y: Array
@@ -82,7 +82,7 @@ class _Terms(NamedTuple):
             x = np.where(b == 0, -np.inf, x)
         y = np.where(x == -np.inf, 0, y)  # e^z is 0, whatever the phase
         log_b = np.zeros_like(x) if b is None else np.where(b == 0, 0, np.log(np.abs(b)))
-        poisoned = np.any(~np.isfinite(y) | np.isnan(x + log_b), axis=-1, keepdims=True)
+        has_nan = np.any(~np.isfinite(y) | np.isnan(x + log_b), axis=-1, keepdims=True)
         largest = x + log_b == np.max(x + log_b, axis=-1, keepdims=True)
         # Among equals the one of the largest y: this, too, is how NumPy orders complex numbers, and so which branch of
         # the logarithm SciPy's log_softmax has.
@@ -100,10 +100,10 @@ class _Terms(NamedTuple):
             direction = direction * np.where(b == b_k, 1, b / b_k)
             phase = phase * (b_k / np.abs(b_k) if np.iscomplexobj(b) else np.sign(b_k))
         relative = np.where(e == 0, 0, e * direction)
-        rest = np.where(np.arange(x.shape[-1]) == k, 0, relative)
-        real, imag = (part + low for part, low in (compensated_sum(np, rest.real), compensated_sum(np, rest.imag)))
+        others = np.where(np.arange(x.shape[-1]) == k, 0, relative)
+        real, imag = (part + low for part, low in (compensated_sum(np, others.real), compensated_sum(np, others.imag)))
         log_size = x_k + np.take_along_axis(log_b, k, -1)
-        usable = np.isfinite(log_size) & ~poisoned
+        usable = np.isfinite(log_size) & ~has_nan
         total = np.where(usable, _complex(1 + real, imag), np.nan)
         # (1 + real)² + imag² beside 1, where the square itself would lose the small terms.
         near_one = np.log1p(real * (2 + real) + imag * imag) / 2
@@ -119,8 +119,8 @@ class _Terms(NamedTuple):
             phase,
             total,
             np.where(usable, log_total, np.nan),
-            (log_size == np.inf) & one_phase & ~poisoned,
-            ((log_size == -np.inf) | (total == 0)) & ~poisoned,
+            (log_size == np.inf) & one_phase & ~has_nan,
+            ((log_size == -np.inf) | (total == 0)) & ~has_nan,
         )
 
 

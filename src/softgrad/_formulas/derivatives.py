@@ -26,14 +26,14 @@ def log_softmax_vjp(xp: Any, y: Array, g: Array) -> Array:
     y, g = xp.broadcast_arrays(y, g)
     outside = y == -infinity(xp, y)  # masked or impossible: a constant, whose g is not read
     g = xp.where(outside, xp.zeros_like(g), g)
-    peak = one_hot(xp, xp.argmax(y, axis=-1, keepdims=True), y)
-    at_peak = row_sum(xp.where(peak, g, xp.zeros_like(g)))
-    rest, error = compensated_sum(xp, xp.where(peak, xp.zeros_like(g), g))
-    rest = rest + error
-    # At the peak g − e^y Σg = (1 − e^y) g − e^y Σ_{j≠k} g, and 1 − e^y is −expm1(y) without cancellation.
-    direct = g - xp.exp(y) * (at_peak + rest)
-    saturated = -xp.expm1(y) * g - xp.exp(y) * rest
-    return xp.where(outside, xp.zeros_like(g), xp.where(peak, saturated, direct))
+    is_argmax = one_hot(xp, xp.argmax(y, axis=-1, keepdims=True), y)
+    at_argmax = row_sum(xp.where(is_argmax, g, xp.zeros_like(g)))
+    others, error = compensated_sum(xp, xp.where(is_argmax, xp.zeros_like(g), g))
+    others = others + error
+    # At the argmax entry g − e^y Σg = (1 − e^y) g − e^y Σ_{j≠k} g, and 1 − e^y is −expm1(y) without cancellation.
+    direct = g - xp.exp(y) * (at_argmax + others)
+    saturated = -xp.expm1(y) * g - xp.exp(y) * others
+    return xp.where(outside, xp.zeros_like(g), xp.where(is_argmax, saturated, direct))
 
 
 @computed_wide
@@ -69,18 +69,18 @@ def complement(xp: Any, p: Array) -> Array:
     """1 − p, where the largest entry k takes Σ_{j≠k} p_j: summed, not subtracted, so that saturated rows keep it."""
     if p.shape[-1] == 0:
         return p
-    peak = one_hot(xp, xp.argmax(p, axis=-1, keepdims=True), p)
-    others, _ = compensated_sum(xp, xp.where(peak, xp.zeros_like(p), p))
-    return xp.where(peak, others, 1 - p)
+    is_argmax = one_hot(xp, xp.argmax(p, axis=-1, keepdims=True), p)
+    others, _ = compensated_sum(xp, xp.where(is_argmax, xp.zeros_like(p), p))
+    return xp.where(is_argmax, others, 1 - p)
 
 
 def centred(xp: Any, p: Array, g: Array, read: Array | None = None) -> Array:
-    """g − Σ p g, from g − g_k with k the largest p: exact arithmetic cannot tell, a saturated row can (p_k → 1)."""
+    """g − Σ p g, from g − g_k with k the largest p: the same number, without cancellation where p_k → 1."""
     if p.shape != g.shape:
         p, g = xp.broadcast_arrays(p, g)
     read = p != 0 if read is None else read
-    peak = one_hot(xp, xp.argmax(p, axis=-1, keepdims=True), p)
-    at_peak = row_sum(xp.where(peak & read, g, xp.zeros_like(g)))
-    relative = xp.where(read, g - at_peak, xp.zeros_like(g))
+    is_argmax = one_hot(xp, xp.argmax(p, axis=-1, keepdims=True), p)
+    at_argmax = row_sum(xp.where(is_argmax & read, g, xp.zeros_like(g)))
+    relative = xp.where(read, g - at_argmax, xp.zeros_like(g))
     mean, error = compensated_sum(xp, p * relative)
     return (relative - mean) - error

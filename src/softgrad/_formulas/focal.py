@@ -37,7 +37,7 @@ def weighted(x: Array, target: Target, gamma: float, parts: tuple[Array, ...]) -
 def times_weight(target: Target, loss: Array, slope: Array) -> tuple[Array, Array]:
     """Both times the weight of the row; nothing is left of a row of weight 0."""
     xp = namespace(loss)
-    scale = xp.asarray(target.scale, dtype=loss.dtype)
+    scale = xp.asarray(target.row_weight, dtype=loss.dtype)
     loss, slope = (xp.where(scale == 0, xp.zeros_like(part), part * scale) for part in (loss, slope))
     return loss, slope
 
@@ -53,10 +53,10 @@ def _focused(loss: Array, gamma: float) -> tuple[Array, Array]:
     one = xp.ones_like(loss)
     if gamma == 0:
         return loss, xp.where(xp.isnan(loss), loss, one)
-    p, others = xp.exp(-loss), -xp.expm1(-loss)
+    p, complement = xp.exp(-loss), -xp.expm1(-loss)
     certain = loss == 0
     finite = xp.where(loss == infinity(xp, loss), xp.zeros_like(loss), loss)
-    factor = others**gamma
+    factor = complement**gamma
     # (1 − p)^(γ−1) ℓ as (1 − p)^γ times ℓ/(1 − p), which tends to 1 where both vanish.
-    ratio = xp.where(certain, one, finite / xp.where(certain, one, others))
+    ratio = xp.where(certain, one, finite / xp.where(certain, one, complement))
     return factor * loss, factor * (1 + gamma * p * ratio)

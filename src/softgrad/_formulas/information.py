@@ -24,14 +24,14 @@ def log_sum(x: Array) -> tuple[Array, Array, Array]:
 def entropy(x: Array) -> Array:
     """−Σ p log p of every row."""
     row = Row.of(x)
-    return row.narrowed((row.log + _mean_depth(row))[..., 0])
+    return row.narrowed((row.log + _mean_gap(row))[..., 0])
 
 
 @silent
 def entropy_grad(x: Array) -> tuple[Array, Array]:
     """The entropy of every row and its gradient, p ∘ (a − Σ p a) with a = max x − x."""
     row = Row.of(x)
-    xp, mean = row.xp, _mean_depth(row)
+    xp, mean = row.xp, _mean_gap(row)
     grad = xp.where(row.p == 0, row.zeros, row.p * ((-row.shifted - mean) - row.error))
     return row.narrowed((row.log + mean)[..., 0]), row.narrowed(grad)
 
@@ -49,10 +49,10 @@ def kl_divergence_grad(a: Array, b: Array) -> tuple[Array, Array, Array]:
     p, q = Row.of(a), Row.of(b)
     xp = p.xp
     relative, _ = _centred_difference(p, q)
-    grad_p = xp.where(p.impossible, p.zeros, p.p * relative) + 0 * (p.log + q.log)  # NaN beside NaN
+    grad_p = xp.where(p.impossible, p.zeros, p.p * relative) + 0 * (p.log + q.log)  # NaN where either row is
     # Where both are largest at the same entry, q − p = (1 − p) − (1 − q) there, of smaller terms if p + q > 1.
-    saturated = p.peak & q.peak & (p.others + q.others < 1)
-    grad_q = xp.where(saturated, p.others - q.others, q.p - p.p)
+    saturated = p.is_argmax & q.is_argmax & (p.complement + q.complement < 1)
+    grad_q = xp.where(saturated, p.complement - q.complement, q.p - p.p)
     return p.narrowed(_divergence(p, q)), p.narrowed(grad_p), p.narrowed(grad_q)
 
 
@@ -73,7 +73,7 @@ def selected(x: Array, index: Array, parts: tuple[Array, ...]) -> Array:
     return xp.where(xp.isfinite(result), result + ((lost + error) - low), result)
 
 
-def _mean_depth(row: Row) -> Array:
+def _mean_gap(row: Row) -> Array:
     """Σ p (max x − x)."""
     xp = row.xp
     mean, error = compensated_sum(xp, xp.where(row.p == 0, row.zeros, row.p * (-row.shifted - row.error)))
@@ -87,9 +87,9 @@ def _centred_difference(p: Row, q: Row) -> tuple[Array, Array]:
     """
     xp = p.xp
     d, error = two_sum(p.x, -q.x)
-    at_peak = row_sum(xp.where(p.peak, d, p.zeros))
-    relative, lost = two_sum(d, -at_peak)
-    error = error + lost - row_sum(xp.where(p.peak, error, p.zeros))
+    at_argmax = row_sum(xp.where(p.is_argmax, d, p.zeros))
+    relative, lost = two_sum(d, -at_argmax)
+    error = error + lost - row_sum(xp.where(p.is_argmax, error, p.zeros))
     relative = relative + xp.where(xp.isfinite(error), error, p.zeros)
     terms = xp.where(p.p == 0, p.zeros, p.p * relative)
     mean, lost = compensated_sum(xp, xp.where(q.impossible & ~p.impossible, infinity(xp, terms), terms))

@@ -70,9 +70,9 @@ def _loss(row: Row, target: Target) -> Array:
     zero = (t == 0) & ~xp.isnan(row.shifted)  # 0·(−inf) is 0
     product = xp.where(zero, row.zeros, product)
     low = xp.where(zero | ~xp.isfinite(low), row.zeros, low)
-    (depth, error), (weight, weight_error) = compensated_sum(xp, product), compensated_sum(xp, t)
-    spread = (weight + weight_error) * row.log
-    loss = (depth + spread) + (error + row_sum(low))
+    (gap, error), (weight, weight_error) = compensated_sum(xp, product), compensated_sum(xp, t)
+    normalizer = (weight + weight_error) * row.log
+    loss = (gap + normalizer) + (error + row_sum(low))
     if target.z_loss:
         loss = loss + target.z_loss * row.lse**2
     return loss[..., 0]
@@ -80,18 +80,18 @@ def _loss(row: Row, target: Target) -> Array:
 
 def _gradient(row: Row, target: Target) -> Array:
     xp, t = row.xp, row.coefficients(target)
-    at_peak = row_sum(xp.where(row.peak, t, row.zeros))
-    rest, error = compensated_sum(xp, xp.where(row.peak, row.zeros, t))
-    rest = rest + error
-    pull = 2 * target.z_loss * row.lse if target.z_loss else row.zeros
-    saturated = row.p * (rest + pull) - t * row.others
-    return xp.where(row.peak, saturated, row.p * ((at_peak + rest) + pull) - t)
+    at_argmax = row_sum(xp.where(row.is_argmax, t, row.zeros))
+    others, error = compensated_sum(xp, xp.where(row.is_argmax, row.zeros, t))
+    others = others + error
+    of_z_loss = 2 * target.z_loss * row.lse if target.z_loss else row.zeros
+    saturated = row.p * (others + of_z_loss) - t * row.complement
+    return xp.where(row.is_argmax, saturated, row.p * ((at_argmax + others) + of_z_loss) - t)
 
 
 def _hessian_diagonal(row: Row, target: Target) -> Array:
     weight, error = compensated_sum(row.xp, row.coefficients(target))
     weight = weight + error
-    variance = row.p * row.others
+    variance = row.p * row.complement
     if not target.z_loss:
         return weight * variance
     return (weight + 2 * target.z_loss * row.lse) * variance + 2 * target.z_loss * row.p**2

@@ -25,22 +25,22 @@ class Row:
     log: Array  # log Σ e^(x − m), and what its rounding left
     log_low: Array
     p: Array
-    others: Array  # 1 − p
-    peak: Array
+    complement: Array  # 1 − p
+    is_argmax: Array
 
     @classmethod
     def of(cls, x: Array) -> Row:
         xp, dtype = namespace(x), x.dtype
         x = as_wide(x)
         m, shifted, error, e = exponentials(xp, x, None, 1.0)
-        rest, rest_low = sum_without_argmax(xp, e)
-        log = log1p_in_parts(xp, rest, rest_low)
+        others, others_low = sum_without_argmax(xp, e)
+        log = log1p_in_parts(xp, others, others_low)
         total, low = compensated_sum(xp, e)
         p = e / total
         p = p - p * (low / total)
-        peak = one_hot(xp, xp.argmax(e, axis=-1, keepdims=True), e)
-        others = xp.where(peak, (rest + rest_low) / total, 1 - p)
-        return cls(xp, dtype, x, m, shifted, error, *log, p, others, peak)
+        is_argmax = one_hot(xp, xp.argmax(e, axis=-1, keepdims=True), e)
+        complement = xp.where(is_argmax, (others + others_low) / total, 1 - p)
+        return cls(xp, dtype, x, m, shifted, error, *log, p, complement, is_argmax)
 
     @property
     def zeros(self) -> Array:
@@ -56,8 +56,8 @@ class Row:
         return self.x == -infinity(self.xp, self.x)
 
     def scaled(self, part: Array, target: Target) -> Array:
-        """`part` times the scale of its row."""
-        scale = self.xp.asarray(target.scale, dtype=self.p.dtype)
+        """`part` times the weight of its row."""
+        scale = self.xp.asarray(target.row_weight, dtype=self.p.dtype)
         if part.ndim == self.p.ndim:
             scale = per_entry(scale)
         return self.xp.where(scale == 0, self.xp.zeros_like(part), part * scale)
@@ -68,8 +68,8 @@ class Row:
     def coefficients(self, target: Target) -> Array:
         """The coefficients t."""
         xp, t = self.xp, self.zeros
-        if target.base is not None:
-            t = t + xp.astype(target.base, t.dtype, copy=False)
+        if target.soft is not None:
+            t = t + xp.astype(target.soft, t.dtype, copy=False)
         if target.labels is not None:
             at_label = one_hot(xp, target.labels[..., None], t)
             t = xp.where(at_label, t + per_entry(xp.asarray(target.label_weight, dtype=t.dtype)), t)

@@ -76,8 +76,8 @@ def signed_logsumexp(xp: Any, x: Array, where: Array | None, b: Array) -> tuple[
     terms = xp.where(above, b * quarter * quarter * quarter * quarter, b * e)
     first = xp.sum(xp.where(largest & (x > -infinity(xp, x)), b, xp.zeros_like(b)), axis=-1)
     outside = largest | (x == -infinity(xp, x))
-    rest, error = (s[..., 0] for s in compensated_sum(xp, xp.where(outside, xp.zeros_like(b), terms)))
-    log, sign = log_of_sum(xp, m[..., 0], first, rest, error)
+    others, error = (s[..., 0] for s in compensated_sum(xp, xp.where(outside, xp.zeros_like(b), terms)))
+    log, sign = log_of_sum(xp, m[..., 0], first, others, error)
     return _with_infinite_terms(xp, x, b, log, sign)
 
 
@@ -95,9 +95,9 @@ def textbook_log_softmax(x: Array, where: Array | None = None, temperature: Arra
     return namespace(x).log(textbook_softmax(x, where, temperature))
 
 
-def log_of_sum(xp: Any, m: Array, first: Array, rest: Array, error: Array) -> tuple[Array, Array]:
-    """m + log |first + rest + error| and the sign of the sum: −inf and 0 where it is 0; `error` is small."""
-    total, low = two_sum(first, rest)
+def log_of_sum(xp: Any, m: Array, first: Array, others: Array, error: Array) -> tuple[Array, Array]:
+    """m + log |first + others + error| and the sign of the sum: −inf and 0 where it is 0; `error` is small."""
+    total, low = two_sum(first, others)
     # Where the terms cancel, the error is all that is left.
     total, error = two_sum(total, error + xp.where(xp.isfinite(low), low, xp.zeros_like(low)))
     error = xp.where(xp.isfinite(error), error, xp.zeros_like(error))
@@ -115,11 +115,11 @@ def _with_infinite_terms(xp: Any, x: Array, b: Array, log: Array, sign: Array) -
     infinite = (x == infinity(xp, x)) | (xp.abs(b) == infinity(xp, b))
     above, below = xp.any(infinite & (b > 0), axis=-1), xp.any(infinite & (b < 0), axis=-1)
     zero_times_infinity = (x == -infinity(xp, x)) & (xp.abs(b) == infinity(xp, b))
-    poisoned = xp.any(xp.isnan(x) | xp.isnan(b) | zero_times_infinity, axis=-1) | (above & below)
+    has_nan = xp.any(xp.isnan(x) | xp.isnan(b) | zero_times_infinity, axis=-1) | (above & below)
     one = xp.ones_like(sign)
     log = xp.where(above | below, infinity(xp, log), log)
     sign = xp.where(above, one, xp.where(below, -one, sign))
-    return xp.where(poisoned, one * xp.nan, log), xp.where(poisoned, one * xp.nan, sign)
+    return xp.where(has_nan, one * xp.nan, log), xp.where(has_nan, one * xp.nan, sign)
 
 
 def exponentials(
@@ -137,8 +137,8 @@ def exponentials(
         quotient = y / divisor
         product, low = two_product(quotient, divisor)
         error = ((y - product) - low + error) / divisor
-        everywhere, peaks = xp.where(xp.isnan(y), y, xp.zeros_like(y)), xp.where(y < 0, -infinity(xp, y), y)
-        y = xp.where(usable, quotient, xp.where(temperature > 0, everywhere, peaks))  # the limits at T = inf and 0
+        everywhere, at_maximum = xp.where(xp.isnan(y), y, xp.zeros_like(y)), xp.where(y < 0, -infinity(xp, y), y)
+        y = xp.where(usable, quotient, xp.where(temperature > 0, everywhere, at_maximum))  # the limits at T = inf and 0
         error = xp.where(usable, error, xp.zeros_like(error))
     # −inf − finite is exact, and where x is −inf so is e^x = 0; the transformations give NaN there.
     error = xp.where(xp.isfinite(error), error, xp.zeros_like(error))
@@ -150,5 +150,5 @@ def exponentials(
 
 def sum_without_argmax(xp: Any, e: Array) -> tuple[Array, Array]:
     """Σ_{j≠k} e_j, k the largest entry, and its rounding error."""
-    peak = one_hot(xp, xp.argmax(e, axis=-1, keepdims=True), e)
-    return compensated_sum(xp, xp.where(peak, e * 0, e))  # e * 0: a NaN stays
+    is_argmax = one_hot(xp, xp.argmax(e, axis=-1, keepdims=True), e)
+    return compensated_sum(xp, xp.where(is_argmax, e * 0, e))  # e * 0: a NaN stays

@@ -1,18 +1,18 @@
-"""What one pass over a slice leaves behind: enough for its logsumexp, entropy and mean, and to normalize its pieces.
+"""What one pass over a slice leaves behind: enough for its logsumexp, entropy and mean, and to normalize its blocks.
 
 The state of the entries x_1, …, x_n, k the (first) largest of them, is m = x_k and two sums of terms that are not
 negative, so that nothing cancels anywhere:
 
-    rest = Σ_{j≠k} e^(x_j − m)      depth = Σ_j e^(x_j − m) (m − x_j)
+    others = Σ_{j≠k} e^(x_j − m)      gap = Σ_j e^(x_j − m) (m − x_j)
 
-States of pieces make that of the whole, in any order. Where the maximum changes from a to b, the sums are multiplied by
+States of blocks make that of the whole, in any order. Where the maximum changes from a to b, the sums are multiplied by
 e^(a − b), and a rounded exponential at each of many changes would add up. So the factor is a quotient E(a)/E(b) of one
 function E ≈ e^x, kept to twice the precision: whatever E's errors are, all but the first and the last cancel in
 E(a)/E(b) · E(b)/E(c) · …, and the powers of 4 that E is scaled by are exact.
 
-The functions take slices along the last axis, as those of the module `generic`; a state has one number per slice, of
+The functions take slices along the last axis, as those of `softmax.py`; a state has one number per slice, of
 float64 (float32 where a library has no more, as JAX by default), or of longdouble for longdouble. At a temperature T,
-one for all slices or one for each and the same for all pieces, (x_j − m)/T stands in place of x_j − m, and so it does
+one for all slices or one for each and the same for all blocks, (x_j − m)/T replaces x_j − m, and so it does
 in what `logsumexp` and `entropy` are of; `mean` is for T = 1.
 """
 
@@ -50,20 +50,20 @@ class State(NamedTuple):
     """
 
     max: Array
-    rest: Array
-    rest_low: Array
-    depth: Array
-    depth_low: Array
+    others: Array
+    others_low: Array
+    gap: Array
+    gap_low: Array
 
     @property
     def total(self) -> Pair:
         """Σ e^(x − m)."""
-        return plus((namespace(self.max).ones_like(self.max), 0.0), (self.rest, self.rest_low))
+        return plus((namespace(self.max).ones_like(self.max), 0.0), (self.others, self.others_low))
 
     @property
     def log(self) -> Pair:
         """Log Σ e^(x − m)."""
-        return log1p_in_parts(namespace(self.max), self.rest, self.rest_low)
+        return log1p_in_parts(namespace(self.max), self.others, self.others_low)
 
 
 def empty(shape: tuple[int, ...], dtype: Any, xp: Any = np) -> State:
@@ -79,13 +79,13 @@ def state(x: Array, where: Array | None = None, temperature: Array | float = 1.0
     if x.shape[-1] == 0:
         return empty(tuple(x.shape[:-1]), as_wide(x).dtype, xp)
     if _is_plain(xp, x, temperature):
-        m, rest, depth = _plain_sums(xp, x, where)
+        m, others, gap = _plain_sums(xp, x, where)
     else:
         m, shifted, error, e = exponentials(xp, as_wide(x), where, per_entry(temperature))
-        peak = one_hot(xp, xp.argmax(e, axis=-1, keepdims=True), e)
-        rest = compensated_sum(xp, xp.where(peak, e * 0, e))  # e * 0: a NaN stays
-        depth = compensated_sum(xp, xp.where(e == 0, xp.zeros_like(e), e * -shifted - e * error))
-    parts = [part[..., 0] for part in (m, *rest, *depth)]
+        is_argmax = one_hot(xp, xp.argmax(e, axis=-1, keepdims=True), e)
+        others = compensated_sum(xp, xp.where(is_argmax, e * 0, e))  # e * 0: a NaN stays
+        gap = compensated_sum(xp, xp.where(e == 0, xp.zeros_like(e), e * -shifted - e * error))
+    parts = [part[..., 0] for part in (m, *others, *gap)]
     if where is not None:
         present = xp.any(where, axis=-1)
         parts[1:] = [xp.where(present, part, xp.zeros_like(part)) for part in parts[1:]]
@@ -103,20 +103,20 @@ def merge(a: State, b: State, temperature: Array | float = 1.0) -> State:
     one, zero, same = xp.ones_like(w.max), xp.zeros_like(w.max), w.max == l.max
     factor = _choose(xp, same, (one, zero), _ratio(xp, bottom, top))
     fall = _choose(xp, same, (zero, zero), plus(top, (-bottom[0], -bottom[1])))
-    rest = times(factor, l.total)
-    depth = times(factor, plus((l.depth, l.depth_low), times(fall, l.total)))
-    # Where the factor is 0 nothing of the loser is left, and 0 · inf must not say otherwise. Without a finite maximum
+    others = times(factor, l.total)
+    gap = times(factor, plus((l.gap, l.gap_low), times(fall, l.total)))
+    # Where the factor is 0 the smaller state adds nothing, and 0 · inf must not say otherwise. Without a finite maximum
     # the sums are 0 or NaN, which stays.
-    gone = factor[0] == 0
-    hollow = w.max == -infinity(xp, w.max)
+    underflowed = factor[0] == 0
+    empty_slice = w.max == -infinity(xp, w.max)
 
-    rest, depth = (
-        _choose(xp, hollow, (own, zero), _choose(xp, gone, (zero, zero), gained))
-        for own, gained in ((l.rest, rest), (l.depth, depth))
+    others, gap = (
+        _choose(xp, empty_slice, (own, zero), _choose(xp, underflowed, (zero, zero), gained))
+        for own, gained in ((l.others, others), (l.gap, gap))
     )
-    rest = plus((w.rest, w.rest_low), rest)
-    depth = plus((w.depth, w.depth_low), depth)
-    return State(w.max, *rest, *depth)
+    others = plus((w.others, w.others_low), others)
+    gap = plus((w.gap, w.gap_low), gap)
+    return State(w.max, *others, *gap)
 
 
 @silent
@@ -133,7 +133,7 @@ def logsumexp(s: State, temperature: Array | float = 1.0) -> Array:
 def entropy(s: State) -> Array:
     """−Σ p log p."""
     log, low = s.log
-    mean, mean_low = over((s.depth, s.depth_low), s.total)
+    mean, mean_low = over((s.gap, s.gap_low), s.total)
     return log + (mean + (mean_low + low))
 
 
@@ -141,15 +141,15 @@ def entropy(s: State) -> Array:
 def mean(s: State) -> Array:
     """Σ p x, 0 for a slice without entries."""
     xp = namespace(s.max)
-    fall, low = over((s.depth, s.depth_low), s.total)
+    fall, low = over((s.gap, s.gap_low), s.total)
     total, error = two_sum(s.max, -fall)
-    present = (s.max > -infinity(xp, s.max)) | xp.isnan(s.rest)
+    present = (s.max > -infinity(xp, s.max)) | xp.isnan(s.others)
     return xp.where(present, total + (error - low), xp.zeros_like(total))
 
 
 @silent
 def softmax(x: Array, s: State, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
-    """e^(x/T) / Σ e^(x/T) of rows that are pieces of the slices of the state, in its dtype."""
+    """e^(x/T) / Σ e^(x/T) of rows that are blocks of the slices of the state, in its dtype."""
     xp = namespace(x)
     if x.shape[-1] == 0:
         return as_wide(x)
@@ -165,7 +165,7 @@ def softmax(x: Array, s: State, where: Array | None = None, temperature: Array |
 
 @silent
 def log_softmax(x: Array, s: State, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
-    """x/T − log Σ e^(x/T) of rows that are pieces of the slices of the state, in its dtype."""
+    """x/T − log Σ e^(x/T) of rows that are blocks of the slices of the state, in its dtype."""
     xp = namespace(x)
     if x.shape[-1] == 0:
         return as_wide(x)
@@ -193,12 +193,12 @@ def _plain_sums(xp: Any, x: Array, where: Array | None) -> tuple[Array, Pair, Pa
     # Far beyond the last exponential that is not 0, and 0 · inf is spared.
     shifted = xp.maximum(as_wide(x) - m, xp.asarray(-2000.0, dtype=m.dtype))
     e = xp.exp(shifted)
-    depth = -row_sum(e * shifted)
+    gap = -row_sum(e * shifted)
     less = shifted < 0
     ties = row_sum(xp.astype(~less, e.dtype))
-    rest = row_sum(xp.where(less, e, xp.zeros_like(e))) + (ties - 1) + m * 0  # a NaN stays
-    zero = xp.zeros_like(rest)
-    return m, (rest, zero), (depth, zero)
+    others = row_sum(xp.where(less, e, xp.zeros_like(e))) + (ties - 1) + m * 0  # a NaN stays
+    zero = xp.zeros_like(others)
+    return m, (others, zero), (gap, zero)
 
 
 def _choose(xp: Any, condition: Array, a: Pair, b: Pair) -> Pair:
@@ -235,7 +235,7 @@ def _power(xp: Any, pair: Pair) -> tuple[Array, Array, Array]:
         product, low = two_product(k, xp.asarray(part, dtype=x.dtype))
         r, lost = two_sum(r, -product)
         error = error + (lost - low)
-    # Neighbours so far from 0 are so far from each other that e^(their difference) is 0: k alone tells them apart.
+    # Neighbours so far from 0 are so far from each other that e^(their difference) is 0: k alone separates them.
     far = ~(xp.abs(x) < (2.0**10 if eps > 2.0**-60 else 2.0**14) / eps)  # and what is not finite
     r, error = (xp.where(far, xp.zeros_like(x), part) for part in (r, error))
     high = xp.exp(r)

@@ -9,19 +9,19 @@ from softgrad._formulas.namespace import Array
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The coefficients t of a row, t_j = base_j + label_weight·[j = label], and what multiplies and joins its loss.
+    """The coefficients t of a row, t_j = soft_j + label_weight·[j = label], and what multiplies and joins its loss.
 
-    The loss of a row of logits x is scale·(Σ_j t_j (lse − x_j) + z_loss·lse²) with lse = logsumexp(x). A row whose
-    scale is 0 is not read: its loss and its derivatives are 0.
+    The loss of a row of logits x is row_weight·(Σ_j t_j (lse − x_j) + z_loss·lse²) with lse = logsumexp(x). A row whose
+    weight is 0 is not read: its loss and its derivatives are 0.
     """
 
-    base: Array | None  # shape (..., n) or (n,); None: 0
+    soft: Array | None  # shape (..., n) or (n,); None: 0
     labels: Array | None  # shape (...), integers in [0, n)
     label_weight: Array | float  # shape (...)
-    scale: Array | float  # shape (...)
+    row_weight: Array | float  # shape (...)
     z_loss: float = 0.0
 
     @property
     def is_label(self) -> bool:
         """Whether nothing but the label counts: t is 0 elsewhere and there is no z-loss."""
-        return self.base is None and self.z_loss == 0
+        return self.soft is None and self.z_loss == 0

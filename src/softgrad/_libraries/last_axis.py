@@ -40,24 +40,24 @@ def as_rows(
     def slice_of(name: str, operand: Array) -> Array:
         if name not in slices:
             return operand
-        return rows.gather(broadcast_to(name, slices[name], shape, xp), xp)
+        return rows.to_rows(broadcast_to(name, slices[name], shape, xp), xp)
 
     def option(name: str, value: Any) -> Any:
         if value is None or OPTIONS.get(name, CLASSES) == CLASSES:
             return value
         if name == "where":
-            return rows.gather(as_mask(value, shape, xp), xp)
+            return rows.to_rows(as_mask(value, shape, xp), xp)
         if name == "temperature":
             return as_temperature(value, rows, xp)
         core = shape if OPTIONS[name] == SLICE else batch
         value = broadcast_to(name, xp.asarray(value), core, xp)
-        return rows.gather(value, xp) if OPTIONS[name] == SLICE else value
+        return rows.to_rows(value, xp) if OPTIONS[name] == SLICE else value
 
     given = {k: option(k, v) for k, v in options.items() if k not in ("axis", "keepdims") and v is not None}
 
     def restored(result: Array, core: str) -> Array:
         if core == SLICE:
-            return rows.scatter(result, xp)
+            return rows.from_rows(result, xp)
         return xp.reshape(result, rows.kept_shape) if options.get("keepdims") else result
 
     def restore(results: tuple[Array, ...]) -> Any:

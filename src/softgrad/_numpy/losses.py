@@ -18,12 +18,12 @@ def _compare(name: str, outs: Outs, workers: int, x: Array, target: Target, *fac
     """The loss called `name` of rows that are compared with `target`."""
     operands: tuple[Any, ...]
     if target.is_label:
-        operands = target.labels, np.asarray(target.scale * target.label_weight, dtype=np.float64)
+        operands = target.labels, np.asarray(target.row_weight * target.label_weight, dtype=np.float64)
     else:
         name = f"target_{name}"
-        base = np.zeros(x.shape[-1], x.dtype) if target.base is None else target.base
+        base = np.zeros(x.shape[-1], x.dtype) if target.soft is None else target.soft
         labels = np.int64(0) if target.labels is None else target.labels
-        operands = base, labels, target.label_weight, target.scale, target.z_loss
+        operands = base, labels, target.label_weight, target.row_weight, target.z_loss
     kernels.run(name, (x, *operands, *factor), outs, workers)
 
 

@@ -23,12 +23,12 @@ def state(x: Array, where: Array | None = None, temperature: Array | float = 1.0
 
 
 def normalizer(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> State:
-    """The state of every row without its depth, which takes half the time and is not what softmax is of."""
+    """The state of every row without its gap, which takes half the time and is not what softmax is of."""
     if not has_kernel(x, temperature):
         return states.state(x, where, temperature)
-    largest, rest, low = _parts("max_and_rest", 3, x, where)
+    largest, others, low = _parts("max_and_rest", 3, x, where)
     zero = np.zeros_like(largest)
-    return State(largest, rest, low, zero, zero)
+    return State(largest, others, low, zero, zero)
 
 
 def merge(a: State, b: State, temperature: Array | float = 1.0) -> State:
@@ -40,19 +40,19 @@ def merge(a: State, b: State, temperature: Array | float = 1.0) -> State:
 
 
 def merged_along_last_axis(*parts: Array) -> State:
-    """The state of slices from those of their chunks, which lie along the last axis of `parts`, those of a state."""
+    """The state of slices from those of their chunks, along the last axis of `parts`, the parts of a state."""
     outs = tuple(np.empty(parts[0].shape[:-1]) for _ in parts)
     kernels.run("merge_states", parts, outs, 1)
     return State(*outs)
 
 
 def softmax(x: Array, s: State, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
-    """e^(x/T) / Σ e^(x/T) of rows that are pieces of the slices of the state."""
+    """e^(x/T) / Σ e^(x/T) of rows that are blocks of the slices of the state."""
     return _of_state(states.softmax, "softmax_of_state", x, s, where, temperature, masked_out=0.0)
 
 
 def log_softmax(x: Array, s: State, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
-    """x/T − log Σ e^(x/T) of rows that are pieces of the slices of the state."""
+    """x/T − log Σ e^(x/T) of rows that are blocks of the slices of the state."""
     return _of_state(states.log_softmax, "log_softmax_of_state", x, s, where, temperature, masked_out=-np.inf)
 
 
@@ -69,7 +69,7 @@ def _of_state(
     if not has_kernel(x, temperature) or s.max.dtype != np.float64:
         return formula(x, s, where, temperature)
     y = np.empty_like(x, subok=False)
-    of_slice = tuple(np.asarray(part) for part in (s.max, s.rest, s.rest_low))
+    of_slice = tuple(np.asarray(part) for part in (s.max, s.others, s.others_low))
     kernels.run(kernel, (x, *of_slice), (y,), threads.count(None, x.size))
     if where is not None:
         np.copyto(y, y.dtype.type(masked_out), where=~where)

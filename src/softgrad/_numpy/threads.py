@@ -26,7 +26,7 @@ BLOCKS = 4
 """Blocks of rows for each thread: who is done early takes another, for cores are seldom equally idle."""
 
 BLOCK_BYTES = 2**23
-"""Bytes of a block at least, if it is not all that a thread gets: large calls write past the caches, so must blocks."""
+"""Bytes of a block at least, unless a thread gets less: large calls use non-temporal stores, as their blocks must."""
 
 
 def cpu_count() -> int:

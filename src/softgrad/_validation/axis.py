@@ -88,15 +88,15 @@ class Rows(NamedTuple):
             return (*range(axis), *range(axis + 1, len(self.shape)), axis)
         return (*self.batch_axes, *self.axes)
 
-    def gather(self, x: Any, xp: Any = np) -> Any:
+    def to_rows(self, x: Any, xp: Any = np) -> Any:
         """`x` (of `shape`) as rows: batch axes first, the slice along one last axis. A view where there is one."""
         if self._is_last:
             return x
         moved = x.transpose(self._order) if xp is np else xp.permute_dims(x, self._order)
         return moved if len(self.axes) == 1 else xp.reshape(moved, (*self.batch_shape, self.n))
 
-    def scatter(self, rows: Any, xp: Any = np) -> Any:
-        """Rows back to an array of `shape`: the inverse of `gather`."""
+    def from_rows(self, rows: Any, xp: Any = np) -> Any:
+        """Rows back to an array of `shape`: the inverse of `to_rows`."""
         if self._is_last:
             return rows
         order = self._order

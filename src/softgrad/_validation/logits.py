@@ -49,8 +49,8 @@ class Logits(NamedTuple):
         else:
             dtype = as_floating_dtype(dtype) if xp is np else dtype
             x = xp.astype(x, promoted(xp, x.dtype, dtype), copy=False)
-        mask = None if where is None else rows.gather(as_mask(where, rows.shape, xp), xp)
-        return cls(rows.gather(x, xp), x, rows, xp, dtype, mask, masked)
+        mask = None if where is None else rows.to_rows(as_mask(where, rows.shape, xp), xp)
+        return cls(rows.to_rows(x, xp), x, rows, xp, dtype, mask, masked)
 
     @classmethod
     def of_loss(cls, logits: Any, axis: Axis, where: Any, name: str = "logits") -> Logits:
@@ -80,8 +80,8 @@ class Logits(NamedTuple):
             operands, masked = unmasked_operands(operands, masked_out)
         first, *others = in_common({name: as_real(a, name) for name, a in operands.items()})
         rows, xp = Rows.of(tuple(first.shape), axis), namespace(first)
-        found = cls(rows.gather(first, xp), first, rows, xp, first.dtype, None, masked)
-        return found, [rows.gather(a, xp) for a in others]
+        found = cls(rows.to_rows(first, xp), first, rows, xp, first.dtype, None, masked)
+        return found, [rows.to_rows(a, xp) for a in others]
 
     @property
     def wide(self) -> Any:
@@ -103,7 +103,7 @@ class Logits(NamedTuple):
         found = self.xp.sum(self.xp.astype(self.mask, self.wide), axis=-1, keepdims=True)
         return self.xp.where(found > 0, found, self.xp.ones_like(found))
 
-    def hidden(self, values: Array) -> Array:
+    def zero_masked(self, values: Array) -> Array:
         """`values`, laid out as rows, with 0 for entries that are masked out."""
         return values if self.mask is None else self.xp.where(self.mask, values, self.xp.zeros_like(values))
 
@@ -124,7 +124,7 @@ class Logits(NamedTuple):
         (result,) = function.results
         whole, rows = self._place(result, "out", out, keepdims)
         self._compute(function, (rows,), operands, workers)
-        return self._delivered(whole, rows, result, out, keepdims)
+        return self._returned(whole, rows, result, out, keepdims)
 
     def solve_all(self, function: Implementation[*Operands], buffers: Buffers, *operands: *Operands) -> list[Array]:
         """Several results, for which `buffers` has one item each."""
@@ -137,7 +137,7 @@ class Logits(NamedTuple):
             outs.append(rows)
             cases.append((whole, rows, result, out))
         self._compute(function, tuple(outs), operands, None)
-        return [self._delivered(whole, rows, result, out, False) for whole, rows, result, out in cases]
+        return [self._returned(whole, rows, result, out, False) for whole, rows, result, out in cases]
 
     def _compute(
         self,
@@ -171,14 +171,14 @@ class Logits(NamedTuple):
             return None, np.empty(self.rows.batch_shape if of_row else self.x.shape, self.x.dtype)
         if not of_row:
             whole = np.empty_like(self.whole, subok=False) if out is None else out
-            return whole, self.rows.gather(whole)
+            return whole, self.rows.to_rows(whole)
         whole = np.empty(self._shape(result, keepdims), self.dtype) if out is None else out
         return whole, np.reshape(whole, self.rows.batch_shape) if keepdims else whole
 
-    def _delivered(self, whole: Array | None, rows: Array, result: str, out: Array | None, keepdims: bool) -> Array:
+    def _returned(self, whole: Array | None, rows: Array, result: str, out: Array | None, keepdims: bool) -> Array:
         """What the user gets: an array, a MaskedArray of slices, or a scalar."""
         if whole is None:
-            laid_out = np.reshape(rows, self._shape(result, keepdims)) if result == VALUE else self.rows.scatter(rows)
+            laid_out = np.reshape(rows, self._shape(result, keepdims)) if result == VALUE else self.rows.from_rows(rows)
             if out is None and rows.dtype == self.dtype:
                 whole = laid_out
             else:
@@ -212,7 +212,7 @@ class Logits(NamedTuple):
         if valid is not None:
             found = xp.where(valid, found, xp.zeros_like(found))
         if result != VALUE:
-            found = self.rows.scatter(found, xp)
+            found = self.rows.from_rows(found, xp)
         elif tuple(found.shape) != shape:
             found = xp.reshape(found, shape)
         return xp.astype(found, self.dtype, copy=False)
@@ -221,7 +221,7 @@ class Logits(NamedTuple):
 def _arrays_in(operands: tuple[Any, ...]) -> Iterator[Array]:
     """What else a function reads for every entry: other logits, directions, a mask, or the base of a target."""
     for operand in operands:
-        array = operand.base if isinstance(operand, Target) else operand
+        array = operand.soft if isinstance(operand, Target) else operand
         if isinstance(array, np.ndarray):
             yield array
 

@@ -46,7 +46,7 @@ def label_target(rows: Logits, labels: Any, options: LossOptions) -> Target:
     base = None
     if smoothing:
         even = xp.zeros(n, dtype=rows.wide)
-        base = rows.hidden(
+        base = rows.zero_masked(
             smoothed(even, 1.0 if per_class is None else per_class, smoothing, rows.valid_count, rows.x.dtype)
         )
     return Target(base, labels, (1 - smoothing) * at_label, scale, z_loss)
@@ -55,13 +55,13 @@ def label_target(rows: Logits, labels: Any, options: LossOptions) -> Target:
 def soft_target(rows: Logits, targets: Any, options: LossOptions) -> Target:
     """The target of distributions and their options."""
     xp, n = rows.xp, rows.rows.n
-    base = rows.rows.gather(as_targets(targets, rows.rows.shape, rows.x.dtype, xp), xp)
+    base = rows.rows.to_rows(as_targets(targets, rows.rows.shape, rows.x.dtype, xp), xp)
     smoothing, z_loss = _numbers(options)
     scale = _scale(rows, options.sample_weight, None)
     per_class = 1.0 if options.weight is None else as_weight(options.weight, (n,), rows.wide, xp, "weight")
     if smoothing or options.weight is not None:
         base = smoothed(base, per_class, smoothing, rows.valid_count, rows.x.dtype)
-    return Target(rows.hidden(base), None, 0.0, scale, z_loss)
+    return Target(rows.zero_masked(base), None, 0.0, scale, z_loss)
 
 
 def _numbers(options: LossOptions) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """SciPy's softmax, log_softmax and logsumexp: its signatures, defaults and edges, computed by softgrad.
 
-Moving over is one import line: ``from softgrad.compat.scipy import softmax, log_softmax, logsumexp`` in the place of
+Moving over is one import line: ``from softgrad.compat.scipy import softmax, log_softmax, logsumexp`` instead of
 ``from scipy.special import ...``. Values agree to SciPy's rounding errors, and so do shapes, dtypes, scalars and
 warnings, as of SciPy 1.17, with these differences:
 
@@ -169,23 +169,23 @@ def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, 
     log, sign = _log_and_sign(np.atleast_1d(a), None if b is None else np.atleast_1d(b), rows, dtype)
     shape = rows.kept_shape if keepdims else rows.batch_shape
     if return_sign:
-        return _delivered(log, shape, dtype.type(0).real.dtype), _delivered(sign, shape, dtype)
+        return _returned(log, shape, dtype.type(0).real.dtype), _returned(sign, shape, dtype)
     if dtype.kind == "c":
-        return _delivered(complex_numbers.logarithm(log, sign), shape, dtype)
-    return _delivered(log if b is None else np.where(sign < 0, np.nan, log), shape, dtype)
+        return _returned(complex_numbers.logarithm(log, sign), shape, dtype)
+    return _returned(log if b is None else np.where(sign < 0, np.nan, log), shape, dtype)
 
 
-def _delivered(values: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def _returned(values: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     return np.reshape(values, shape).astype(dtype, copy=False)[()]
 
 
 def _log_and_sign(a: Array, b: Array | None, rows: Rows, dtype: np.dtype[Any]) -> tuple[Array, Array]:
     """Log |Σ b e^a| and the sum's sign or phase, one for each slice."""
-    x = rows.gather(a).astype(dtype, copy=False)
+    x = rows.to_rows(a).astype(dtype, copy=False)
     if dtype.kind == "c":
-        return complex_numbers.logsumexp(x, None if b is None else rows.gather(b))
+        return complex_numbers.logsumexp(x, None if b is None else rows.to_rows(b))
     if b is not None:
-        found: tuple[Array, Array] = native.signed_logsumexp(x, None, rows.gather(b).astype(dtype, copy=False))
+        found: tuple[Array, Array] = native.signed_logsumexp(x, None, rows.to_rows(b).astype(dtype, copy=False))
         return found
     log = np.asarray(sg.logsumexp(x))
     return log, np.where(np.isnan(log), log, log > -np.inf)
@@ -218,7 +218,7 @@ def _map(function: Callable[..., Array], of_complex: Callable[[Array], Array], x
         raise ValueError(f"x must have an entry in every slice; got shape {x.shape} with axis={axis}")
     if x.dtype.kind == "c":
         whole = np.reshape(x, rows.shape)
-        y = rows.scatter(of_complex(rows.gather(whole)))
+        y = rows.from_rows(of_complex(rows.to_rows(whole)))
     elif len(rows.axes) == len(rows.shape):  # as one row, which takes the shortest way
         whole, rows = x.reshape(-1), Rows((rows.n,), (0,))
         y = function(whole)

@@ -246,7 +246,7 @@ def _multiplication(shape: tuple[int, ...], point: Point, axis: Axis) -> Callabl
     if x and y:
         inputs, outputs = Rows.of(x, axis), Rows.of(y, axis)
         if inputs.batch_shape == outputs.batch_shape and shape == (*inputs.batch_shape, outputs.n, inputs.n):
-            return lambda dense, v: np.asarray(outputs.scatter(np.matvec(dense, inputs.gather(v))))
+            return lambda dense, v: np.asarray(outputs.from_rows(np.matvec(dense, inputs.to_rows(v))))
     raise GradientMismatch(
         f"jacobian must have shape {y + x}, that of the output and that of x, or one matrix per slice; got {shape}"
     )

@@ -116,7 +116,7 @@ class Formula:
             shape[a] = length
         batch = iter(self.batch_shape(arrays))
         layout = Rows(tuple(n if a in self.axes else next(batch) for a, n in enumerate(shape)), self.axes)
-        return np.ascontiguousarray(layout.scatter(rows))
+        return np.ascontiguousarray(layout.from_rows(rows))
 
     def _rows(self, array: Array, core: str, places: Sequence[Array]) -> Array:
         if core != SLICE:
@@ -124,7 +124,7 @@ class Formula:
         shape = list(array.shape)
         for a, (_, length) in zip(self.axes, places, strict=True):
             shape[a] = length
-        return Rows(tuple(shape), self.axes).gather(np.broadcast_to(array, shape))
+        return Rows(tuple(shape), self.axes).to_rows(np.broadcast_to(array, shape))
 
 
 def compute(slices: Slices, cores: tuple[str, ...], empty: tuple[Array, ...]) -> list[Array]:

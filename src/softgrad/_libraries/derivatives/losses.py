@@ -43,12 +43,12 @@ def _hessian(call: Call, target: Any, v: Array) -> Array:
     """The product of v with the Hessian s ((W + 2 z lse) J + 2 z p pᵀ): s scales the row, W sums its targets."""
     x, where = call.operands[0], call.options.get("where")
     xp = namespace(x)
-    s = xp.asarray(target.scale, dtype=x.dtype)
+    s = xp.asarray(target.row_weight, dtype=x.dtype)
     s = s[..., None] if s.ndim else s
     x = xp.where(s == 0, xp.zeros_like(x), x)  # such a row is not read, whatever its values
     W = column(xp.asarray(target.label_weight, dtype=x.dtype))
-    if target.base is not None:
-        W = W + row_sum(xp.astype(target.base, x.dtype))
+    if target.soft is not None:
+        W = W + row_sum(xp.astype(target.soft, x.dtype))
     p = functions.softmax(x, where=where)
     Jv = derivatives.softmax_vjp(p, v)
     if not target.z_loss:
@@ -68,12 +68,12 @@ def _targets(call: Call) -> tuple[Array, Array, Array]:
     rows = Logits.of(logits, -1, o.get("where"))
     target = soft_target(rows, targets, LossOptions(o.get("weight"), o.get("sample_weight")))
     xp = namespace(logits)
-    s = column(xp.asarray(target.scale, dtype=logits.dtype))
+    s = column(xp.asarray(target.row_weight, dtype=logits.dtype))
     factor = xp.broadcast_to((1 - o.get("label_smoothing", 0.0)) * s, logits.shape)
     if o.get("weight") is not None:
         factor = factor * xp.astype(xp.asarray(o["weight"]), logits.dtype)
     y = functions.log_softmax(xp.where(s == 0, xp.zeros_like(logits), logits), where=o.get("where"))
-    return rows.hidden(factor), rows.hidden(-y), y
+    return rows.zero_masked(factor), rows.zero_masked(-y), y
 
 
 def _soft_by_targets_jvp(call: Call, v: Array) -> Array:
@@ -106,7 +106,7 @@ def _focal_hessian(call: Call, v: Array) -> Array:
     gamma, where, xp = o.get("gamma", 2.0), o.get("where"), namespace(logits)
     rows = Logits.of(logits, -1, where)
     target = label_target(rows, labels, LossOptions.of(o))
-    s = column(xp.asarray(target.scale, dtype=logits.dtype))
+    s = column(xp.asarray(target.row_weight, dtype=logits.dtype))
     x = xp.where(s == 0, xp.zeros_like(logits), logits)
     loss, e = losses.cross_entropy_grad(x, target.labels, where=where)
     loss = loss[..., None]
