@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +89,22 @@ OPERATOR = (
 def test_all_is_the_promise():
     assert set(sg.__all__) == NAMES
     assert sg.__all__ == sorted(sg.__all__)
+
+
+def test_dir_offers_public_names_and_modules():
+    modules = [name for name in dir(sg) if inspect.ismodule(getattr(sg, name))]
+    assert modules == ["boosting", "compat", "files", "regression", "testing"]
+    assert set(dir(sg)) == NAMES | set(modules) | {"__version__"}
+
+
+def test_type_checkers_see_the_same_names():
+    stub = Path(sg.__file__).with_suffix(".pyi").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^from (\S+) import \*$", stub, re.MULTILINE)) == sorted(sg._HOMES)
+
+
+def test_a_name_that_is_not_there():
+    with pytest.raises(AttributeError, match="no attribute 'sotfmax'"):
+        _ = sg.sotfmax
 
 
 def test_nothing_else_looks_public():
