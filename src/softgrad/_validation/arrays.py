@@ -65,6 +65,8 @@ def as_mask(where: Any, shape: tuple[int, ...], xp: Any = np) -> Array:
 
 def as_temperature(temperature: Any, rows: Rows, xp: Any = np) -> Array | float:
     """`temperature` as a float, or as one number per slice; what cannot be looked at yet is NaN where it is wrong."""
+    if type(temperature) is float and temperature >= 0:  # nearly always, and the quickest
+        return temperature
     if not is_known(temperature):
         values = xp.astype(xp.asarray(temperature), widest(xp))
         return _per_slice(xp.where(values >= 0, values, xp.full_like(values, xp.nan)), rows, xp)
