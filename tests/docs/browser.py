@@ -51,6 +51,6 @@ def complaints(driver):
             found.append(f"failed: {event['params'].get('errorText')}")
         if event["method"] == "Network.requestWillBeSent":
             url = event["params"]["request"]["url"]
-            if not url.startswith(("file:", "data:", "blob:")):
+            if not url.startswith(("file:", "data:", "blob:", "chrome:")):  # the last: its own first tab
                 found.append(f"left the disk: {url}")
     return found

@@ -5,7 +5,12 @@ document.documentElement.dataset.theme = theme;
 const parse = (text) => (text.match(/[\d.]+/g) ?? []).map(Number);
 const light = (c) => { const v = c / 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
 const luminance = ([r, g, b]) => 0.2126 * light(r) + 0.7152 * light(g) + 0.0722 * light(b);
+const known = new Map();
 const backdrop = (element) => {
+  if (!known.has(element)) known.set(element, look(element));
+  return known.get(element);
+};
+const look = (element) => {
   for (let e = element; e; e = e.parentElement) {
     const style = getComputedStyle(e);
     const [r, g, b, a = 1] = parse(style.backgroundColor);

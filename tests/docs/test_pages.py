@@ -5,6 +5,7 @@ fails there if SOFTGRAD_PAGES is "required".
 """
 
 import importlib.util
+import itertools
 import os
 import re
 import shutil
@@ -68,10 +69,10 @@ def test_a_page(driver, page):
     wanted, drawn, wrong = driver.execute_script(FORMULAS)
     assert drawn >= wanted
     assert not wrong
-    for width in WIDTHS:
+    alike = page.startswith(("reference/generated", "results"))  # made by one template: half of the combinations
+    for width, theme in [(390, "dark"), (1280, "light")] if alike else itertools.product(WIDTHS, ("light", "dark")):
         resize(driver, width)
-        for theme in ("light", "dark"):
-            assert not driver.execute_script(LEGIBILITY, theme), f"{width} pixels, {theme}"
+        assert not driver.execute_script(LEGIBILITY, theme), f"{width} pixels, {theme}"
     assert not complaints(driver)
 
 
