@@ -27,7 +27,8 @@ exclude_patterns = ["_build", "jupyter_execute"]
 templates_path = ["_templates"]
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", r"(catboost|functools|lightgbm|numpy|scipy|sklearn|xgboost)\..*"),  # an inventory of theirs would need a network
+    # An inventory of other projects would need a network.
+    ("py:.*", r"(catboost|functools|lightgbm|numpy|scipy|sklearn|xgboost)\..*"),
     ("py:obj", "p"),  # the operator's own attribute
 ]
 default_role = "autolink"  # a link where `name` can be imported, else emphasis

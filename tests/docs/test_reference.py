@@ -1,6 +1,8 @@
 """The reference has a page for every public name, and no other."""
 
+import functools
 import importlib
+import inspect
 import re
 
 import pytest
@@ -36,3 +38,13 @@ def test_modules_are_complete(module):
 def test_no_name_is_listed_twice():
     for names in listed().values():
         assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("name", sorted(set(sg.__all__) - {"backend"}))
+def test_functions_name_their_relatives(name):
+    value = getattr(sg, name)
+    if inspect.isfunction(value):
+        relatives = inspect.getdoc(value).split("See Also\n--------\n")[1].split("\n\n")[0]
+        names = [word.strip() for line in relatives.splitlines() for word in line.split(" : ")[0].split(",")]
+        for relative in names:
+            assert functools.reduce(getattr, relative.removeprefix("softgrad.").split("."), sg)

@@ -49,6 +49,12 @@ def softmax_vjp(p: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = None)
     TypeError, ValueError, numpy.exceptions.AxisError
         As `softmax`.
 
+    See Also
+    --------
+    softmax_second : the second derivative.
+    softmax_jacobian : the Jacobian itself, as an operator.
+    softgrad.testing.check_vjp : checks a product that you wrote.
+
     Notes
     -----
     Replacing g by g − g_k changes nothing in exact arithmetic. In floating point it is what keeps the gradient of a
@@ -92,6 +98,11 @@ def log_softmax_vjp(y: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = N
     TypeError, ValueError, numpy.exceptions.AxisError
         As `softmax`.
 
+    See Also
+    --------
+    log_softmax_jvp : the forward-mode product.
+    softmax_vjp : the same of softmax.
+
     Examples
     --------
     >>> import softgrad as sg
@@ -129,6 +140,11 @@ def log_softmax_jvp(y: Any, v: Any, /, *, axis: Axis = -1, out: Array | None = N
     ------
     TypeError, ValueError, numpy.exceptions.AxisError
         As `softmax`.
+
+    See Also
+    --------
+    log_softmax_vjp : the backward pass.
+    softgrad.testing.check_jvp : checks a product that you wrote.
 
     Examples
     --------
@@ -168,6 +184,10 @@ def softmax_second(p: Any, u: Any, v: Any, /, *, axis: Axis = -1, out: Array | N
     ------
     TypeError, ValueError, numpy.exceptions.AxisError
         As `softmax`.
+
+    See Also
+    --------
+    softmax_vjp : the first derivative.
 
     Examples
     --------

@@ -55,6 +55,11 @@ def focal_loss(
     TypeError, IndexError, ValueError, numpy.exceptions.AxisError
         As `cross_entropy`.
 
+    See Also
+    --------
+    focal_loss_grad : the gradient in the same pass.
+    cross_entropy : the loss for gamma 0.
+
     Notes
     -----
     Lin et al., "Focal loss for dense object detection", ICCV 2017.
@@ -106,6 +111,10 @@ def focal_loss_grad(
     ------
     TypeError, IndexError, ValueError, numpy.exceptions.AxisError
         As `cross_entropy`; nothing is written then.
+
+    See Also
+    --------
+    focal_loss : the loss alone.
 
     Examples
     --------

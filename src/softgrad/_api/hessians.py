@@ -54,6 +54,11 @@ def cross_entropy_hessian(
     TypeError, ValueError, numpy.exceptions.AxisError
         As `softmax`.
 
+    See Also
+    --------
+    cross_entropy_grad_hess : one number per entry, as boosting needs it.
+    softmax_regression_hvp : the Hessian with respect to weights.
+
     Examples
     --------
     >>> import softgrad as sg
@@ -142,6 +147,10 @@ def softmax_regression_hessian(X: Any, logits: Any, /, *, sample_weight: Any = N
     ------
     TypeError, ValueError
         If an argument is not real or has the wrong shape.
+
+    See Also
+    --------
+    softmax_regression_hvp : its product with a direction, without the matrix.
 
     Notes
     -----

@@ -44,6 +44,11 @@ def entropy(logits: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
     TypeError, ValueError, numpy.exceptions.AxisError
         As `softmax`.
 
+    See Also
+    --------
+    entropy_grad : the gradient, too.
+    LogSumExpState : the entropy of slices that arrive in blocks.
+
     Notes
     -----
     With the maximum m of a row it is log Σ e^(x_j − m) + Σ p_j (m − x_j), a sum of positive terms.
@@ -80,6 +85,10 @@ def entropy_grad(
     TypeError, ValueError, numpy.exceptions.AxisError
         As `softmax`; nothing is written then.
 
+    See Also
+    --------
+    entropy : the value alone.
+
     Examples
     --------
     >>> import softgrad as sg
@@ -113,6 +122,11 @@ def kl_divergence(logits_p: Any, logits_q: Any, /, *, axis: Axis = -1, where: An
     ------
     TypeError, ValueError, numpy.exceptions.AxisError
         As `softmax`.
+
+    See Also
+    --------
+    kl_divergence_grad : both gradients, too.
+    soft_cross_entropy : for a target of probabilities.
 
     Notes
     -----
@@ -163,6 +177,10 @@ def kl_divergence_grad(
     TypeError, ValueError, numpy.exceptions.AxisError
         As `softmax`; nothing is written then.
 
+    See Also
+    --------
+    kl_divergence : the value alone.
+
     Examples
     --------
     >>> import softgrad as sg
@@ -204,6 +222,11 @@ def selective_log_softmax(logits: Any, index: Any, /, *, axis: Axis = -1, where:
         If an index lies outside [0, n).
     ValueError, numpy.exceptions.AxisError
         As `softmax`.
+
+    See Also
+    --------
+    log_softmax : every entry.
+    cross_entropy : minus the entry of one label per row, with weights.
 
     Examples
     --------

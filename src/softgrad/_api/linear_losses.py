@@ -159,6 +159,11 @@ def linear_cross_entropy_grad(
     TypeError, IndexError, ValueError
         As `linear_cross_entropy`.
 
+    See Also
+    --------
+    linear_cross_entropy : the loss alone.
+    cross_entropy_grad : for logits that are in memory.
+
     Notes
     -----
     The idea is that of Wijmans et al., "Cut your losses in large-vocabulary language models", ICLR 2025

@@ -154,6 +154,12 @@ def cross_entropy_grad(
     TypeError, IndexError, ValueError, numpy.exceptions.AxisError
         As `cross_entropy`; nothing is written then.
 
+    See Also
+    --------
+    cross_entropy : the loss alone.
+    cross_entropy_grad_hess : a curvature per entry, too.
+    SoftmaxCrossEntropy : the same as a layer.
+
     Notes
     -----
     The gradient at the label is −Σ_{j≠y} p_j, summed where p_y is nearly 1: within 4 ulp, and never 0 by cancellation.
@@ -279,6 +285,12 @@ def soft_cross_entropy(
     TypeError, ValueError, numpy.exceptions.AxisError
         As `cross_entropy`.
 
+    See Also
+    --------
+    soft_cross_entropy_grad : the gradient in the same pass.
+    cross_entropy : integer labels.
+    kl_divergence : less the entropy of the target, from logits.
+
     Examples
     --------
     >>> import softgrad as sg
@@ -325,6 +337,10 @@ def soft_cross_entropy_grad(
     ------
     TypeError, ValueError, numpy.exceptions.AxisError
         As `cross_entropy`; nothing is written then.
+
+    See Also
+    --------
+    soft_cross_entropy : the loss alone.
 
     Examples
     --------

@@ -93,6 +93,11 @@ def calculate_gradient(x: Any, normalization: bool = True) -> Array:
     TypeError, ValueError, numpy.exceptions.AxisError
         As `softmax`.
 
+    See Also
+    --------
+    softmax_jacobian : the same matrix as an operator of n numbers.
+    softmax_vjp : its product with a vector, without the matrix.
+
     Examples
     --------
     >>> import softgrad as sg

@@ -137,6 +137,11 @@ def log_softmax(
     TypeError, ValueError, numpy.exceptions.AxisError
         As `softmax`.
 
+    See Also
+    --------
+    log_softmax_vjp, log_softmax_jvp : the derivatives applied to a vector.
+    selective_log_softmax : chosen entries only.
+
     Notes
     -----
     At the maximum k the value is −log1p(Σ_{j≠k} e^(x_j − x_k)): the sum leaves out e⁰ = 1, next to which small terms
@@ -196,6 +201,11 @@ def logsumexp(
     ------
     TypeError, ValueError, numpy.exceptions.AxisError
         As `softmax`.
+
+    See Also
+    --------
+    softmax : its gradient.
+    LogSumExpState : the same of blocks that arrive one by one.
 
     Examples
     --------

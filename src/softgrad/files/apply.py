@@ -81,6 +81,10 @@ def apply_blocks(
     ModuleNotFoundError
         If the library of a format is not installed.
 
+    See Also
+    --------
+    LogSumExpState : blocks that come from elsewhere.
+
     Notes
     -----
     A block takes about 2 MiB, 32 MiB where its slices are scattered over the file, or one chunk of a Zarr array. Longer
