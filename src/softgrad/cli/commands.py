@@ -90,7 +90,7 @@ def run(arguments: list[str]) -> int | None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise CommandError(_on_command_line(f"{where}{error.strerror or error}")) from error
-    except (TypeError, ValueError) as error:
+    except (IndexError, TypeError, ValueError) as error:
         raise CommandError(_on_command_line(str(error))) from error
     except ModuleNotFoundError as error:
         if error.name not in ("ml_dtypes", "pyarrow", "zarr"):

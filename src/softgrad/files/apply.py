@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ import numpy as np
 
 from softgrad._validation.axis import normalize_axis
 from softgrad.files.blocks import Contents, Selection
-from softgrad.files.formats.table import Format, Reader, Writer, format_of
+from softgrad.files.formats.table import Format, Reader, format_of
 from softgrad.files.journal import Journal, NoJournal, clear, identity
-from softgrad.files.passes import Normalization, Plan
+from softgrad.files.operands import Call, call_of
+from softgrad.files.passes import Normalization, Plan, as_results
 from softgrad.files.run import Run
 
 __all__ = ["apply_blocks"]
@@ -28,7 +30,7 @@ __all__ = ["apply_blocks"]
 def apply_blocks(
     function: Callable[..., Any],
     source: str | os.PathLike[str],
-    target: str | os.PathLike[str],
+    target: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | None],
     /,
     *,
     axis: int = -1,
@@ -37,17 +39,20 @@ def apply_blocks(
     force: bool = False,
     resume: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Contents:
+    **arrays: Any,
+) -> Any:
     """Apply a function of slices to a file that may be larger than memory, and write the result to another file.
 
     Parameters
     ----------
     function : callable
-        Called as ``function(block, axis=axis)``; returns an array of the block's shape, or one value per slice.
+        Called as ``function(block, axis=axis)``, with what `arrays` hold for the block; returns an array of the
+        block's shape, one value per slice, or several of these.
         `softmax`, `log_softmax` and `logsumexp` (options bound with `functools.partial`) may also be called with
         ``out``, and where slices are long are computed from their `LogSumExpState` instead, in two passes.
     source, target : path
-        Files; their suffixes name their formats: ``.npy``, ``.csv``, ``.parquet``, ``.safetensors``, or the directory
+        Files, several targets for a function with several results, such as loss and gradient (None for one to leave
+        out); their suffixes name their formats: ``.npy``, ``.csv``, ``.parquet``, ``.safetensors``, or the directory
         of a Zarr array, ``.zarr``. They may be the same file if `force` is given.
     axis : int, default: -1
         The axis of the slices.
@@ -66,10 +71,17 @@ def apply_blocks(
     progress : callable, optional
         Called as ``progress(done, total)`` after each block, in bytes of `source`.
 
+    **arrays
+        Operands and options of the function, by the names of its parameters: ``labels``, ``targets``, ``where``,
+        ``temperature``, ``sample_weight`` and so on. An array, or the path of a file of any of these formats, that has
+        one entry for each slice, or as many as `source`, is taken block by block with it, and so is a file larger than
+        memory. A number is the same for all slices; ``weight`` has one for each class. Labels in tables may be written
+        as floating numbers, masks as 0 and 1.
+
     Returns
     -------
     Contents
-        The result: ``final_shape`` and ``dtype``.
+        The result: ``final_shape`` and ``dtype``; a tuple of these for several targets.
 
     Raises
     ------
@@ -112,28 +124,66 @@ def apply_blocks(
     ...     contents = sg.apply_blocks(sg.softmax, logits, result)
     ...     np.load(result)[0]
     array([0.25, 0.25, 0.25, 0.25])
+
+    One loss for each row, and its gradient:
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     logits, loss, grad = (os.path.join(folder, name) for name in ("logits.npy", "loss.npy", "grad.npy"))
+    ...     np.save(logits, np.zeros((2, 4)))
+    ...     contents = sg.apply_blocks(sg.cross_entropy_grad, logits, (loss, grad), labels=[0, 3])
+    ...     np.load(grad)
+    array([[-0.75,  0.25,  0.25,  0.25],
+           [ 0.25,  0.25,  0.25, -0.75]])
     """
     if not callable(function):
         raise TypeError(f"function must be callable, such as softgrad.softmax; got {function!r}")
-    source, target = Path(source), Path(target)
+    if isinstance(axis, tuple) or not hasattr(axis, "__index__"):
+        raise TypeError(f"axis must be one integer: files hold slices along one axis; got {axis!r}")
+    source, targets = Path(source), _targets(target)
     selection = Selection(tensor, None if columns is None else _names(columns))
-    source_format, target_format = format_of(source), format_of(target)
-    _check_options(selection, resume, source_format, target_format)
-    with target_format.replacing(target, force) as path, ExitStack() as files:
+    source_format = format_of(source)
+    formats = [None if path is None else format_of(path) for path in targets]
+    _check_options(selection, resume, source_format, formats)
+    with ExitStack() as files:
+        paths = [
+            None if form is None or path is None else files.enter_context(form.replacing(path, force))
+            for form, path in zip(formats, targets, strict=True)
+        ]
+        opened = partial(_opened, files)
 
         def open_reader() -> Reader:
-            return files.enter_context(closing(source_format.reader(source, selection)))
+            return opened(source_format.reader(source, selection))
 
         reader = open_reader()
-        plan = _plan(function, reader, target_format.writer, axis)
-        if plan.result.index is not None:
-            files.callback(plan.result.index.close)
-        journal = files.enter_context(closing(_journal(plan, path, resume) if target_format.resumable else NoJournal()))
-        writer = files.enter_context(closing(target_format.writer(path, plan.result)))
+        (sliced,) = normalize_axis(axis, len(reader.contents.shape))
+        call = call_of(function, arrays, source, reader.contents.shape, sliced, opened)
+        plan = _plan(call, reader, formats, sliced)
+        journal = _journal(plan, formats, paths, resume)
+        files.callback(journal.close)
+        writers = []
+        for form, path, result in zip(formats, paths, plan.results, strict=True):
+            if result is not None and result.index is not None:
+                files.callback(result.index.close)
+            known = form is not None and result is not None
+            writers.append(files.enter_context(closing(form.writer(path, result))) if known else None)
         count = _counter(progress, reader.nbytes, math.prod(plan.given.shape) * plan.passes)
         unused = [reader]
-        Run(plan, lambda: unused.pop() if unused else open_reader(), writer, journal, count)()
-    return plan.result
+        Run(plan, lambda: unused.pop() if unused else open_reader(), tuple(writers), journal, count)()
+    return plan.result if len(plan.results) == 1 else plan.results
+
+
+def _opened(files: ExitStack, reader: Reader) -> Reader:
+    return files.enter_context(closing(reader))
+
+
+def _targets(target: Any) -> list[Path | None]:
+    if isinstance(target, str | os.PathLike):
+        return [Path(target)]
+    targets = [None if path is None else Path(path) for path in target]
+    written = [path.resolve() for path in targets if path is not None]
+    if not written or len(set(written)) < len(written):
+        raise ValueError(f"target must be a path, or a sequence of different paths; got {target!r}")
+    return targets
 
 
 def _names(columns: Sequence[str]) -> tuple[str, ...]:
@@ -143,27 +193,33 @@ def _names(columns: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _plan(function: Callable[..., Any], reader: Reader, writer: type[Writer], axis: int) -> Plan:
+def _plan(call: Call, reader: Reader, formats: list[Format | None], axis: int) -> Plan:
     given = reader.contents
-    if isinstance(axis, tuple) or not hasattr(axis, "__index__"):
-        raise TypeError(f"axis must be one integer: files hold slices along one axis; got {axis!r}")
-    result = _result(function, given, axis)
-    if not writer.any_order:
-        result = replace(result, order="C")
-    (sliced,) = normalize_axis(axis, len(given.shape))
-    return Plan.of(function, given, result, sliced, reader.by_rows or writer.by_rows)
+    found = _results(call, given, axis)
+    if len(found) != len(formats):
+        what = "one result" if len(found) == 1 else f"{len(found)} results"
+        raise ValueError(f"the function returns {what}: give as many targets, None for those to leave out")
+    results: list[Contents | None] = []
+    for form, result in zip(formats, found, strict=True):
+        fresh = replace(result, index=result.index.again()) if result.index is not None else result
+        kept = form is not None and form.writer.any_order
+        results.append(None if form is None else fresh if kept else replace(fresh, order="C"))
+    by_rows = any(part.by_rows for part in (reader, *call.operands, *(form.writer for form in formats if form)))
+    return Plan.of(call, given, tuple(results), axis, by_rows)
 
 
-def _journal(plan: Plan, folder: Path, resume: bool) -> NoJournal:
-    """The journal of a run; one that records nothing where a later run could not recognise the function."""
-    try:
-        function = identity(plan.function)
-    except TypeError as error:
-        if resume:
-            raise ValueError(f"resume: {error}") from None
+def _journal(plan: Plan, formats: list[Format | None], paths: list[Path | None], resume: bool) -> NoJournal:
+    """The journal of a run; one that records nothing where no later run could go on with it."""
+    folders = [path for form, path in zip(formats, paths, strict=True) if form and path and form.resumable]
+    if len(formats) == len(folders) == 1:
+        try:
+            return Journal(folders[0], {"function": identity(plan.call.function), **plan.origin}, resume)
+        except TypeError as error:
+            if resume:
+                raise ValueError(f"resume: {error}") from None
+    for folder in folders:
         clear(folder)
-        return NoJournal()
-    return Journal(folder, {"function": function, **plan.origin}, resume)
+    return NoJournal()
 
 
 def _counter(progress: Callable[[int, int], None], nbytes: int, entries: int) -> Callable[[int], None]:
@@ -178,28 +234,36 @@ def _counter(progress: Callable[[int, int], None], nbytes: int, entries: int) ->
     return count
 
 
-def _check_options(selection: Selection, resume: bool, source: Format, target: Format) -> None:
+def _check_options(selection: Selection, resume: bool, source: Format, targets: list[Format | None]) -> None:
     if selection.tensor is not None and not source.has_tensors:
         raise ValueError(
             f"tensor is for .safetensors files and .zarr groups, which hold several; got {selection.tensor!r}"
         )
     if selection.columns is not None and not source.has_columns:
         raise ValueError(f"columns is for tables, .csv and .parquet files; got {list(selection.columns)}")
-    if resume and not target.resumable:
-        raise ValueError("resume is for .zarr targets, whose finished chunks can be recognised")
+    if resume and not (len(targets) == 1 and targets[0] is not None and targets[0].resumable):
+        raise ValueError("resume is for .zarr targets, one at a time, whose finished chunks can be recognised")
 
 
-def _result(function: Callable[..., Any], given: Contents, axis: int) -> Contents:
-    """Describe what `function` makes of a file: call it on zeros, so that it checks dtype and axis itself."""
-    ndim = len(given.shape)
-    lengths = [1] * ndim
-    if Normalization.of(function) is None and -ndim <= axis < ndim:  # it may know the length, by weights for example
+def _results(call: Call, given: Contents, axis: int) -> list[Contents]:
+    """Describe what a function makes of a file: call it on zeros, so that it checks dtype and options itself."""
+    lengths = [1] * len(given.shape)
+    if call.operands or Normalization.of(call.function) is None:  # it may know the length, by weights for example
         lengths[axis] = max(1, given.shape[axis])
-    sample = np.asarray(function(np.zeros(lengths, given.dtype), axis=axis))
-    if sample.ndim == ndim:
+    operands = [operand.sample(lengths) for operand in call.operands]
+    found = as_results(call(np.zeros(lengths, given.dtype), operands, axis=axis))
+    return [_described(np.asarray(sample), given, axis, lengths) for sample in found]
+
+
+def _described(sample: Any, given: Contents, axis: int, lengths: list[int]) -> Contents:
+    ndim = len(given.shape)
+    if sample.ndim == ndim and sample.shape[axis] == lengths[axis]:
         return replace(given, dtype=sample.dtype)
-    (reduced,) = normalize_axis(axis, ndim)
-    shape = tuple(1 if a == reduced else n for a, n in enumerate(given.shape))
-    names = None if reduced == ndim - 1 else given.names  # the columns that they name are summed
-    index = None if reduced == 0 else given.index  # the rows that it names are summed
-    return replace(given, shape=shape, dtype=sample.dtype, names=names, reduced=reduced, index=index)
+    if sample.ndim not in (ndim - 1, ndim):
+        raise ValueError(f"function must return slices, or one value for each; got shape {sample.shape} for {lengths}")
+    resized = axis if sample.ndim == ndim else None
+    shape = tuple(n if a != axis else 1 if resized is None else sample.shape[a] for a, n in enumerate(given.shape))
+    names = None if axis == ndim - 1 else given.names  # the columns that they name are summed
+    index = None if axis == 0 else given.index  # the rows that it names are summed
+    reduced = axis if resized is None else None
+    return replace(given, shape=shape, dtype=sample.dtype, names=names, reduced=reduced, index=index, resized=resized)

@@ -71,6 +71,9 @@ class Index(Protocol):
     def schema(self) -> Any:
         """The columns as a schema of Arrow, with the metadata of pandas."""
 
+    def again(self) -> Index:
+        """The same index from its first row."""
+
     def close(self) -> None:
         """Close the file."""
 
@@ -94,6 +97,8 @@ class Contents:
     reduced: int | None = None
     index: Index | None = None
     """The columns that name the rows of a table."""
+    resized: int | None = None
+    """An axis that is not as long as that of the source."""
 
     @property
     def final_shape(self) -> tuple[int, ...]:
@@ -111,7 +116,8 @@ class Contents:
 
     def place(self, region: Region) -> Region:
         """Where the result for a region of whole slices belongs."""
-        return tuple(slice(0, 1) if a == self.reduced else part for a, part in enumerate(region))
+        changed = (self.reduced, self.resized)
+        return tuple(slice(0, self.shape[a]) if a in changed else part for a, part in enumerate(region))
 
 
 def _place(name: str, names: tuple[str, ...]) -> int:

@@ -23,6 +23,7 @@ from softgrad.files.blocks import (
     shape_of,
     whole_slices,
 )
+from softgrad.files.operands import Call
 
 Array = np.ndarray[Any, Any]
 
@@ -70,23 +71,32 @@ class Normalization:
 class Plan:
     """How a file is processed: in blocks of whole slices once, or of partial slices twice where slices are long."""
 
-    function: Callable[..., Any]
+    call: Call
     given: Contents
-    result: Contents
+    results: tuple[Contents | None, ...]
+    """One for each result of the function; None for one that is not written."""
     axis: int
     lengths: Lengths
     long: Normalization | None
     """What is computed of partial slices; None: blocks hold whole ones."""
 
     @classmethod
-    def of(cls, function: Callable[..., Any], given: Contents, result: Contents, axis: int, by_rows: bool) -> Plan:
+    def of(cls, call: Call, given: Contents, results: tuple[Contents | None, ...], axis: int, by_rows: bool) -> Plan:
         """Choose by how the slices are stored in the file."""
-        lengths, long = whole_slices(given, axis, by_rows), Normalization.of(function)
+        lengths = whole_slices(given, axis, by_rows)
+        long = None if call.operands else Normalization.of(call.function)
         if long is not None and scattered(given, axis, lengths, by_rows):
             lengths = partial_slices(given, axis, by_rows)
         else:
             long = None
-        return cls(function, given, replace(result, chunks=given.chunks or lengths), axis, lengths, long)
+        grid = given.chunks or lengths
+        results = tuple(None if result is None else replace(result, chunks=grid) for result in results)
+        return cls(call, given, results, axis, lengths, long)
+
+    @property
+    def result(self) -> Contents:
+        """The first result that is written."""
+        return next(result for result in self.results if result is not None)
 
     @property
     def passes(self) -> int:
@@ -98,6 +108,7 @@ class Plan:
         """What a result is computed from, but for the function and the contents of the file."""
         given, result = self.given, self.result
         return {
+            "operands": [[operand.name, list(operand.shape)] for operand in self.call.operands],
             "axis": self.axis,
             "tensor": given.tensor,
             "columns": None if given.names is None else list(given.names),
@@ -130,16 +141,60 @@ class Plan:
         """Values in the dtype of the result."""
         return values.astype(self.result.dtype, copy=False)
 
-    def computed(self, block: Array) -> Array:
-        """The result for whole slices, computed in small blocks, so that temporary arrays stay small."""
-        known = Normalization.of(self.function)
+    def computed(self, unit: Region, block: Array, given: list[Array]) -> list[Array | None]:
+        """The results for whole slices, computed in small blocks, so that temporary arrays stay small.
+
+        `block` holds the entries of `unit`, and `given` what the operands have for it.
+        """
+        order = self.result.order
+        known = None if self.call.operands else Normalization.of(self.call.function)
         if known is not None and not known.by_slice and block.dtype == self.result.dtype and block.flags.writeable:
-            for region in array_regions(block.shape, self.axis, self.result.order):
-                self.function(block[region], axis=self.axis, out=block[region])
-            return block
+            for region in array_regions(block.shape, self.axis, order):
+                self.call(block[region], [], axis=self.axis, out=block[region])
+            return [block]
         everything = tuple(slice(0, n) for n in block.shape)
-        values = np.empty(shape_of(self.result.place(everything)), self.result.dtype, self.result.order)
-        for region in array_regions(block.shape, self.axis, self.result.order):
-            place = self.result.place(region)
-            values[place] = np.reshape(self.function(block[region], axis=self.axis), shape_of(place))
+        values = [
+            None if result is None else np.empty(shape_of(result.place(everything)), result.dtype, result.order)
+            for result in self.results
+        ]
+        for region in array_regions(block.shape, self.axis, order):
+            try:
+                found = self._called(block, given, region)
+            except (IndexError, ValueError) as error:
+                if not self.call.operands:
+                    raise
+                index, cause = self._located(error, block, given, region)
+                starts = [part.start for a, part in enumerate(unit) if a != self.axis]
+                place = tuple(start + i for start, i in zip(starts, index, strict=True))
+                raise self.call.located(cause, place) from None
+            for result, whole, part in zip(self.results, values, found, strict=True):
+                if result is not None and whole is not None:
+                    place = result.place(region)
+                    whole[place] = np.reshape(part, shape_of(place))
         return values
+
+    def _called(self, block: Array, given: list[Array], region: Region) -> tuple[Any, ...]:
+        operands = [operand.taken(v, region) for operand, v in zip(self.call.operands, given, strict=True)]
+        return as_results(self.call(block[region], operands, axis=self.axis))
+
+    def _located(
+        self, error: Exception, block: Array, given: list[Array], region: Region
+    ) -> tuple[tuple[int, ...], Exception]:
+        """The first slice of a block that the function refuses, and its error: by halving."""
+        for a in (a for a in range(block.ndim) if a != self.axis):
+            while region[a].stop - region[a].start > 1:
+                middle = (region[a].start + region[a].stop) // 2
+                halves = slice(region[a].start, middle), slice(middle, region[a].stop)
+                region = (*region[:a], halves[0], *region[a + 1 :])
+                try:
+                    self._called(block, given, region)
+                    region = (*region[:a], halves[1], *region[a + 1 :])
+                    self._called(block, given, region)
+                except (IndexError, ValueError) as found:
+                    error = found
+        return tuple(part.start for a, part in enumerate(region) if a != self.axis), error
+
+
+def as_results(found: Any) -> tuple[Any, ...]:
+    """What a function returns, as a tuple of one result or of several."""
+    return tuple(found) if isinstance(found, tuple) else (found,)

@@ -27,8 +27,8 @@ class Run:
     plan: Plan
     open_reader: Callable[[], Reader]
     """Open the source from its start."""
-    writer: Any
-    """A `Writer`, and a `ResumableWriter` where the journal lists finished units."""
+    writers: tuple[Any, ...]
+    """A `Writer` for each result, None for one that is not written; one `ResumableWriter` if there is a journal."""
     journal: NoJournal
     count: Callable[[int], None]
     """Receives the number of entries that are done."""
@@ -52,25 +52,39 @@ class Run:
             if key not in journal.finished:
                 continue
             before, written = journal.finished[key]
-            if str(journal.digest(block for _, block in read_ahead(reader.read, plan.parts(unit)))) != before:
+            if str(journal.digest(self._blocks(reader, unit))) != before:
                 raise ValueError(
                     f"was begun with another source: its entries [{key}] have changed; run without resume=True to"
                     " start again"
                 )
-            if str(journal.digest(map(self.writer.read, plan.places(unit)))) == written:
+            if str(journal.digest(map(self.writers[0].read, plan.places(unit)))) == written:
                 found.add(key)
                 self.count(plan.passes * math.prod(shape_of(unit)))
         return frozenset(found)
 
+    def _blocks(self, reader: Reader, unit: Region) -> Iterator[Array]:
+        """What is read for a unit: its parts, each with what the operands have for it."""
+        for part, block in read_ahead(reader.read, self.plan.parts(unit)):
+            yield block
+            for operand in self.plan.call.operands:
+                yield operand.read(part)
+
     def _whole_slices(self, units: Iterator[Region], behind: Behind) -> None:
-        for unit, block in read_ahead(self.open_reader().read, units):
-            read = self.journal.digest([block])  # before the function, which may write the result into the block
-            behind.submit(self._store_unit, unit, self.plan.computed(block), read)
+        source, operands = self.open_reader(), self.plan.call.operands
+
+        def read(unit: Region) -> tuple[Array, list[Array]]:
+            return source.read(unit), [operand.read(unit) for operand in operands]
+
+        for unit, (block, given) in read_ahead(read, units):
+            digest = self.journal.digest([block, *given])  # before the function, which may write into the block
+            behind.submit(self._store_unit, unit, self.plan.computed(unit, block, given), digest)
             self.count(math.prod(shape_of(unit)))
 
-    def _store_unit(self, unit: Region, values: Array, read: Digest) -> None:
-        self.writer.write(self.plan.result.place(unit), values)
-        self.journal.record(unit, read, self.journal.digest([values]))
+    def _store_unit(self, unit: Region, found: list[Array | None], read: Digest) -> None:
+        for writer, result, values in zip(self.writers, self.plan.results, found, strict=True):
+            if result is not None:
+                writer.write(result.place(unit), values)
+        self.journal.record(unit, read, self.journal.digest(found))
 
     def _partial_slices(self, long: Normalization, units: Iterator[Region], behind: Behind) -> None:
         plan = self.plan
@@ -79,7 +93,7 @@ class Run:
             read, written = self.journal.digest(), self.journal.digest()
 
             def store(place: Region, values: Array, written: Digest = written) -> None:
-                self.writer.write(place, values)
+                self.writers[0].write(place, values)
                 written.update(values)
 
             state: states.State | None = None

@@ -163,6 +163,10 @@ class CsvIndex:
                     self._integers[place] &= _is_integer(text[0])
         return arrow.index_schema(self._integers)
 
+    def again(self) -> CsvIndex:
+        """The same index from its first row."""
+        return CsvIndex(self._path, self._count)
+
     def _columns(self, lines: list[Line]) -> list[list[str]]:
         return [list(column) for column in zip(*(_fields(line)[: self._count] for _, line in lines), strict=True)]
 

@@ -118,7 +118,7 @@ class ParquetIndex:
     """The columns that pandas' metadata names as the index of a table; none for a range of numbers."""
 
     def __init__(self, path: Path, schema: Any, pandas: dict[str, Any]) -> None:
-        self._path = path
+        self._path, self._given = path, (schema, pandas)
         levels = pandas["index_columns"]
         self._fields = [schema.field(name) for name in levels]
         called = {column["field_name"]: column.get("name") for column in pandas["columns"]}
@@ -147,6 +147,10 @@ class ParquetIndex:
     def schema(self) -> Any:
         """The columns as a schema of Arrow, with the metadata of pandas."""
         return self._schema
+
+    def again(self) -> ParquetIndex:
+        """The same index from its first row."""
+        return ParquetIndex(self._path, *self._given)
 
     def close(self) -> None:
         """Close the file."""
