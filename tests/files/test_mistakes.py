@@ -112,7 +112,7 @@ def test_what_the_message_says_helps(target):
         ("apply softmax x.npy y.npy --axis 0.5", "Invalid value for '--axis': must be an integer; got '0.5'"),
         (
             "apply softmax x.npy y.npy --temperature hot",
-            "Invalid value for '--temperature': must be a number; got 'hot'",
+            "Invalid value for '--temperature': must be a number or a file; got 'hot'",
         ),
         ("show 1 2 --temperature hot", "Invalid value for '--temperature': must be a number; got 'hot'"),
         ("apply softmax x.npy x.npy", "x.npy: the file exists; --force replaces it"),

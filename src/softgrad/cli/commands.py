@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +24,8 @@ from rich.progress import (
 
 import softgrad
 from softgrad.cli import terminal
-from softgrad.files import apply_blocks, bfloat16, unfinished
+from softgrad.cli.functions import DTYPES, FUNCTIONS, bound
+from softgrad.files import FORMATS, apply_blocks, unfinished
 
 app = typer.Typer(
     name="softgrad",
@@ -39,12 +39,6 @@ app = typer.Typer(
 class CommandError(Exception):
     """What the user gave cannot be carried out; the message is for the user."""
 
-
-FUNCTIONS = ("softmax", "log-softmax", "logsumexp")
-"""The functions that `apply` knows, as the command line spells them; underscores are accepted."""
-
-DTYPES = ("float16", "bfloat16", "float32", "float64", "longdouble")
-"""The floating types that a file can hold."""
 
 PYTHON_NAMES = re.compile(r"\b(force|resume)=True")
 """Options as messages of Python spell them."""
@@ -76,6 +70,15 @@ def _real(text: str) -> float:
         return float(text)
     except ValueError:
         raise typer.BadParameter(f"must be a number; got {text!r}") from None
+
+
+def _number_or_file(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        if Path(text).suffix.lower() in FORMATS:
+            return text
+        raise typer.BadParameter(f"must be a number or a file; got {text!r}") from None
 
 
 def _names(text: str) -> list[str]:
@@ -156,37 +159,84 @@ def show(
         _report(f"wrote {plot}")
 
 
+ABOUT_FUNCTION, ABOUT_FILES = "Options of the function", "Files"
+"""The groups of options in the help."""
+
+
+def _given(help_text: str, **options: Any) -> Any:
+    """An option of the function."""
+    return typer.Option(help=help_text, rich_help_panel=ABOUT_FUNCTION, **options)
+
+
 @app.command(name="apply")
 def apply_(
     function: Annotated[
-        str, typer.Argument(parser=_function, metavar="FUNCTION", help="softmax, log-softmax or logsumexp.")
+        str, typer.Argument(parser=_function, metavar="FUNCTION", help=f"One of {', '.join(FUNCTIONS)}.")
     ],
     source: Annotated[
         Path, typer.Argument(metavar="IN", help="The file to read: .npy, .csv, .parquet, .safetensors or .zarr.")
     ],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, of any of these.")],
     *,
-    axis: Annotated[
-        int, typer.Option(parser=_integer, metavar="N", help="The axis of the slices; logsumexp reduces it.")
-    ] = -1,
-    temperature: Annotated[
-        float | None,
-        typer.Option(parser=_real, metavar="T", help="Divide the logits by T; not for logsumexp."),
+    labels: Annotated[str | None, _given("The label of every slice, or indices into it.", metavar="FILE")] = None,
+    targets: Annotated[
+        str | None, _given("Target probabilities, or the logits of q of kl-divergence.", metavar="FILE")
     ] = None,
+    where: Annotated[str | None, _given("The mask of valid entries, of 0 and 1.", metavar="FILE")] = None,
+    temperature: Annotated[
+        Any,
+        _given("Divide the logits by T, or by one number for each slice.", parser=_number_or_file, metavar="T|FILE"),
+    ] = None,
+    sample_weight: Annotated[str | None, _given("The weight of every slice.", metavar="FILE")] = None,
+    weight: Annotated[str | None, _given("The weight of every class.", metavar="FILE")] = None,
+    ignore_index: Annotated[int | None, _given("The label that stands for none.", parser=_integer, metavar="N")] = None,
+    label_smoothing: Annotated[
+        float | None, _given("Probability spread over all classes.", parser=_real, metavar="X")
+    ] = None,
+    z_loss: Annotated[float | None, _given("The factor of logsumexp².", parser=_real, metavar="X")] = None,
+    gamma: Annotated[float | None, _given("The exponent of the focal loss.", parser=_real, metavar="X")] = None,
+    alpha: Annotated[Any, _given("The α of entmax.", parser=_number_or_file, metavar="X|FILE")] = None,
     dtype: Annotated[
-        str | None,
-        typer.Option(parser=_dtype, metavar="TYPE", help=f"{', '.join(DTYPES)}. Default: that of IN."),
+        str | None, _given(f"{', '.join(DTYPES)}. Default: that of IN.", parser=_dtype, metavar="TYPE")
+    ] = None,
+    axis: Annotated[
+        int,
+        typer.Option(
+            parser=_integer, metavar="N", help="The axis of the slices; sums reduce it.", rich_help_panel=ABOUT_FILES
+        ),
+    ] = -1,
+    grad: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Where functions called …-grad write the gradient.", rich_help_panel=ABOUT_FILES
+        ),
     ] = None,
     tensor: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The array of a .safetensors file or .zarr group.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The array of a .safetensors file or .zarr group.", rich_help_panel=ABOUT_FILES
+        ),
     ] = None,
     columns: Annotated[
         list[Any] | None,
-        typer.Option(parser=_names, metavar="A,B,…", help="The columns of a table. Default: all but an index."),
+        typer.Option(
+            parser=_names,
+            metavar="A,B,…",
+            help="The columns of a table. Default: all but an index.",
+            rich_help_panel=ABOUT_FILES,
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists, even if it is IN.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace OUT if it exists, even if it is IN.", rich_help_panel=ABOUT_FILES),
+    ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Keep the finished chunks of an interrupted run; OUT is .zarr.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Keep what an interrupted run has finished; OUT is .zarr.",
+            rich_help_panel=ABOUT_FILES,
+        ),
     ] = False,
 ) -> None:
     """Apply a function to a file that may be larger than memory.
@@ -198,23 +248,44 @@ def apply_(
     are taken for data, but not over an index: columns at the left without a name, which are no data. The entries of a
     row of a .parquet file are its columns, or those of one column of lists.
 
-    Example: `softgrad apply softmax logits.npy probabilities.npy`
+    For example:
+
+    `softgrad apply softmax logits.npy probabilities.npy`
+
+    `softgrad apply cross-entropy logits.zarr loss.npy --labels y.csv`
+
+    `softgrad apply cross-entropy-grad x.npy loss.npy --grad g.npy --labels y.npy`
     """
     began = time.monotonic()
+    options = {
+        "labels": labels, "targets": targets, "where": where, "temperature": temperature,
+        "sample_weight": sample_weight, "weight": weight, "ignore_index": ignore_index,
+        "label_smoothing": label_smoothing, "z_loss": z_loss, "gamma": gamma, "alpha": alpha, "dtype": dtype,
+    }  # fmt: skip
+    if function.endswith("-grad") != (grad is not None):
+        raise CommandError(
+            f"{function} needs --grad FILE, for its second result"
+            if grad is None
+            else f"--grad is for functions with a gradient, called …-grad; {function} has none"
+        )
+    call, arrays = bound(function, options)
     with _says_what_is_kept(target), _progress(function) as advance:
-        result = apply_blocks(
-            _bound(function, temperature, dtype),
+        found = apply_blocks(
+            call,
             source,
-            target,
+            target if grad is None else (target, grad),
             axis=axis,
             tensor=tensor,
             columns=None if columns is None else [name for names in columns for name in names],
             force=force,
             resume=resume,
             progress=advance,
+            **arrays,
         )
-    shape = " x ".join(map(str, result.final_shape)) or "1"
-    _report(f"wrote {target}: {shape} {result.dtype} in {time.monotonic() - began:.1f} s")
+    written = [(target, found)] if grad is None else zip((target, grad), found, strict=True)
+    for path, result in written:
+        shape = " x ".join(map(str, result.final_shape)) or "1"
+        _report(f"wrote {path}: {shape} {result.dtype} in {time.monotonic() - began:.1f} s")
 
 
 def _number(text: str) -> float:
@@ -233,18 +304,6 @@ def _plots() -> Any:
             raise
         raise CommandError('--plot needs matplotlib: pip install "softgrad[plot]"') from None
     return figure
-
-
-def _bound(function: str, temperature: float | None, dtype: str | None) -> Callable[..., Any]:
-    """Bind the options to the function of arrays."""
-    options: dict[str, Any] = {}
-    if dtype is not None:
-        options["dtype"] = bfloat16() if dtype == "bfloat16" else np.dtype(dtype)
-    if temperature is not None:
-        if function == "logsumexp":
-            raise CommandError("--temperature is for softmax and log-softmax; logsumexp has none")
-        options["temperature"] = temperature
-    return partial(getattr(softgrad, function.replace("-", "_")), **options)
 
 
 @contextmanager
