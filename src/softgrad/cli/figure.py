@@ -52,7 +52,7 @@ def save_figure(path: Path, x: Array, p: Array, J: Array) -> None:
     """
     check_suffix(path)
     figure = Figure(figsize=(11, 5), layout="constrained", dpi=150)
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.1))
+    left, right = np.asarray(figure.subfigures(1, 2, width_ratios=(1, 1.1)))
     above, below = left.subplots(2, 1, sharex=True, height_ratios=(1, 1.4))
     _draw_logits(above, x)
     _draw_probabilities(below, p)

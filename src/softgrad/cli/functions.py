@@ -20,7 +20,7 @@ KNOWN = (
 )  # fmt: skip
 """Functions of logits whose results files can hold, most used first."""
 
-FUNCTIONS = tuple(name.replace("_", "-") for name in KNOWN if name in softgrad.__all__)
+FUNCTIONS = tuple(name.replace("_", "-") for name in KNOWN if hasattr(softgrad, name))
 """As the command line spells them."""
 
 DTYPES = ("float16", "bfloat16", "float32", "float64", "longdouble")
@@ -46,9 +46,9 @@ def bound(name: str, options: dict[str, Any]) -> tuple[Callable[..., Any], dict[
         if parameter is None:
             raise OptionError(f"--{option.replace('_', '-')} is for {_takers(option)}; {name} has none")
         arrays[parameter] = value
-    for parameter in [p for p in parameters.values() if p.kind is p.POSITIONAL_ONLY][1:]:
-        if parameter.name not in arrays:
-            raise OptionError(f"{name} needs --{_option(parameter.name)} FILE")
+    for operand in [p.name for p in parameters.values() if p.kind is p.POSITIONAL_ONLY][1:]:
+        if operand not in arrays:
+            raise OptionError(f"{name} needs --{_option(operand)} FILE")
     if (dtype := arrays.pop("dtype", None)) is not None:
         function = partial(function, dtype=bfloat16() if dtype == "bfloat16" else np.dtype(dtype))
     return function, arrays

@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Stopped as stopped:
         words = "interrupted" if stopped.signum == signal.SIGINT else "terminated"
         _report("; ".join([words, *getattr(stopped, "__notes__", ())]))
+        for number in _signals():  # Python's own end, which restores the defaults, is not to be interrupted
+            signal.signal(number, signal.SIG_IGN)
         code = 128 + stopped.signum
     sys.exit(code)
 
@@ -67,14 +69,21 @@ def _signals() -> Iterator[int]:
 
 
 def _stop_on_signals() -> None:
+    stop = _Stop()
     for number in _signals():
-        signal.signal(number, _stop)
+        signal.signal(number, stop)
 
 
-def _stop(signum: int, frame: FrameType | None) -> None:
-    for number in _signals():  # one is enough: a second would interrupt the cleaning up, or Python's own end
-        signal.signal(number, signal.SIG_IGN)
-    raise Stopped(signum, frame)
+class _Stop:
+    """Raise `Stopped` at the first signal; further ones, which would interrupt the cleaning up, change nothing."""
+
+    def __init__(self) -> None:
+        self._stopped = False
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        if not self._stopped:
+            self._stopped = True
+            raise Stopped(signum, frame)
 
 
 def _report(message: str) -> None:

@@ -12,13 +12,13 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from softgrad._validation.axis import normalize_axis
 from softgrad.files.blocks import Contents, Selection
-from softgrad.files.formats.table import Format, Reader, format_of
+from softgrad.files.formats.table import Format, Reader, Writer, format_of
 from softgrad.files.journal import Journal, NoJournal, clear, identity
 from softgrad.files.operands import Call, call_of
 from softgrad.files.passes import Normalization, Plan, as_results
@@ -139,16 +139,12 @@ def apply_blocks(
         raise TypeError(f"function must be callable, such as softgrad.softmax; got {function!r}")
     if isinstance(axis, tuple) or not hasattr(axis, "__index__"):
         raise TypeError(f"axis must be one integer: files hold slices along one axis; got {axis!r}")
-    source, targets = Path(source), _targets(target)
+    source = Path(source)
     selection = Selection(tensor, None if columns is None else _names(columns))
-    source_format = format_of(source)
-    formats = [None if path is None else format_of(path) for path in targets]
-    _check_options(selection, resume, source_format, formats)
+    source_format, outputs = format_of(source), _outputs(target)
+    _check_options(selection, resume, source_format, outputs)
     with ExitStack() as files:
-        paths = [
-            None if form is None or path is None else files.enter_context(form.replacing(path, force))
-            for form, path in zip(formats, targets, strict=True)
-        ]
+        outputs = [output and output.entered(files, force) for output in outputs]
         opened = partial(_opened, files)
 
         def open_reader() -> Reader:
@@ -157,33 +153,44 @@ def apply_blocks(
         reader = open_reader()
         (sliced,) = normalize_axis(axis, len(reader.contents.shape))
         call = call_of(function, arrays, source, reader.contents.shape, sliced, opened)
-        plan = _plan(call, reader, formats, sliced)
-        journal = _journal(plan, formats, paths, resume)
+        plan = _plan(call, reader, outputs, sliced)
+        journal = _journal(plan, outputs, resume)
         files.callback(journal.close)
-        writers = []
-        for form, path, result in zip(formats, paths, plan.results, strict=True):
-            if result is not None and result.index is not None:
-                files.callback(result.index.close)
-            known = form is not None and result is not None
-            writers.append(files.enter_context(closing(form.writer(path, result))) if known else None)
+        writers = tuple(
+            None if output is None or result is None else output.writer(files, result)
+            for output, result in zip(outputs, plan.results, strict=True)
+        )
         count = _counter(progress, reader.nbytes, math.prod(plan.given.shape) * plan.passes)
         unused = [reader]
-        Run(plan, lambda: unused.pop() if unused else open_reader(), tuple(writers), journal, count)()
+        Run(plan, lambda: unused.pop() if unused else open_reader(), writers, journal, count)()
     return plan.result if len(plan.results) == 1 else plan.results
+
+
+class _Output(NamedTuple):
+    """A file to write, and where it is written until it is complete."""
+
+    path: Path
+    form: Format
+
+    def entered(self, files: ExitStack, force: bool) -> _Output:
+        return self._replace(path=files.enter_context(self.form.replacing(self.path, force)))
+
+    def writer(self, files: ExitStack, result: Contents) -> Writer:
+        if result.index is not None:
+            files.callback(result.index.close)
+        return files.enter_context(closing(self.form.writer(self.path, result)))
+
+
+def _outputs(target: Any) -> list[_Output | None]:
+    targets = [target] if isinstance(target, str | os.PathLike) else list(target)
+    written = [os.path.realpath(path) for path in targets if path is not None]
+    if not written or len(set(written)) < len(written):
+        raise ValueError(f"target must be a path, or a sequence of different paths; got {target!r}")
+    return [None if path is None else _Output(Path(path), format_of(Path(path))) for path in targets]
 
 
 def _opened(files: ExitStack, reader: Reader) -> Reader:
     return files.enter_context(closing(reader))
-
-
-def _targets(target: Any) -> list[Path | None]:
-    if isinstance(target, str | os.PathLike):
-        return [Path(target)]
-    targets = [None if path is None else Path(path) for path in target]
-    written = [path.resolve() for path in targets if path is not None]
-    if not written or len(set(written)) < len(written):
-        raise ValueError(f"target must be a path, or a sequence of different paths; got {target!r}")
-    return targets
 
 
 def _names(columns: Sequence[str]) -> tuple[str, ...]:
@@ -193,25 +200,30 @@ def _names(columns: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _plan(call: Call, reader: Reader, formats: list[Format | None], axis: int) -> Plan:
+def _plan(call: Call, reader: Reader, outputs: list[_Output | None], axis: int) -> Plan:
     given = reader.contents
     found = _results(call, given, axis)
-    if len(found) != len(formats):
+    if len(found) != len(outputs):
         what = "one result" if len(found) == 1 else f"{len(found)} results"
         raise ValueError(f"the function returns {what}: give as many targets, None for those to leave out")
-    results: list[Contents | None] = []
-    for form, result in zip(formats, found, strict=True):
-        fresh = replace(result, index=result.index.again()) if result.index is not None else result
-        kept = form is not None and form.writer.any_order
-        results.append(None if form is None else fresh if kept else replace(fresh, order="C"))
-    by_rows = any(part.by_rows for part in (reader, *call.operands, *(form.writer for form in formats if form)))
+    results = [
+        None if output is None else _written(result, output.form) for output, result in zip(outputs, found, strict=True)
+    ]
+    by_rows = reader.by_rows or any(operand.by_rows for operand in call.operands)
+    by_rows = by_rows or any(output.form.writer.by_rows for output in outputs if output is not None)
     return Plan.of(call, given, tuple(results), axis, by_rows)
 
 
-def _journal(plan: Plan, formats: list[Format | None], paths: list[Path | None], resume: bool) -> NoJournal:
+def _written(result: Contents, form: Format) -> Contents:
+    """A result as a format holds it, with an index of its own."""
+    index = None if result.index is None else result.index.again()
+    return replace(result, index=index, order=result.order if form.writer.any_order else "C")
+
+
+def _journal(plan: Plan, outputs: list[_Output | None], resume: bool) -> NoJournal:
     """The journal of a run; one that records nothing where no later run could go on with it."""
-    folders = [path for form, path in zip(formats, paths, strict=True) if form and path and form.resumable]
-    if len(formats) == len(folders) == 1:
+    folders = [output.path for output in outputs if output is not None and output.form.resumable]
+    if len(outputs) == len(folders) == 1:
         try:
             return Journal(folders[0], {"function": identity(plan.call.function), **plan.origin}, resume)
         except TypeError as error:
@@ -234,14 +246,14 @@ def _counter(progress: Callable[[int, int], None], nbytes: int, entries: int) ->
     return count
 
 
-def _check_options(selection: Selection, resume: bool, source: Format, targets: list[Format | None]) -> None:
+def _check_options(selection: Selection, resume: bool, source: Format, outputs: list[_Output | None]) -> None:
     if selection.tensor is not None and not source.has_tensors:
         raise ValueError(
             f"tensor is for .safetensors files and .zarr groups, which hold several; got {selection.tensor!r}"
         )
     if selection.columns is not None and not source.has_columns:
         raise ValueError(f"columns is for tables, .csv and .parquet files; got {list(selection.columns)}")
-    if resume and not (len(targets) == 1 and targets[0] is not None and targets[0].resumable):
+    if resume and [output is not None and output.form.resumable for output in outputs] != [True]:
         raise ValueError("resume is for .zarr targets, one at a time, whose finished chunks can be recognised")
 
 

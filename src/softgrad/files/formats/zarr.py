@@ -63,7 +63,8 @@ class ZarrReader:
             tensor = names[0]
         elif tensor is None or tensor not in names:
             what = "tensor must name one of" if tensor is None else f"there is no array {tensor!r}; there is"
-            raise ValueError(f"{self._path}: a group; {what} {', '.join(map(repr, names)) or 'none'}")
+            found = ", ".join(map(repr, names)) or "none"
+            raise ValueError(f"{self._path}: not a Zarr array but a group: {what} {found}")
         try:
             return self._zarr.open_array(store, path=tensor, mode="r")
         except Exception as error:  # whatever the metadata makes of it
