@@ -184,7 +184,7 @@ def test_columns_on_the_command_line(arguments):
     np.testing.assert_allclose(np.load("y.npy"), sg.softmax(X[:, [2, 0]]), rtol=1e-14)
 
 
-def test_a_column_of_lists_beside_others_is_chosen_by_name():
+def test_a_column_of_lists_among_others_is_chosen_by_name():
     columns = {"id": list("abcdefg"), "logits": list(X), "n": range(7)}
     pd.DataFrame(columns).to_parquet("x.parquet", index=False)
     with pytest.raises(TypeError, match=r"choose with columns=\['logits'\] among 'id', 'logits', 'n'"):

@@ -99,7 +99,7 @@ def apply_blocks(
 
     Notes
     -----
-    A block takes about 2 MiB, 32 MiB where its slices are scattered over the file, or one chunk of a Zarr array. Longer
+    A block takes about 2 MiB, 32 MiB where a slice is not one run of the file, or one chunk of a Zarr array. Longer
     slices than that are held in memory only for other functions than those named above.
 
     The rows of a table, in text or Parquet, are those of an array of two dimensions; so is one column of lists. Names

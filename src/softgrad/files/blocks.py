@@ -24,7 +24,7 @@ BYTES_OF_PARTIAL_SLICES = 2**23
 """Bytes of a block of partial slices: merging the states of blocks costs as much for a few entries as for many."""
 
 BYTES_READ = 2**25
-"""Bytes to read at once where slices are scattered, since more of them make longer runs; also the most to read."""
+"""Bytes to read at once where a slice is not one run, since more of them make longer runs; also the most to read."""
 
 RUN = 2**12
 """Bytes in one run below which it is quicker to read whole runs twice."""
@@ -166,7 +166,7 @@ def partial_slices(contents: Contents, axis: int, by_rows: bool) -> Lengths:
     return tuple(lengths)
 
 
-def scattered(contents: Contents, axis: int, lengths: Lengths, by_rows: bool) -> bool:
+def needs_parts(contents: Contents, axis: int, lengths: Lengths, by_rows: bool) -> bool:
     """Whether blocks of these whole slices are too large, or their runs too short to be read as such."""
     if by_rows:
         return axis == 0 and contents.shape[0] > _rows(contents)

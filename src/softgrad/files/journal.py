@@ -27,7 +27,7 @@ Origin = dict[str, Any]
 
 
 class Digest:
-    """The SHA-256 of arrays, one after the other; None in place of one that cannot be read."""
+    """The SHA-256 of arrays, one after the other; None for one that cannot be read."""
 
     def __init__(self, arrays: Iterable[Array | None] = ()) -> None:
         self._hash = hashlib.sha256()

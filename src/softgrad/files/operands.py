@@ -102,7 +102,7 @@ def call_of(
     axis: int,
     opened: Callable[[Reader], Reader],
 ) -> Call:
-    """Tell apart the arrays that come with the slices of the source and the options that all blocks share."""
+    """Separate the arrays that come with the slices of the source and the options that all blocks share."""
     declared = _declared(function)
     order = declared.names[1:] if declared is not None else ()
     found: dict[str, Operand] = {}
@@ -146,7 +146,7 @@ def _declared(function: Any) -> Function | None:
 
 
 def _kind(declared: Function | None, name: str) -> str | None:
-    """What of an array belongs to a slice; None where only its shape can tell."""
+    """What of an array belongs to a slice; None where only its shape decides."""
     if declared is not None and name in declared.names:
         return declared.operands[declared.names.index(name)]
     return OPTIONS.get(name)

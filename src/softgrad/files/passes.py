@@ -17,9 +17,9 @@ from softgrad.files.blocks import (
     Lengths,
     Region,
     array_regions,
+    needs_parts,
     partial_slices,
     regions,
-    scattered,
     shape_of,
     whole_slices,
 )
@@ -85,7 +85,7 @@ class Plan:
         """Choose by how the slices are stored in the file."""
         lengths = whole_slices(given, axis, by_rows)
         long = None if call.operands else Normalization.of(call.function)
-        if long is not None and scattered(given, axis, lengths, by_rows):
+        if long is not None and needs_parts(given, axis, lengths, by_rows):
             lengths = partial_slices(given, axis, by_rows)
         else:
             long = None

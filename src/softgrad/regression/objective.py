@@ -144,7 +144,7 @@ class PenalizedLoss:
 
 @dataclass(frozen=True, eq=False)
 class SparseDesign:
-    """Sparse features, centred and scaled without making them dense: only products with the design are known."""
+    """Sparse features, centred and scaled without making them dense: only products with the matrix are known."""
 
     X: Array
     centre: Array

@@ -67,7 +67,7 @@ def check_vjp(
         large `x` the 128 entries around the largest disagreement are looked at.
     ValueError
         If `x` is empty or not finite, if `function` is not finite there or not repeatable, or so rough that finite
-        differences cannot judge; if `directions` is less than 1.
+        differences cannot decide; if `directions` is less than 1.
     TypeError
         If `x`, the output or the derivative is not real.
 
