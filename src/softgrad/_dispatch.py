@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from softgrad._numpy import kernels
+from softgrad._validation.arrays import LABELLED
 from softgrad._validation.axis import Axis
 
 Plain = TypeVar("Plain", bound=Callable[..., Any])
@@ -39,9 +40,6 @@ IN_MEMORY = (*BUFFERS, "workers")
 
 PLAIN = (np.ndarray, float, int, bool, list, tuple, type(None))
 """Types that no library has to be asked for."""
-
-LABELLED = ("pandas", "xarray")
-"""Libraries whose arrays have labels. They come first: they remove the labels and dispatch the call once more."""
 
 LIBRARIES = ("dask", "jax", "jaxlib", "pandas", "torch", "xarray")
 """Packages whose arrays a module of softgrad knows, each by its `call(function, operands, options)`."""
@@ -125,7 +123,7 @@ def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]
     if len(operands) == len(function.operands):  # otherwise the call ends in Python's own TypeError
         for array in operands if not options else (*operands, *(options[name] for name in OPTIONS if name in options)):
             if type(array) not in PLAIN and (library := library_of(type(array))) is not None:
-                if library.__name__.rpartition(".")[2] in LABELLED:
+                if library.__name__.rpartition(".")[2] in LABELLED:  # labels are removed before anything else
                     return library.call(function, operands, options)
                 found = found or library
     return function.plain(*operands, **options) if found is None else found.call(function, operands, options)

@@ -15,7 +15,7 @@ from softgrad._api.softmax import softmax
 from softgrad._dispatch import dispatched
 from softgrad._formulas.derivatives import complement
 from softgrad._formulas.namespace import Array, is_known, namespace, widest
-from softgrad._validation.arrays import as_real
+from softgrad._validation.arrays import as_real, promoted, without_labels
 from softgrad._validation.axis import Axis
 from softgrad._validation.labels import as_weight
 
@@ -115,7 +115,7 @@ def softmax_regression_hvp(X: Any, logits: Any, V: Any, /, *, sample_weight: Any
     array([[ 1.25, -1.25]])
     """
     X, logits, s = _model(X, logits, sample_weight)
-    V = as_real(V, "V")
+    V = as_real(without_labels(V, "V"), "V")
     if V.shape != (X.shape[1], logits.shape[1]):
         raise ValueError(f"V must have shape {(X.shape[1], logits.shape[1])}, as the coefficients; got {V.shape}")
     return hessian_product(X, softmax(logits), V, s)
@@ -164,35 +164,40 @@ def softmax_regression_hessian(X: Any, logits: Any, /, *, sample_weight: Any = N
     array([[ 1.25, -1.25],
            [-1.25,  1.25]])
     """
+    for name, array in (("X", X), ("logits", logits)):
+        if type(array).__module__.partition(".")[0] == "dask":
+            raise TypeError(f"{name} must be in memory, as the result is; got a Dask array: call compute() before")
     X, logits, s = _model(X, logits, sample_weight)
-    p = softmax(logits)
+    xp, p = namespace(X), softmax(logits)
     (m, d), K = X.shape, p.shape[1]
-    dtype = np.result_type(X, p)
-    outer, own = np.zeros((d * K, d * K), dtype), np.zeros((K, d, d), dtype)
-    step = max(1, BLOCK_BYTES // max(1, d * K * dtype.itemsize))
+    dtype = promoted(xp, X.dtype, p.dtype)
+    X, p = xp.astype(X, dtype, copy=False), xp.astype(p, dtype, copy=False)
+    outer, own = xp.zeros((d * K, d * K), dtype=dtype), [xp.zeros((d, d), dtype=dtype) for _ in range(K)]
+    step = max(1, BLOCK_BYTES // max(1, d * K * xp.finfo(dtype).bits // 8))
     for start in range(0, m, step):
         rows = slice(start, start + step)
-        q = p[rows]
-        x = X[rows] if s is None else X[rows] * np.sqrt(s[rows, None])
-        lifted = (x[:, :, None] * q[:, None, :]).reshape(len(x), d * K)
+        q = p[rows, :]
+        x = X[rows, :] if s is None else X[rows, :] * xp.sqrt(s[rows, None])
+        lifted = xp.reshape(x[:, :, None] * q[:, None, :], (x.shape[0], d * K))
         outer += lifted.T @ lifted
-        deviation = np.sqrt(q * complement(np, q))
+        deviation = xp.sqrt(q * complement(xp, q))
         for k in range(K):
             scaled = x * deviation[:, k, None]
             own[k] += scaled.T @ scaled
-    H = -outer.reshape(d, K, d, K)
-    for k in range(K):
-        H[:, k, :, k] = own[k]
-    return H.reshape(d * K, d * K)
+    # own[k] takes the place of the block of the class k with itself.
+    blocks = xp.permute_dims(xp.stack(own), (1, 2, 0))[:, None, :, :]
+    H = xp.where(xp.eye(K, dtype=xp.bool)[None, :, None, :], blocks, -xp.reshape(outer, (d, K, d, K)))
+    return xp.reshape(H, (d * K, d * K))
 
 
 def _model(X: Any, logits: Any, sample_weight: Any) -> tuple[Array, Array, Array | None]:
-    X, logits = as_real(X, "X"), as_real(logits, "logits")
+    X, logits = as_real(without_labels(X, "X"), "X"), as_real(without_labels(logits, "logits"), "logits")
     if X.ndim != 2:
         raise ValueError(f"X must have shape (m, d); got {tuple(X.shape)}")
     if logits.ndim != 2 or logits.shape[0] != X.shape[0]:
         raise ValueError(f"logits must have shape ({X.shape[0]}, K), one row for each of X; got {tuple(logits.shape)}")
     if sample_weight is None:
         return X, logits, None
-    dtype = np.result_type(X, logits)
-    return X, logits, as_weight(sample_weight, (X.shape[0],), dtype, np, "sample_weight")
+    xp = namespace(X)
+    dtype = promoted(xp, X.dtype, logits.dtype)
+    return X, logits, as_weight(sample_weight, (X.shape[0],), dtype, xp, "sample_weight")

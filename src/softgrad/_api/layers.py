@@ -17,11 +17,16 @@ __all__ = ["LogSoftmax", "Softmax", "SoftmaxCrossEntropy"]
 
 
 class _Layer:
-    """A map along `axis` that remembers its last output."""
+    """A map along `axis` that remembers its last output.
+
+    `output` is the array that the call returned, which its caller may write into. What a backward pass needs is kept
+    apart from it.
+    """
 
     def __init__(self, axis: Axis = -1) -> None:
         self.axis = axis
         self._output: Array | None = None
+        self._kept: Array = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(axis={self.axis!r})"
@@ -32,6 +37,12 @@ class _Layer:
         if self._output is None:
             raise RuntimeError(f"{type(self).__name__} has no output yet: call the layer before backward() or output")
         return self._output
+
+    @property
+    def kept(self) -> Array:
+        """What the last call kept for the backward pass; RuntimeError before the first."""
+        _ = self.output
+        return self._kept
 
 
 class Softmax(_Layer):
@@ -63,6 +74,7 @@ class Softmax(_Layer):
         """Probabilities of `x`; with ``normalization=False`` by the textbook formula, without the shift."""
         options = {} if normalization else {"normalization": False}  # without, the call may go straight to the kernel
         self._output = softmax(x, axis=self.axis, **options)
+        self._kept = _copied(self._output)
         return self._output
 
     def backward(self, grad_output: Any = None) -> Array:
@@ -85,8 +97,8 @@ class Softmax(_Layer):
             If the layer was not called yet.
         """
         if grad_output is None:
-            return jacobian_at(self.output, axis=self.axis).toarray()
-        return softmax_vjp(self.output, grad_output, axis=self.axis)
+            return jacobian_at(self.kept, axis=self.axis).toarray()
+        return softmax_vjp(self.kept, grad_output, axis=self.axis)
 
 
 class LogSoftmax(_Layer):
@@ -116,6 +128,7 @@ class LogSoftmax(_Layer):
         """Log-probabilities of `x`; with ``normalization=False`` by the textbook formula, without the shift."""
         options = {} if normalization else {"normalization": False}
         self._output = log_softmax(x, axis=self.axis, **options)
+        self._kept = _copied(self._output)
         return self._output
 
     def backward(self, grad_output: Any = None) -> Array:
@@ -138,8 +151,8 @@ class LogSoftmax(_Layer):
             If the layer was not called yet.
         """
         if grad_output is not None:
-            return log_softmax_vjp(self.output, grad_output, axis=self.axis)
-        return _log_softmax_jacobian_at(self.output, axis=self.axis)
+            return log_softmax_vjp(self.kept, grad_output, axis=self.axis)
+        return _log_softmax_jacobian_at(self.kept, axis=self.axis)
 
 
 class SoftmaxCrossEntropy(_Layer):
@@ -184,11 +197,10 @@ class SoftmaxCrossEntropy(_Layer):
             "ignore_index": ignore_index,
             "z_loss": z_loss,
         }
-        self._grad: Array = None
 
     def __call__(self, logits: Any, labels: Any) -> Array:
         """Losses of `logits`, one per row; the gradient is computed in the same pass and kept."""
-        self._output, self._grad = cross_entropy_grad(logits, labels, axis=self.axis, **self.options)
+        self._output, self._kept = cross_entropy_grad(logits, labels, axis=self.axis, **self.options)
         return self._output
 
     def backward(self, grad_output: Any = None) -> Array:
@@ -209,10 +221,15 @@ class SoftmaxCrossEntropy(_Layer):
         RuntimeError
             If the layer was not called yet.
         """
-        _, grad = self.output, self._grad  # the output: an error before the first call
         if grad_output is None:
-            return grad
-        return _scaled(grad, grad_output, axis=self.axis)
+            return _copied(self.kept)
+        return _scaled(self.kept, grad_output, axis=self.axis)
+
+
+def _copied(x: Array) -> Array:
+    """A copy of an array of any library."""
+    copy = getattr(x, "copy", None) or getattr(x, "clone", None)
+    return namespace(x).asarray(x, copy=True) if copy is None else copy()
 
 
 @dispatched("(n)->(n,n)")

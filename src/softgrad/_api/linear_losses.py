@@ -21,7 +21,7 @@ from softgrad._formulas.target import Target
 from softgrad._numpy import losses as native
 from softgrad._numpy import threads
 from softgrad._numpy.implementation import Implementation
-from softgrad._validation.arrays import as_real, broadcast_to, is_foreign, promoted
+from softgrad._validation.arrays import as_real, broadcast_to, is_foreign, promoted, without_labels
 from softgrad._validation.labels import as_weight
 from softgrad._validation.logits import Logits
 from softgrad._validation.targets import LossOptions, label_target
@@ -366,7 +366,7 @@ def _taken(target: Target, rows: Any) -> Target:
 
 
 def _as_array(x: Any, name: str) -> Array:
-    if is_foreign(x) or isinstance(x, np.ma.MaskedArray):
+    if is_foreign(without_labels(x, name)) or isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain NumPy array; got {type(x).__module__}.{type(x).__name__}")
     found: Array = as_real(x, name)
     return found

@@ -207,6 +207,11 @@ def logsumexp(
     softmax : its gradient.
     LogSumExpState : the same of blocks that arrive one by one.
 
+    Notes
+    -----
+    Where b has both signs and terms cancel, the error is larger by up to 2 ε Σ \\|b_j\\| e^(x_j) / \\|Σ b_j e^(x_j)\\|,
+    with ε the spacing of numbers at 1, since every term is rounded.
+
     Examples
     --------
     >>> import softgrad as sg

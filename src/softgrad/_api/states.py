@@ -10,7 +10,7 @@ from softgrad._formulas import states
 from softgrad._formulas.namespace import Array, namespace
 from softgrad._formulas.precision import silent
 from softgrad._numpy import states as native
-from softgrad._validation.arrays import promoted
+from softgrad._validation.arrays import promoted, without_labels
 from softgrad._validation.axis import Axis
 from softgrad._validation.logits import Logits
 
@@ -64,6 +64,7 @@ class LogSumExpState:
         self.axis = axis
         self._state: states.State | None = None
         self._dtype: Any = None  # of the results
+        self._batch_axes: tuple[int, ...] = ()  # of the blocks: which number the slices
 
     def __repr__(self) -> str:
         what = "empty" if self._state is None else f"{self._dtype}, batch shape {tuple(self._state.max.shape)}"
@@ -102,8 +103,8 @@ class LogSumExpState:
         >>> state.logsumexp()
         array([3.12692801, 2.69314718])
         """
-        block = Logits.of(x, self.axis, where)
-        return self._take(native.state(block.x, block.mask), block.dtype)
+        block = Logits.of(without_labels(x, "x"), self.axis, where)
+        return self._take(native.state(block.x, block.mask), block.dtype, block.rows.batch_axes)
 
     def merge(self, other: LogSumExpState, /) -> Self:
         """Take in what another state has taken in; `a + b` does so in a new state.
@@ -123,7 +124,7 @@ class LogSumExpState:
         TypeError
             If `other` is no such state, or one of arrays of another library.
         ValueError
-            If the shapes of the batches differ.
+            If the shapes of the batches differ, or the axes of the blocks that belong to a slice.
 
         Examples
         --------
@@ -134,7 +135,16 @@ class LogSumExpState:
         """
         if not isinstance(other, LogSumExpState):
             raise TypeError(f"other must be a LogSumExpState; got {type(other).__name__}")
-        return self if other._state is None else self._take(other._state, other._dtype)
+        if other._state is None:
+            return self
+        if self._state is not None:
+            self._check(namespace(other._state.max), other._state.max.shape)
+        if self._state is not None and self._batch_axes != other._batch_axes:
+            raise ValueError(
+                f"other must have the same slices: its blocks have one for each index into the axes "
+                f"{other._batch_axes} (axis={other.axis!r}), and not into {self._batch_axes} (axis={self.axis!r})"
+            )
+        return self._take(other._state, other._dtype, other._batch_axes)
 
     def __add__(self, other: LogSumExpState) -> LogSumExpState:
         if not isinstance(other, LogSumExpState):
@@ -224,15 +234,15 @@ class LogSumExpState:
         (array([4.24835426e-18]), array([-4.24835426e-18]))
         """
         state = self._seen()
-        block = Logits.of(x, self.axis, where)
+        block = Logits.of(without_labels(x, "x"), self.axis, where)
         self._check(block.xp, block.rows.batch_shape)
         y = (native.log_softmax if log else native.softmax)(block.x, state, block.mask)
         result = block.rows.from_rows(_narrowed(y, block.dtype), block.xp)
         return result if block.masked is None else np.ma.MaskedArray(result, block.masked)
 
-    def _take(self, state: states.State, dtype: Any) -> Self:
+    def _take(self, state: states.State, dtype: Any, batch_axes: tuple[int, ...]) -> Self:
         if self._state is None:
-            self._state, self._dtype = state, dtype
+            self._state, self._dtype, self._batch_axes = state, dtype, batch_axes
             return self
         xp = namespace(state.max)
         self._check(xp, state.max.shape)

@@ -45,15 +45,23 @@ def kl_divergence(a: Array, b: Array) -> Array:
 
 @silent
 def kl_divergence_grad(a: Array, b: Array) -> tuple[Array, Array, Array]:
-    """The divergence of every row and its gradients with respect to a, p ∘ (d − Σ p d) with d = a − b, and b, q − p."""
+    """The divergence of every row and its gradients with respect to a, p ∘ (d − Σ p d) with d = a − b, and b, q − p.
+
+    Where the rows are near each other q − p cancels: it is p (e^−r − 1) there, with r = log p − log q, which is
+    d − Σ p d and the divergence.
+    """
     p, q = Row.of(a), Row.of(b)
     xp = p.xp
-    relative, _ = _centred_difference(p, q)
+    relative, near = _centred_difference(p, q)
     grad_p = xp.where(p.impossible, p.zeros, p.p * relative) + 0 * (p.log + q.log)  # NaN where either row is
     # Where both are largest at the same entry, q − p = (1 − p) − (1 − q) there, of smaller terms if p + q > 1.
     saturated = p.is_argmax & q.is_argmax & (p.complement + q.complement < 1)
     grad_q = xp.where(saturated, p.complement - q.complement, q.p - p.p)
-    return p.narrowed(_divergence(p, q)), p.narrowed(grad_p), p.narrowed(grad_q)
+    divergence = _divergence(p, q)
+    possible = near & (p.p > 0)
+    ratio = xp.where(possible, relative + divergence[..., None], p.zeros)
+    grad_q = xp.where(possible, p.p * xp.expm1(-ratio), grad_q)
+    return p.narrowed(divergence), p.narrowed(grad_p), p.narrowed(grad_q)
 
 
 @silent

@@ -9,6 +9,7 @@ an exponential would magnify is kept, by the error-free transformations of Dekke
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from softgrad._formulas.compensated import compensated_sum, log1p_in_parts, two_product, two_sum
@@ -62,6 +63,30 @@ def signed_logsumexp(xp: Any, x: Array, where: Array | None, b: Array) -> tuple[
     """Log |Σ b e^x| and the sign of the sum, over the last axis."""
     if x.shape[-1] == 0:
         return xp.full(x.shape[:-1], -xp.inf, dtype=x.dtype), xp.zeros(x.shape[:-1], dtype=x.dtype)
+    x, b, m, terms, largest = _weighted_terms(xp, x, where, b)
+    log, sign = log_of_sum(xp, m[..., 0], *_sum_of_terms(xp, x, b, terms, largest))
+    return _with_infinite_terms(xp, x, b, log, sign)
+
+
+@computed_wide
+def weighted_shares(xp: Any, x: Array, where: Array | None, b: Array) -> Array:
+    """The gradient of log |Σ b e^x|: the share b e^x / Σ b e^x of every entry; NaN where the sum is not finite, or 0.
+
+    Numerator and sum are relative to the entry with the largest term, so that neither overflows, and the sum is that of
+    the logarithm, with its rounding error: where the terms are exact it is, whatever cancels.
+    """
+    if x.shape[-1] == 0:
+        return x
+    x, b, _, terms, largest = _weighted_terms(xp, x, where, b)
+    first, others, error = (part[..., None] for part in _sum_of_terms(xp, x, b, terms, largest))
+    total, low = two_sum(first, others)
+    total, low = two_sum(total, low + error)
+    shares = xp.where(largest, b, terms) / total
+    return shares - shares * (low / total) + 0 * total
+
+
+def _weighted_terms(xp: Any, x: Array, where: Array | None, b: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """x and b without the entries that are not read, the entry m with the largest term, b e^(x − m), and where m is."""
     read = b != 0 if where is None else where & (b != 0)
     x = xp.where(read, x, -infinity(xp, x))
     b = xp.where(read, b, xp.zeros_like(b))
@@ -71,14 +96,18 @@ def signed_logsumexp(xp: Any, x: Array, where: Array | None, b: Array) -> tuple[
     m = xp.max(xp.where(largest, x, -infinity(xp, x)), axis=-1, keepdims=True)
     _, y, _, e = exponentials(xp, x, None, 1.0, shift=m)
     # Above the shift an exponential may overflow though its term does not; a factor is at least e^−745.
-    above = y > 700
+    above = y > math.log(float(xp.finfo(x.dtype).max)) - 1
     quarter = xp.exp(xp.where(above, y / 4, xp.zeros_like(y)))
     terms = xp.where(above, b * quarter * quarter * quarter * quarter, b * e)
+    return x, b, m, terms, largest
+
+
+def _sum_of_terms(xp: Any, x: Array, b: Array, terms: Array, largest: Array) -> tuple[Array, Array, Array]:
+    """The largest term, the sum of the others, and its rounding error."""
     first = xp.sum(xp.where(largest & (x > -infinity(xp, x)), b, xp.zeros_like(b)), axis=-1)
     outside = largest | (x == -infinity(xp, x))
     others, error = (s[..., 0] for s in compensated_sum(xp, xp.where(outside, xp.zeros_like(b), terms)))
-    log, sign = log_of_sum(xp, m[..., 0], first, others, error)
-    return _with_infinite_terms(xp, x, b, log, sign)
+    return first, others, error
 
 
 def textbook_softmax(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> Array:

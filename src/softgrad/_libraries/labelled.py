@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from softgrad._dispatch import BUFFERS, CHOICES, CLASSES, LABELLED, OPTIONS, SLICE, Function, library_of, refuse
+from softgrad._dispatch import BUFFERS, CHOICES, CLASSES, OPTIONS, SLICE, Function, library_of, refuse
+from softgrad._validation.arrays import LABELLED
 from softgrad._validation.axis import Axis, normalize_axis
 
 Array = Any
@@ -64,6 +65,15 @@ class Labelled(ABC):
         results = (result,) if len(function.results) == 1 else result
         parts = zip(results, function.results, strict=True)
         return function.packed(tuple(self.labelled(values, part, like, chosen, keepdims) for values, part in parts))
+
+    def together(self, x: Any, name: str, y: Any, other: str) -> tuple[Array, Array]:
+        """Two arrays of this library without their labels, which must agree."""
+        if not (self.has_labels(x) and self.has_labels(y)):
+            return x, y
+        if y.ndim > x.ndim:
+            return self.together(y, other, x, name)[::-1]
+        like = Like(x, name, tuple(range(x.ndim)))
+        return self.array(x, name), self._unlabelled(y, other, SLICE, like)
 
     def _unlabelled(self, x: Any, name: str, part: str, like: Like) -> Array:
         if x is None:

@@ -74,7 +74,7 @@ class _Pandas(Labelled):
 
 
 _library = _Pandas()
-call, array = _library.call, _library.array
+call, array, together = _library.call, _library.array, _library.together
 
 
 def _labels(x: Any) -> tuple[Any, ...]:

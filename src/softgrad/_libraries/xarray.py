@@ -63,7 +63,7 @@ class _XArray(Labelled):
 
 
 _library = _XArray()
-call, array = _library.call, _library.array
+call, array, together = _library.call, _library.array, _library.together
 
 
 def _last_dim(chosen: Any, dims: list[Any]) -> Any:

@@ -29,6 +29,20 @@ def as_real(x: Any, name: str = "x") -> Array:
     raise TypeError(f"{name} must hold real numbers; got dtype {x.dtype}")
 
 
+LABELLED = ("pandas", "xarray")
+"""Libraries whose arrays have labels."""
+
+
+def without_labels(x: Any, name: str) -> Any:
+    """`x`; TypeError if it has labels, for functions that would neither compare nor keep them."""
+    package = type(x).__module__.partition(".")[0]
+    if package in LABELLED:
+        raise TypeError(
+            f"{name} must be an array without labels, such as its own to_numpy(); got {package}.{type(x).__name__}"
+        )
+    return x
+
+
 def is_foreign(x: Any) -> bool:
     """Whether `x` is an array of a library other than NumPy."""
     if isinstance(x, (np.ndarray, np.generic, list, tuple, int, float)):

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 import softgrad as sg
+from softgrad._dispatch import library_of
 from softgrad._formulas import complex as complex_numbers
 from softgrad._formulas.namespace import Array
 from softgrad._numpy import softmax as native
@@ -144,7 +145,7 @@ def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, 
     TypeError
         If `a` or `b` does not hold numbers, or if `return_sign` meets `b` in arrays of a library other than NumPy.
     ValueError
-        If `a` and `b` do not broadcast together.
+        If `a` and `b` do not broadcast together, or are objects of pandas or xarray whose labels differ.
     numpy.exceptions.AxisError
         If there is no such axis.
 
@@ -155,6 +156,7 @@ def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, 
     >>> float(log), float(sign)
     (0.5413248546129181, -1.0)
     """
+    a, b = _without_labels(a, b)
     if is_foreign(a) or is_foreign(b):
         return _foreign_logsumexp(a, axis, b, keepdims, return_sign)
     given = (a, b)
@@ -173,6 +175,15 @@ def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, 
     if dtype.kind == "c":
         return _returned(complex_numbers.logarithm(log, sign), shape, dtype)
     return _returned(log if b is None else np.where(sign < 0, np.nan, log), shape, dtype)
+
+
+def _without_labels(a: Any, b: Any) -> tuple[Any, Any]:
+    """Objects of pandas or xarray as arrays, since SciPy's results have no labels; ValueError if theirs disagree."""
+    library = library_of(type(a))
+    if library is None or library is not library_of(type(b)) or not hasattr(library, "together"):
+        return a, b
+    arrays: tuple[Any, Any] = library.together(a, "a", b, "b")
+    return arrays
 
 
 def _returned(values: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

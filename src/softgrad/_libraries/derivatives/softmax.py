@@ -6,6 +6,8 @@ from typing import Any
 
 from softgrad._api import derivatives
 from softgrad._api import softmax as functions
+from softgrad._dispatch import dispatched
+from softgrad._formulas import softmax as formulas
 from softgrad._formulas.namespace import namespace
 from softgrad._libraries.derivatives.products import centred, dot, possible_only, row_sum
 from softgrad._libraries.derivatives.rules import Call, Rule, of_one_result
@@ -40,15 +42,18 @@ def _shares(call: Call) -> Array:
     x, b, where = call.operands[0], call.options.get("b"), call.options.get("where")
     xp = namespace(x)
     nothing = (call.results[0] == -xp.inf)[..., None]
-    x = xp.where(nothing, xp.zeros_like(x), x)
     if b is not None:
-        where = b != 0 if where is None else where & (b != 0)
-    p = functions.softmax(x, where=where)
-    if b is not None:
-        p = xp.astype(b, p.dtype) * p
-        total = xp.sum(p, axis=-1, keepdims=True)
-        p = p / xp.where(nothing, xp.ones_like(total), total)
+        p = _weighted_shares(x, b=b, where=where)
+    else:
+        p = functions.softmax(xp.where(nothing, xp.zeros_like(x), x), where=where)
     return xp.where(nothing, xp.zeros_like(p), p)
+
+
+@dispatched("(n)->(n)")
+def _weighted_shares(x: Array, /, *, axis: int = -1, b: Array = None, where: Array = None) -> Array:
+    """The shares of logsumexp with factors. Their Jacobian is diag(s) − s sᵀ, as that of softmax."""
+    shares: Array = formulas.weighted_shares(x, where, namespace(x).astype(b, x.dtype))
+    return shares
 
 
 def _logsumexp_jvp(call: Call, v: Array) -> Array:
@@ -122,6 +127,7 @@ def _second_by_v(call: Call, v: Array) -> Array:
 
 
 RULES: dict[str, Rule] = {
+    "_weighted_shares": Rule({0: of_one_result(_softmax, _softmax)}),
     "softmax": Rule({0: of_one_result(_softmax, _softmax)}),
     "log_softmax": Rule({0: of_one_result(_log_softmax_jvp, _log_softmax_vjp)}),
     "logsumexp": Rule({0: of_one_result(_logsumexp_jvp, _logsumexp_vjp)}),
