@@ -1,8 +1,12 @@
 """softgrad.compat.scipy against SciPy: the same signatures, types, shapes, values and warnings, but for its list."""
 
 import inspect
+import re
+import subprocess
+import sys
 import warnings
 from math import inf, nan, pi
+from pathlib import Path
 
 import mpmath as mp
 import numpy as np
@@ -178,10 +182,6 @@ VALUES = {
 @pytest.mark.parametrize("b", WEIGHTS.values(), ids=WEIGHTS)
 @pytest.mark.parametrize("a", VALUES.values(), ids=VALUES)
 def test_weights(a, b, return_sign):
-    if np.iscomplexobj(a) or np.iscomplexobj(b):
-        assume_finite = np.isfinite(b).all()
-        if not assume_finite:
-            return  # an infinite complex sum: a listed difference
     for options in ({}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"keepdims": True}):
         check("logsumexp", a, b=b, return_sign=return_sign, **options)
 
@@ -250,16 +250,55 @@ def test_infinite_logits():
     assert np.isnan(got).all()
     assert compat.logsumexp([inf, nan, 1.0], b=[0, 0, 1]) == 1.0
     assert compat.logsumexp([inf, nan], b=[0, 0], return_sign=True) == (-inf, 0)
-    for z, b, expected in (
-        ([inf + 1j, 1], None, complex(inf, 1)),
-        ([inf + 1j, inf + 1j], [1, 2], complex(inf, 1)),
-        ([inf + 7j, 1], None, complex(inf, 7 - 2 * pi)),
-        ([inf, 1], [1j, 1], complex(inf, pi / 2)),
+
+
+@pytest.mark.parametrize("return_sign", [False, True])
+def test_infinite_complex_entries_have_the_phase_that_numpy_gives(return_sign):
+    for z, b in (
+        ([inf + 1j, 1], None),
+        ([inf + 1j, inf + 1j], [1, 2]),
+        ([inf + 7j, 1], None),
+        ([inf, 1], [1j, 1]),
+        ([inf + 1j, inf - 1j], None),
+        ([[complex(inf, 2.4), 3j], [1, 2]], None),
+        ([[complex(-inf, 2.4), 3j], [-inf, complex(-inf, 4)]], None),
+        ([complex(1, inf), 2], None),
+        ([nan, 2j], [1j, 2]),
     ):
-        got = compat.logsumexp(np.array(z), b=b)
-        assert got.real == inf
-        assert got.imag == pytest.approx(expected.imag, rel=1e-15)
-    assert np.isnan(compat.logsumexp(np.array([inf + 1j, inf - 1j])))
+        check("logsumexp", np.array(z, complex), axis=-1, b=b, return_sign=return_sign)
+    assert compat.logsumexp(np.array([complex(inf, 0.7533), 1])) == complex(inf, pi / 4)
+
+
+SCIPYS_OWN_TESTS = """
+import sys
+from pathlib import Path
+
+import pytest
+import scipy.special
+from scipy._lib._array_api import xp_capabilities_table as table
+
+import softgrad.compat.scipy as compat
+
+for name in compat.__all__:
+    table[getattr(compat, name)] = table[getattr(scipy.special, name)]
+    setattr(scipy.special, name, getattr(compat, name))
+tests = Path(scipy.special.__file__).parent / "tests" / "test_logsumexp.py"
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-c", sys.argv[1], str(tests)]))
+"""
+
+
+@pytest.mark.slow
+def test_scipys_own_tests_pass(tmp_path):
+    tests = Path(scipy.special.__file__).parent / "tests" / "test_logsumexp.py"
+    if not tests.exists():
+        pytest.skip("SciPy is installed without its tests")
+    settings = tmp_path / "pytest.ini"
+    settings.write_text("[pytest]\n", encoding="utf-8")
+    command = [sys.executable, "-c", SCIPYS_OWN_TESTS, str(settings)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failed" not in done.stdout
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 400
 
 
 def test_nothing_is_nothing_in_every_shape():

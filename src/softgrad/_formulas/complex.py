@@ -35,7 +35,7 @@ def log_softmax(z: Array) -> Array:
 def logsumexp(z: Array, b: Array | None) -> tuple[Array, Array]:
     """Log |Σ b e^z| over the last axis and the sum's phase Σ b e^z / |Σ b e^z|; −inf and 0 where the sum is 0.
 
-    The results have the dtype of computation.
+    Where terms are infinite both are NaN: the phase of such a sum is a convention, and the caller's. The results have the dtype of computation.
     """
     z = _wide(z)
     if z.shape[-1] == 0:
@@ -43,7 +43,6 @@ def logsumexp(z: Array, b: Array | None) -> tuple[Array, Array]:
     terms = _Terms.of(z, None if b is None else b.astype(np.result_type(b.dtype, z.real.dtype)))
     log = terms.log_size + terms.log_total
     phase = terms.phase * (terms.total / np.abs(terms.total))
-    log, phase = np.where(terms.infinite, np.inf, log), np.where(terms.infinite, terms.phase, phase)
     log, phase = np.where(terms.nothing, -np.inf, log), np.where(terms.nothing, 0, phase)
     return log[..., 0], phase[..., 0]
 
@@ -69,8 +68,6 @@ class _Terms(NamedTuple):
     """Σ `relative`; NaN where the largest term is 0, infinite or NaN."""
     log_total: Array
     """Log |`total`|."""
-    infinite: Array
-    """Whether terms are infinite, and all of those of one phase."""
     nothing: Array
     """Whether the sum is 0."""
 
@@ -108,9 +105,6 @@ class _Terms(NamedTuple):
         # (1 + real)² + imag² beside 1, where the square itself would lose the small terms.
         near_one = np.log1p(real * (2 + real) + imag * imag) / 2
         log_total = np.where(np.abs(np.abs(total) - 1) < 0.5, near_one, np.log(np.abs(total)))
-        endless = x + log_b == np.inf
-        along = (direction.imag == 0) & (direction.real > 0)
-        one_phase = np.all(along | ~endless, axis=-1, keepdims=True)
         return cls(
             dx,
             dy,
@@ -119,7 +113,6 @@ class _Terms(NamedTuple):
             phase,
             total,
             np.where(usable, log_total, np.nan),
-            (log_size == np.inf) & one_phase & ~has_nan,
             ((log_size == -np.inf) | (total == 0)) & ~has_nan,
         )
 

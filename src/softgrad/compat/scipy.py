@@ -11,8 +11,6 @@ warnings, as of SciPy 1.17, with these differences:
 - log_softmax of a slice with +inf is NaN: SciPy has −inf for its finite entries;
 - an entry of logsumexp whose weight is 0 is never read: SciPy reads it if the sum is infinite or NaN without it;
 - logsumexp of nothing is −inf with the sign 0, for any shape: SciPy's sign is −1, and some shapes are an IndexError;
-- an infinite complex sum keeps its phase where all its infinite terms agree on it: SciPy's is that of C's exponential,
-  or NaN;
 - no warning of an overflow where x − max x overflows: the result does not.
 """
 
@@ -168,12 +166,15 @@ def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, 
         broadcast_shapes(a=a, b=b)
         a, b = np.broadcast_arrays(a, b)
     rows = Rows.of(a.shape or (1,), axis)
-    log, sign = _log_and_sign(np.atleast_1d(a), None if b is None else np.atleast_1d(b), rows, dtype)
     shape = rows.kept_shape if keepdims else rows.batch_shape
-    if return_sign:
-        return _returned(log, shape, dtype.type(0).real.dtype), _returned(sign, shape, dtype)
     if dtype.kind == "c":
-        return _returned(complex_numbers.logarithm(log, sign), shape, dtype)
+        x = rows.to_rows(np.atleast_1d(a)).astype(dtype, copy=False)
+        found = _complex(x, None if b is None else rows.to_rows(np.atleast_1d(b)), return_sign)
+        parts = tuple(_returned(part, shape, dtype if part.dtype.kind == "c" else _real(dtype)) for part in found)
+        return parts if return_sign else parts[0]
+    log, sign = _log_and_sign(np.atleast_1d(a), None if b is None else np.atleast_1d(b), rows, dtype)
+    if return_sign:
+        return _returned(log, shape, dtype), _returned(sign, shape, dtype)
     return _returned(log if b is None else np.where(sign < 0, np.nan, log), shape, dtype)
 
 
@@ -191,15 +192,43 @@ def _returned(values: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Ar
 
 
 def _log_and_sign(a: Array, b: Array | None, rows: Rows, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    """Log |Σ b e^a| and the sum's sign or phase, one for each slice."""
+    """Log |Σ b e^a| and the sum's sign, one for each slice of real numbers."""
     x = rows.to_rows(a).astype(dtype, copy=False)
-    if dtype.kind == "c":
-        return complex_numbers.logsumexp(x, None if b is None else rows.to_rows(b))
     if b is not None:
         found: tuple[Array, Array] = native.signed_logsumexp(x, None, rows.to_rows(b).astype(dtype, copy=False))
         return found
     log = np.asarray(sg.logsumexp(x))
     return log, np.where(np.isnan(log), log, log > -np.inf)
+
+
+def _complex(x: Array, b: Array | None, return_sign: bool) -> tuple[Array, ...]:
+    """The logarithm of Σ b e^x, one for each row; or that of its absolute value, and its phase.
+
+    Where an entry is infinite or NaN it is the logarithm of the sum as NumPy computes both, SciPy's answer: a phase of
+    e^(inf + iy) that is a multiple of π/4, or NaN.
+    """
+    log, sign = complex_numbers.logsumexp(x, b)
+    result = (log, sign) if return_sign else (complex_numbers.logarithm(log, sign),)
+    finite = np.isfinite(x) if b is None else (np.isfinite(x) & np.isfinite(b)) | (b == 0)
+    special = ~finite.all(axis=-1)
+    if special.any():
+        x, b = x[special], None if b is None else b[special]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            terms = np.exp(x) if b is None else np.where(b == 0, 0, b * np.exp(x)).astype(x.dtype)
+            total = terms.sum(axis=-1)
+            if return_sign:
+                log[special], sign[special] = np.log(np.abs(total)), np.sign(total)
+            else:
+                values = np.log(total)
+                values.imag[values.imag == -np.pi] = np.pi  # the principal value lies in (−π, π]
+                result[0][special] = values
+    return result
+
+
+def _real(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype of the absolute value of a complex number."""
+    found: np.dtype[Any] = dtype.type(0).real.dtype
+    return found
 
 
 def _foreign_logsumexp(a: Array, axis: Axis, b: Array | None, keepdims: bool, return_sign: bool) -> Array:
