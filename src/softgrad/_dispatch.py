@@ -91,8 +91,11 @@ def _declared(module: str, name: str) -> Function:
     return FUNCTIONS[name]
 
 
-def dispatched(signature: str, *, kernel: bool = False) -> Callable[[Plain], Plain]:
-    """Declare a public function; `kernel` if a kernel of its name computes the call without options."""
+def dispatched(signature: str, *, kernel: bool = False, half: bool = True) -> Callable[[Plain], Plain]:
+    """Declare a public function; `kernel` if a kernel of its name computes the call without options.
+
+    Without `half` that kernel is not for float16 and bfloat16, whose result is float32.
+    """
     operands, results = (tuple(re.findall(r"\(([^)]*)\)", side)) for side in signature.split("->"))
 
     def declare(plain: Plain) -> Plain:
@@ -105,6 +108,7 @@ def dispatched(signature: str, *, kernel: bool = False) -> Callable[[Plain], Pla
             # A call on ten numbers is to cost little more than its arithmetic: this is its whole way.
             # The type comes first because torch.compile, which traces this, warns of calls to C++.
             direct = kernel and given and type(given[0]) is ndarray and (takes_out or "out" not in options)
+            direct = direct and (half or given[0].dtype.itemsize > 2)
             if direct and (table := kernels.table) is not None:
                 result = table.direct[name](*given, **options)
                 if result is not NotImplemented:

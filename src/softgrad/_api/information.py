@@ -20,7 +20,7 @@ from softgrad._validation.logits import Logits
 __all__ = ["entropy", "entropy_grad", "kl_divergence", "kl_divergence_grad", "selective_log_softmax"]
 
 
-@dispatched("(n)->()", kernel=True)
+@dispatched("(n)->()", kernel=True, half=False)
 def entropy(logits: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
     """Entropy of a softmax distribution in nats, −Σ p log p, one per row.
 
@@ -99,7 +99,7 @@ def entropy_grad(
     return LossGrad(*rows.solve_all(native.entropy_grad, {"out": out, "grad_out": grad_out}))
 
 
-@dispatched("(n),(n)->()", kernel=True)
+@dispatched("(n),(n)->()", kernel=True, half=False)
 def kl_divergence(logits_p: Any, logits_q: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
     """Kullback-Leibler divergence of two softmax distributions, Σ p (log p − log q), one per row.
 

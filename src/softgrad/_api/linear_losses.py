@@ -77,7 +77,8 @@ def linear_cross_entropy(
     Returns
     -------
     ndarray or scalar, shape (...)
-        One loss per row, never a mean, of the common dtype of `hidden`, `weight` and `bias`.
+        One loss per row, never a mean, of the common dtype of `hidden`, `weight` and `bias`; float32 for half
+        precision.
 
     Raises
     ------
@@ -246,7 +247,7 @@ class _Layer:
     target: Target
     read: Array  # the rows that count
     hidden_shape: tuple[int, ...]
-    dtype: np.dtype[Any]  # of the results
+    dtype: np.dtype[Any]  # of the gradients
 
     @classmethod
     def of(cls, hidden: Any, weight: Any, labels: Any, bias: Any, options: LossOptions) -> _Layer:
@@ -322,8 +323,8 @@ class _Layer:
         return logits
 
     def as_losses(self, losses: Array) -> Any:
-        """Losses in the shape of the labels and the dtype of the results."""
-        return losses.reshape(self.hidden_shape[:-1]).astype(self.dtype, copy=False)[()]
+        """Losses in the shape of the labels; they stay in the dtype of computation."""
+        return losses.reshape(self.hidden_shape[:-1])[()]
 
 
 def _slide(logits: Array, target: Target, space: _Workspace) -> tuple[Array, Array]:

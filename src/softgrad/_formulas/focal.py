@@ -5,14 +5,14 @@ from __future__ import annotations
 from softgrad._formulas.information import log_sum, selected
 from softgrad._formulas.losses import cross_entropy_grad
 from softgrad._formulas.namespace import Array, infinity, namespace
-from softgrad._formulas.precision import silent
+from softgrad._formulas.precision import silent, value_dtype
 from softgrad._formulas.target import Target
 
 
 @silent
 def focal_loss(x: Array, target: Target, gamma: float) -> Array:
     """The loss of every row."""
-    return namespace(x).astype(weighted(x, target, gamma, log_sum(x))[0], x.dtype, copy=False)
+    return _as_values(x, weighted(x, target, gamma, log_sum(x))[0])
 
 
 @silent
@@ -20,7 +20,7 @@ def focal_loss_grad(x: Array, target: Target, gamma: float) -> tuple[Array, Arra
     """The loss of every row and its gradient."""
     loss, slope = weighted(x, target, gamma, log_sum(x))
     _, grad = cross_entropy_grad(x, slope_target(target, slope))
-    return namespace(x).astype(loss, x.dtype, copy=False), grad
+    return _as_values(x, loss), grad
 
 
 @silent
@@ -45,6 +45,11 @@ def times_weight(target: Target, loss: Array, slope: Array) -> tuple[Array, Arra
 def slope_target(target: Target, slope: Array) -> Target:
     """The target whose cross-entropy has the gradient of the focal loss with the derivative `slope`."""
     return Target(None, target.labels, 1.0, slope)
+
+
+def _as_values(x: Array, loss: Array) -> Array:
+    xp = namespace(x)
+    return xp.astype(loss, value_dtype(xp, x.dtype), copy=False)
 
 
 def _focused(loss: Array, gamma: float) -> tuple[Array, Array]:

@@ -22,6 +22,24 @@ def wide_dtype(xp: Any, dtype: Any) -> Any:
     return dtype if dtype == getattr(xp, "longdouble", None) else widest(xp)
 
 
+def value_dtype(xp: Any, dtype: Any) -> Any:
+    """The dtype of losses, entropies and divergences of logits of `dtype`: float32 for float16 and bfloat16.
+
+    Of such numbers there is one per row, and what is done with them is a sum over many rows: in half precision it would
+    overflow, or stop growing.
+    """
+    return xp.float32 if is_half(xp, dtype) else dtype
+
+
+def is_half(xp: Any, dtype: Any) -> bool:
+    """Whether `dtype` is float16 or bfloat16."""
+    return any(dtype == getattr(xp, name, None) for name in ("float16", "bfloat16")) or _name(dtype) == "bfloat16"
+
+
+def _name(dtype: Any) -> str:
+    return str(getattr(dtype, "name", ""))
+
+
 def as_wide(x: Array) -> Array:
     """`x` in the dtype of computation."""
     xp = namespace(x)

@@ -7,7 +7,7 @@ from typing import Any
 
 from softgrad._formulas.compensated import compensated_sum, log1p_in_parts
 from softgrad._formulas.namespace import Array, infinity, namespace, one_hot, per_entry
-from softgrad._formulas.precision import as_wide
+from softgrad._formulas.precision import as_wide, value_dtype
 from softgrad._formulas.softmax import exponentials, sum_without_argmax
 from softgrad._formulas.target import Target
 
@@ -63,7 +63,10 @@ class Row:
         return self.xp.where(scale == 0, self.xp.zeros_like(part), part * scale)
 
     def narrowed(self, result: Array) -> Array:
-        return self.xp.astype(result, self.dtype, copy=False)
+        """`result` rounded once, to the dtype of the operands; one number per row to no less than float32."""
+        of_entries = result.ndim == self.p.ndim
+        dtype = self.dtype if of_entries else value_dtype(self.xp, self.dtype)
+        return self.xp.astype(result, dtype, copy=False)
 
     def coefficients(self, target: Target) -> Array:
         """The coefficients t."""

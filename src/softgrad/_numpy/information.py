@@ -6,14 +6,14 @@ import numpy as np
 
 from softgrad._formulas import information as formulas
 from softgrad._formulas.namespace import NDArray as Array
+from softgrad._formulas.precision import value_dtype
 from softgrad._numpy import kernels
 from softgrad._numpy.implementation import CHOSEN, ENTRIES, VALUE, Implementation, Outs, one_kernel, write
 
 
 def log_sum(x: Array, workers: int = 1) -> tuple[Array, ...]:
     """log Σ e^x of every row in three parts whose sum it is, (max, high, low), in float64."""
-    x = x.astype(np.float32, copy=False) if x.dtype.itemsize < 4 else x
-    parts = tuple(np.empty(x.shape[:-1], x.dtype) for _ in range(3))
+    parts = tuple(np.empty(x.shape[:-1], value_dtype(np, x.dtype)) for _ in range(3))
     kernels.run("log_sum", (x,), parts, workers)
     return tuple(part.astype(np.float64, copy=False) for part in parts)
 

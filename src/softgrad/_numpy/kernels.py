@@ -6,12 +6,14 @@ The kernels know float16, bfloat16, float32 and float64; half precision is compu
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from softgrad._formulas.namespace import NDArray as Array
+from softgrad._formulas.precision import silent
 from softgrad._numpy.threads import AUTOMATIC_FROM, over_rows
 
 __all__ = ["backend"]
@@ -51,6 +53,33 @@ table: SimpleNamespace | None = load(level) if level in LEVELS else UnknownLevel
 which answer NotImplemented to any other call."""
 
 
+WIDENED = 2**18
+"""Entries of a block that is widened: a megabyte of float32, which stays in the cache between the cast and the kernel."""
+
+
+@dataclass(frozen=True)
+class InSingle:
+    """A kernel of float32 for operands of half precision: the kernels' own of those have results of half precision."""
+
+    ufunc: np.ufunc
+    half: np.dtype[Any]
+
+    @property
+    def signature(self) -> str | None:
+        """That of the kernel."""
+        return self.ufunc.signature
+
+    @silent  # a cast may underflow or overflow, and that is its result
+    def __call__(self, *operands: Array, out: tuple[Array, ...]) -> None:
+        """Call the kernel on copies in float32, and round what is of half precision once."""
+        given = (a.astype(np.float32) if getattr(a, "dtype", None) == self.half else a for a in operands)
+        results = tuple(np.empty(o.shape, np.float32) if o.dtype == self.half else o for o in out)
+        self.ufunc(*given, out=results)
+        for o, result in zip(out, results, strict=True):
+            if result is not o:
+                np.copyto(o, result, casting="same_kind")
+
+
 def has_kernel(x: Array) -> bool:
     """Whether `x` is an array of NumPy of a dtype that the kernels compute."""
     return table is not None and isinstance(x, np.ndarray) and (x.dtype.itemsize <= 4 or x.dtype == np.float64)
@@ -60,6 +89,9 @@ def run(name: str, operands: tuple[Any, ...], outs: tuple[Array, ...], workers: 
     """The kernel called `name` on rows of the first operand's dtype, spread over threads; it writes to `outs`."""
     ufunc: np.ufunc = getattr(table, name)
     dtype = operands[0].dtype
+    if dtype.itemsize == 2 and outs[0].dtype != dtype:
+        _run_in_single(name, operands, outs, workers)
+        return
     if dtype.kind != "f":
         # bfloat16 is no type that gufuncs know: its bits come as integers, which mean nothing else to a kernel.
         operands, outs = (
@@ -67,6 +99,26 @@ def run(name: str, operands: tuple[Any, ...], outs: tuple[Array, ...], workers: 
             for arrays in (operands, outs)
         )
     over_rows(ufunc, operands, outs, workers)
+
+
+def _run_in_single(name: str, operands: tuple[Any, ...], outs: tuple[Array, ...], workers: int) -> None:
+    """A kernel of half precision whose values, one per row, are float32: computed from copies, in bounded memory.
+
+    Gradients, with one entry per logit, come from the kernel of half precision itself, which rounds them faster than
+    NumPy; but where a target is float32.
+    """
+    half = operands[0].dtype
+    values = tuple(out for out in outs if out.dtype != half)
+    entries = outs[len(values) :]
+    if any(np.may_share_memory(operands[0], value) for value in values):
+        operands = (operands[0].copy(), *operands[1:])
+    if entries and any(getattr(a, "dtype", None) == np.float32 for a in operands):
+        over_rows(InSingle(getattr(table, name), half), operands, outs, workers, WIDENED)
+        return
+    ufunc: np.ufunc = getattr(table, name.partition("_grad")[0] if entries else name)
+    over_rows(InSingle(ufunc, half), operands[: ufunc.nin], values, workers, WIDENED)
+    if entries:
+        run(name, operands, (np.empty(values[0].shape, half), *entries), workers)
 
 
 def backend() -> str:

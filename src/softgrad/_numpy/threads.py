@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import math
 import os
 import re
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -27,6 +28,17 @@ BLOCKS = 4
 
 BLOCK_BYTES = 2**23
 """Bytes of a block at least, unless a thread gets less: large calls use non-temporal stores, as their blocks must."""
+
+
+class RowFunction(Protocol):
+    """A generalized ufunc, or what is called as one."""
+
+    @property
+    def signature(self) -> str | None:
+        """What belongs to a row."""
+
+    def __call__(self, *operands: Any, out: tuple[Array, ...]) -> Any:
+        """Write the results."""
 
 
 def cpu_count() -> int:
@@ -50,9 +62,14 @@ def count(workers: int | None, size: int) -> int:
     return workers
 
 
-def over_rows(ufunc: np.ufunc, operands: tuple[Any, ...], outs: tuple[Array, ...], workers: int) -> None:
-    """`ufunc(*operands, out=outs)`, its batch cut into blocks along the longest axis for `workers` threads."""
-    if workers == 1 or operands[0].ndim < 2 or operands[0].size == 0:
+def over_rows(
+    ufunc: RowFunction, operands: tuple[Any, ...], outs: tuple[Array, ...], workers: int, most: float = math.inf
+) -> None:
+    """`ufunc(*operands, out=outs)`, its batch cut into blocks along the longest axis for `workers` threads.
+
+    Blocks have no more than `most` entries, unless one row along that axis has.
+    """
+    if (workers == 1 and operands[0].size <= most) or operands[0].ndim < 2 or operands[0].size == 0:
         ufunc(*operands, out=outs)
         return
     arrays = [np.asarray(a) for a in operands]
@@ -67,7 +84,7 @@ def over_rows(ufunc: np.ufunc, operands: tuple[Any, ...], outs: tuple[Array, ...
         ufunc(*(a[rows] for a in arrays), out=tuple(o[rows] for o in outs))
 
     each = min(BLOCKS, max(1, arrays[0].nbytes // (workers * BLOCK_BYTES)))
-    parts = min(each * workers, batch[axis])
+    parts = min(max(each * workers, math.ceil(arrays[0].size / most)), batch[axis])
     edges = [batch[axis] * part // parts for part in range(parts + 1)]
     side_by_side(run, list(itertools.pairwise(edges)), workers)
 
@@ -112,7 +129,7 @@ if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
 
 
 @functools.cache
-def _core_dimensions(ufunc: np.ufunc) -> tuple[int, ...]:
+def _core_dimensions(ufunc: RowFunction) -> tuple[int, ...]:
     """How many trailing axes of each operand, inputs first, belong to one row: "(n),()->(n,n)" gives 1, 0, 2."""
     operands = re.findall(r"\(([^)]*)\)", ufunc.signature or "")
     return tuple(len(core.split(",")) if core else 0 for core in operands)

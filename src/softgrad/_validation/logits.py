@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVarTuple
 import numpy as np
 
 from softgrad._formulas.namespace import Array, namespace
-from softgrad._formulas.precision import wide_dtype
+from softgrad._formulas.precision import value_dtype, wide_dtype
 from softgrad._formulas.target import Target
 from softgrad._numpy import threads
 from softgrad._numpy.implementation import VALUE, Implementation, write
@@ -37,6 +37,8 @@ class Logits(NamedTuple):
     """The mask of a MaskedArray, in its own layout."""
     filled: bool = False
     """Whether entries that are masked out are −inf, and results are 0 there and for rows without a valid entry."""
+    value_dtype: Any = None
+    """Of results with one number per row, if it is not `dtype`."""
 
     @classmethod
     def of(cls, x: Any, axis: Axis, where: Any = None, dtype: Any = None, name: str = "x") -> Logits:
@@ -53,21 +55,26 @@ class Logits(NamedTuple):
         return cls(rows.to_rows(x, xp), x, rows, xp, dtype, mask, masked)
 
     @classmethod
-    def of_loss(cls, logits: Any, axis: Axis, where: Any, name: str = "logits") -> Logits:
-        """Check `logits`, `axis` and `where`; entries that are masked out become −inf, which no sum contains."""
-        found = cls.of(logits, axis, where, name=name)
+    def of_loss(cls, logits: Any, axis: Axis, where: Any, dtype: Any = None, name: str = "logits") -> Logits:
+        """Check `logits`, `axis` and `where`; entries that are masked out become −inf, which no sum contains.
+
+        Without `dtype` losses of half precision are float32, and their gradients of the dtype of the logits.
+        """
+        found = cls.of(logits, axis, where, dtype, name)
         xp, x = found.xp, found.x
         if found.mask is not None:
             x = xp.where(found.mask, x, xp.asarray(-xp.inf, dtype=x.dtype))
-        return found._replace(x=x, filled=True)
+        values = found.dtype if dtype is not None else value_dtype(xp, found.dtype)
+        values = np.dtype(values) if xp is np else values
+        return found._replace(x=x, filled=True, value_dtype=values)
 
     @classmethod
-    def pair(cls, axis: Axis, where: Any, **logits: Any) -> tuple[Logits, ...]:
+    def pair(cls, axis: Axis, where: Any, dtype: Any = None, **logits: Any) -> tuple[Logits, ...]:
         """Logits of losses in one shape and dtype, with the masks of all."""
         arrays = {}
         for name, x in logits.items():
             arrays[name], where, _ = unmasked(as_real(x, name), where)
-        return tuple(cls.of_loss(x, axis, where, name) for x, name in zip(in_common(arrays), arrays, strict=True))
+        return tuple(cls.of_loss(x, axis, where, dtype, name) for x, name in zip(in_common(arrays), arrays, strict=True))
 
     @classmethod
     def output(cls, axis: Axis, masked_out: float, **operands: Any) -> tuple[Logits, list[Array]]:
@@ -162,27 +169,31 @@ class Logits(NamedTuple):
             return self.rows.shape
         return self.rows.kept_shape if keepdims else self.rows.batch_shape
 
+    def _dtype(self, result: str) -> Any:
+        return self.value_dtype if result == VALUE and self.value_dtype is not None else self.dtype
+
     def _place(self, result: str, argument: str, out: Array | None, keepdims: bool) -> tuple[Array | None, Array]:
         """The array that is returned and the rows of it that are written; None and other rows where it has no such."""
         if out is not None:
-            check_out(out, self._shape(result, keepdims), self.dtype, argument)
+            check_out(out, self._shape(result, keepdims), self._dtype(result), argument)
         of_row = result == VALUE
-        if self.x.dtype != self.dtype or (not of_row and len(self.rows.axes) != 1):
-            return None, np.empty(self.rows.batch_shape if of_row else self.x.shape, self.x.dtype)
+        computed = value_dtype(np, self.x.dtype) if of_row and self.filled else self.x.dtype
+        if computed != self._dtype(result) or (not of_row and len(self.rows.axes) != 1):
+            return None, np.empty(self.rows.batch_shape if of_row else self.x.shape, computed)
         if not of_row:
             whole = np.empty_like(self.whole, subok=False) if out is None else out
             return whole, self.rows.to_rows(whole)
-        whole = np.empty(self._shape(result, keepdims), self.dtype) if out is None else out
+        whole = np.empty(self._shape(result, keepdims), computed) if out is None else out
         return whole, np.reshape(whole, self.rows.batch_shape) if keepdims else whole
 
     def _returned(self, whole: Array | None, rows: Array, result: str, out: Array | None, keepdims: bool) -> Array:
         """What the user gets: an array, a MaskedArray of slices, or a scalar."""
         if whole is None:
             laid_out = np.reshape(rows, self._shape(result, keepdims)) if result == VALUE else self.rows.from_rows(rows)
-            if out is None and rows.dtype == self.dtype:
+            if out is None and rows.dtype == self._dtype(result):
                 whole = laid_out
             else:
-                whole = np.empty(laid_out.shape, self.dtype) if out is None else out
+                whole = np.empty(laid_out.shape, self._dtype(result)) if out is None else out
                 write((whole,), (laid_out,))
         if self.masked is not None and result != VALUE:
             return np.ma.MaskedArray(whole, self.masked)
@@ -201,7 +212,8 @@ class Logits(NamedTuple):
                 raise TypeError(f"{argument} is for NumPy arrays; got an array of another library")
         shapes = [self._shape(result, keepdims) for result in function.results]
         if self.filled and self.rows.n == 0:
-            return [self.xp.zeros(shape, dtype=self.dtype) for shape in shapes]
+            cases = zip(function.results, shapes, strict=True)
+            return [self.xp.zeros(shape, dtype=self._dtype(result)) for result, shape in cases]
         results = function.formula(self.x, *operands)
         results = results if isinstance(results, tuple) else (results,)
         return [self._foreign(*case) for case in zip(function.results, results, shapes, strict=True)]
@@ -215,7 +227,7 @@ class Logits(NamedTuple):
             found = self.rows.from_rows(found, xp)
         elif tuple(found.shape) != shape:
             found = xp.reshape(found, shape)
-        return xp.astype(found, self.dtype, copy=False)
+        return xp.astype(found, self._dtype(result), copy=False)
 
 
 def _arrays_in(operands: tuple[Any, ...]) -> Iterator[Array]:

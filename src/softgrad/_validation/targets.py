@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from softgrad._formulas.losses import smoothed
 from softgrad._formulas.namespace import Array
+from softgrad._formulas.precision import value_dtype
 from softgrad._formulas.target import Target
 from softgrad._validation.labels import as_labels, as_number, as_targets, as_weight
 from softgrad._validation.logits import Logits
@@ -45,9 +46,9 @@ def label_target(rows: Logits, labels: Any, options: LossOptions) -> Target:
         return Target(None, labels, 1.0, scale * at_label)
     base = None
     if smoothing:
-        even = xp.zeros(n, dtype=rows.wide)
+        even, dtype = xp.zeros(n, dtype=rows.wide), value_dtype(xp, rows.x.dtype)
         base = rows.zero_masked(
-            smoothed(even, 1.0 if per_class is None else per_class, smoothing, rows.valid_count, rows.x.dtype)
+            smoothed(even, 1.0 if per_class is None else per_class, smoothing, rows.valid_count, dtype)
         )
     return Target(base, labels, (1 - smoothing) * at_label, scale, z_loss)
 
@@ -55,12 +56,13 @@ def label_target(rows: Logits, labels: Any, options: LossOptions) -> Target:
 def soft_target(rows: Logits, targets: Any, options: LossOptions) -> Target:
     """The target of distributions and their options."""
     xp, n = rows.xp, rows.rows.n
-    base = rows.rows.to_rows(as_targets(targets, rows.rows.shape, rows.x.dtype, xp), xp)
+    dtype = value_dtype(xp, rows.x.dtype)
+    base = rows.rows.to_rows(as_targets(targets, rows.rows.shape, dtype, xp), xp)
     smoothing, z_loss = _numbers(options)
     scale = _scale(rows, options.sample_weight, None)
     per_class = 1.0 if options.weight is None else as_weight(options.weight, (n,), rows.wide, xp, "weight")
     if smoothing or options.weight is not None:
-        base = smoothed(base, per_class, smoothing, rows.valid_count, rows.x.dtype)
+        base = smoothed(base, per_class, smoothing, rows.valid_count, dtype)
     return Target(rows.zero_masked(base), None, 0.0, scale, z_loss)
 
 

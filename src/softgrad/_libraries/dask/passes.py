@@ -63,7 +63,9 @@ def compute(formula: Formula, given: list[Any], slices: Slices, empty: tuple[Arr
     if operands <= {"x", "logits", "where"} and name in TWO_PASSES and not slices.options:
         found = _states(WITHOUT_DEPTH, formula, given, slices)
         return [_per_entry(partial(_normalized, TWO_PASSES[name], formula), given, found, slices, empty[0])]
-    if operands == {"logits", "labels"} and name in LABELLED and not slices.options and empty[0].dtype.itemsize >= 4:
+    if operands == {"logits", "labels"} and name in LABELLED and not slices.options:
+        if slices.operands["logits"].array.dtype.itemsize < 4:
+            return None  # log p in half precision is not enough for a loss
         return _labelled(formula, given, slices, empty)
     return None
 
