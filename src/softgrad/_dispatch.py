@@ -145,16 +145,24 @@ def library_of(kind: type) -> ModuleType | None:
 def _imported(package: str) -> ModuleType:
     """The module for arrays of `package`, by a statement: torch.compile cannot trace an import by name."""
     if package == "dask":
-        from softgrad._libraries import dask as module  # noqa: PLC0415
-    elif package in ("jax", "jaxlib"):
-        from softgrad._libraries import jax as module  # noqa: PLC0415
-    elif package == "pandas":
-        from softgrad._libraries import pandas as module  # noqa: PLC0415
-    elif package == "torch":
-        from softgrad._libraries import torch as module  # noqa: PLC0415
-    else:
-        from softgrad._libraries import xarray as module  # noqa: PLC0415
-    return module
+        from softgrad._libraries import dask  # noqa: PLC0415
+
+        return dask
+    if package in ("jax", "jaxlib"):
+        from softgrad._libraries import jax  # noqa: PLC0415
+
+        return jax
+    if package == "pandas":
+        from softgrad._libraries import pandas  # noqa: PLC0415
+
+        return pandas
+    if package == "torch":
+        from softgrad._libraries import torch  # noqa: PLC0415
+
+        return torch
+    from softgrad._libraries import xarray  # noqa: PLC0415
+
+    return xarray
 
 
 def refuse(options: dict[str, Any], names: tuple[str, ...], reason: str) -> None:

@@ -35,7 +35,8 @@ def log_softmax(z: Array) -> Array:
 def logsumexp(z: Array, b: Array | None) -> tuple[Array, Array]:
     """Log |Σ b e^z| over the last axis and the sum's phase Σ b e^z / |Σ b e^z|; −inf and 0 where the sum is 0.
 
-    Where terms are infinite both are NaN: the phase of such a sum is a convention, and the caller's. The results have the dtype of computation.
+    Where terms are infinite both are NaN: the phase of such a sum is a convention, and the caller's. The results have
+    the dtype of computation.
     """
     z = _wide(z)
     if z.shape[-1] == 0:

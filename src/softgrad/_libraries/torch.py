@@ -120,7 +120,7 @@ def _overlaps_itself(tensor: Tensor) -> bool:
     for stride, n in sorted((stride, n) for stride, n in zip(tensor.stride(), tensor.shape, strict=True) if n > 1):
         if stride <= extent:  # not in nested blocks: only the offsets themselves can say
             offsets = sum(np.ix_(*(np.arange(n) * s for s, n in zip(tensor.stride(), tensor.shape, strict=True))))
-            return np.unique(offsets).size < tensor.numel()
+            return bool(np.unique(offsets).size < tensor.numel())
         extent += (n - 1) * stride
     return False
 
@@ -229,7 +229,7 @@ class _Differentiable(torch.autograd.Function):  # type: ignore[misc]  # torch h
 
     @staticmethod
     def jvp(ctx: Any, _: None, *tangents: Tensor | None) -> tuple[Tensor, ...]:
-        _, made = _made(ctx)
+        made = _made(ctx)[1]
         rule = RULES[ctx.spec.function.name]
         parts = [rule.by[k].jvp(made, v) for k, v in zip(ctx.spec.keys, tangents, strict=True) if v is not None]
         return tuple(
@@ -298,7 +298,7 @@ def _operator(function: Function) -> Any:
     arguments = [f"Tensor {name}" for name in function.names] + [f"Tensor? {name}" for name in optional]
     results = ", ".join(["Tensor"] * len(function.results))
 
-    def spec_of(arrays: tuple[Tensor | None, ...]) -> tuple[_Spec, tuple[Tensor, ...]]:
+    def spec_of(arrays: tuple[Any, ...]) -> tuple[_Spec, tuple[Tensor, ...]]:
         *tensors, constants = arrays
         given = tensors[len(function.names) :]
         names = tuple(name for name, option in zip(optional, given, strict=True) if option is not None)

@@ -54,7 +54,7 @@ which answer NotImplemented to any other call."""
 
 
 WIDENED = 2**18
-"""Entries of a block that is widened: a megabyte of float32, which stays in the cache between the cast and the kernel."""
+"""Entries of a block that is widened: a megabyte of float32, in the cache from the cast to the kernel."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,9 @@ BLOCK_BYTES = 2**23
 
 
 class RowFunction(Protocol):
-    """A generalized ufunc, or what is called as one."""
+    """A generalized ufunc, or what is called as one; kept with what is known of it."""
+
+    def __hash__(self) -> int: ...
 
     @property
     def signature(self) -> str | None:

@@ -74,7 +74,9 @@ class Logits(NamedTuple):
         arrays = {}
         for name, x in logits.items():
             arrays[name], where, _ = unmasked(as_real(x, name), where)
-        return tuple(cls.of_loss(x, axis, where, dtype, name) for x, name in zip(in_common(arrays), arrays, strict=True))
+        return tuple(
+            cls.of_loss(x, axis, where, dtype, name) for x, name in zip(in_common(arrays), arrays, strict=True)
+        )
 
     @classmethod
     def output(cls, axis: Axis, masked_out: float, **operands: Any) -> tuple[Logits, list[Array]]:
