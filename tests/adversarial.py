@@ -297,7 +297,7 @@ class Checks:
             ("normalize", self.reference.softmax(state.normalize(x), x)),
             ("normalize log", self.reference.log_softmax(state.normalize(x, log=True), x)),
         ):
-            self.note("state " + what, errors, error_bounds.STATE, error_bounds.SUBNORMAL, where)
+            self.note("state " + what, errors, error_bounds.STATE, where=where)  # each block rounds to a spacing
 
     def jacobians(self, x, rng, where=""):
         t = _temperature(rng, x)

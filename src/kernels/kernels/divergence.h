@@ -159,13 +159,13 @@ class WideDivergence {
         Running differences, of_p, of_q;
         for (ptrdiff_t j = 0; j < n; ++j) {
             const Wide<T> e = power(a, a_argmax, j);
-            if (e != 0) differences.add(e * relative(j));
+            if (e != 0) differences.add(e * (relative(j) * UNSCALE));  // the terms themselves may overflow
             if (j != a_argmax) of_p.add(e);
             if (j != b_argmax) of_q.add(power(b, b_argmax, j));
         }
         p_others = of_p.sum * UNSCALE;
         q_others = of_q.sum * UNSCALE;
-        mean = differences.sum * UNSCALE / (p_others + 1);
+        mean = differences.sum / (p_others + 1);
         const Wide<T> below = quarter(b.at(0, b_argmax), b.at(0, a_argmax));
         value = ((mean + below) + (wide_log1p(q_others) - wide_log1p(p_others)) * 0.25) * 4;
         value = value < 0 ? 0 : value;
@@ -177,7 +177,7 @@ class WideDivergence {
         for (ptrdiff_t j = 0; j < n; ++j) {
             const Wide<T> p = power(a, a_argmax, j) / p_total, q = power(b, b_argmax, j) / q_total;
             const bool from_others = j == a_argmax && j == b_argmax && p_complement + q_complement < 1;
-            grad_p.at(0, j) = (T)(p == 0 ? 0 : p * (relative(j) - mean) * (4 * UNSCALE));
+            grad_p.at(0, j) = (T)(p == 0 ? 0 : p * ((relative(j) - mean) * UNSCALE) * 4);
             grad_q.at(0, j) = (T)(from_others ? p_complement - q_complement : (q - p) * UNSCALE);
         }
     }

@@ -32,14 +32,17 @@ void focal_loss(const Call& call) {
         const DoubleWord<T> p = probability.in_two_parts(-loss.high), others = product<T>(row.others, row.inverse);
         const DoubleWord<T> elsewhere = minus<T>({one, zero}, {p.high, p.low - p.high * loss.low});
         const Bits<T> saturated = row.saturated(x_label);
-        T parts[4][WIDTH<T>];
+        T parts[6][WIDTH<T>];
         store(parts[0], loss.high);
         store(parts[1], loss.low);
         store(parts[2], saturated ? others.high : elsewhere.high);
         store(parts[3], saturated ? others.low : elsewhere.low);
+        store(parts[4], p.high);
+        store(parts[5], p.low - p.high * loss.low);
         for (int lane = 0; lane < shape.lanes; ++lane) {
             const double gamma = gammas.at(i + lane, 0), ell = parts[0][lane], low = parts[1][lane];
             const double complement = parts[2][lane], lost = parts[3][lane];
+            const double likelihood = (double)parts[4][lane] + parts[5][lane];
             double &value = values.at(i + lane, 0), &slope = slopes.at(i + lane, 0);
             if (gamma == 0 || ell != ell) {
                 value = ell + low;
@@ -51,7 +54,7 @@ void focal_loss(const Call& call) {
                          factor = power + (is_certain ? 0 : power * (gamma * (lost / complement)));
             value = factor * ell + factor * low;
             // ℓ/(1 − p) tends to 1 where both vanish, and p ℓ to 0 where ℓ does not end.
-            const double rate = is_certain ? 1 : ell < INFINITY ? (1 - complement) * (ell / complement) : 0;
+            const double rate = is_certain ? 1 : ell < INFINITY ? likelihood * ((ell + low) / (complement + lost)) : 0;
             slope = factor * (1 + gamma * rate);
         }
     });

@@ -128,7 +128,12 @@ inline void merge_states(const Call& call) {
         DoubleDouble others = exact_sum(part(1, winner), part(2, winner)),
                      gap = exact_sum(part(3, winner), part(4, winner));
         for (ptrdiff_t j = 0; j < call.length(); ++j) {
-            if (j == winner || max == -INFINITY) continue;  // without a finite maximum the sums are 0 or NaN, and stay
+            if (j == winner) continue;
+            if (max == -INFINITY) {  // the sums are 0, or NaN, which stays
+                others += exact_sum(part(1, j), part(2, j));
+                gap += exact_sum(part(3, j), part(4, j));
+                continue;
+            }
             const DoubleDouble fall = exact_sum(max, -part(0, j)), factor = wide_exp(-fall);
             if (factor == 0) continue;
             const DoubleDouble total = exact_sum(part(1, j), part(2, j)) + 1;
