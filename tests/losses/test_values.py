@@ -196,10 +196,59 @@ def test_half_precision_is_rounded_once(level):
         labels = np.arange(7)
         options = {"label_smoothing": 0.125, "weight": np.arange(20) + 1}
         for choice in ({}, options):
-            for got, wide in zip(
-                sg.cross_entropy_grad_hess(x, labels, **choice),
-                sg.cross_entropy_grad_hess(x.astype(np.float64), labels, **choice),
-                strict=True,
-            ):
+            loss, *derivatives = sg.cross_entropy_grad_hess(x, labels, **choice)
+            exact, *wide = sg.cross_entropy_grad_hess(x.astype(np.float64), labels, **choice)
+            assert loss.dtype == np.float32
+            assert_close(loss, exact.astype(np.float32), ulp=2)
+            for got, expected in zip(derivatives, wide, strict=True):
                 assert got.dtype == dtype
-                assert_close(got, wide.astype(dtype), ulp=1)
+                assert_close(got, expected.astype(dtype), ulp=1)
+
+
+HALF_LABELS = np.arange(6) % 5
+HALF_VALUES = {
+    "cross_entropy": lambda x: sg.cross_entropy(x, HALF_LABELS),
+    "cross_entropy_grad": lambda x: sg.cross_entropy_grad(x, HALF_LABELS),
+    "cross_entropy_grad_hess": lambda x: sg.cross_entropy_grad_hess(x, HALF_LABELS, curvature="residual"),
+    "soft_cross_entropy": lambda x: sg.soft_cross_entropy(x, np.full(5, 0.3)),
+    "soft_cross_entropy_grad": lambda x: sg.soft_cross_entropy_grad(x, np.full(5, 0.3)),
+    "focal_loss": lambda x: sg.focal_loss(x, HALF_LABELS),
+    "focal_loss_grad": lambda x: sg.focal_loss_grad(x, HALF_LABELS),
+    "entropy": sg.entropy,
+    "entropy_grad": sg.entropy_grad,
+    "kl_divergence": lambda x: sg.kl_divergence(x, x[::-1]),
+    "kl_divergence_grad": lambda x: sg.kl_divergence_grad(x, x[::-1]),
+    "linear_cross_entropy": lambda x: sg.linear_cross_entropy(x, x[:5], HALF_LABELS),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.dtype(np.float16), BFLOAT16], ids=str)
+@pytest.mark.parametrize("function", HALF_VALUES.values(), ids=HALF_VALUES)
+def test_values_of_half_precision_are_float32(level, function, dtype):
+    """Their sum would overflow or stop growing in half precision; gradients keep the dtype of the logits."""
+    x = logits((6, 5), dtype)
+    got, exact = function(x), function(x.astype(np.float64))
+    loss, *gradients = got if isinstance(got, tuple) else (got,)
+    expected, *_ = exact if isinstance(exact, tuple) else (exact,)
+    assert loss.dtype == np.float32
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    assert all(gradient.dtype == dtype for gradient in gradients)
+
+
+def test_the_mean_of_many_losses_of_bfloat16():
+    x = np.zeros((12_000, 50), BFLOAT16)
+    mean = sg.cross_entropy(x, np.zeros(12_000, int)).mean()
+    assert mean == pytest.approx(np.log(50), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.dtype(np.float16), BFLOAT16], ids=str)
+def test_losses_of_half_precision_are_written_to_float32(dtype):
+    x = logits((6, 5), dtype)
+    expected = sg.cross_entropy_grad(x, HALF_LABELS)
+    out, own = np.empty(6, np.float32), x.copy()
+    loss, grad = sg.cross_entropy_grad(own, HALF_LABELS, out=out, grad_out=own)
+    assert loss is out
+    np.testing.assert_array_equal(loss, expected.loss)
+    np.testing.assert_array_equal(grad, expected.grad)
+    with pytest.raises(TypeError, match="out must have dtype float32; got"):
+        sg.cross_entropy_grad(x, HALF_LABELS, out=np.empty(6, dtype))

@@ -29,7 +29,8 @@ class Call:
         xp = namespace(operands[0])
         wide = promoted(xp, operands[0].dtype, xp.float32)
         self._function = function
-        self._rounded = any(promoted(xp, dtype, wide) != dtype for dtype in self.dtypes)
+        # The loss of half-precision logits is float32 already; its gradient is not.
+        self._rounded = any(promoted(xp, dtype, wide) != dtype for dtype in (operands[0].dtype, *self.dtypes))
         self._given = results
         if self._rounded:
             operands = tuple(
