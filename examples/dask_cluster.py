@@ -45,7 +45,7 @@ def main() -> int:
     blocks = logits.rechunk((500, 2500))
     block = sg.softmax(blocks)[:250].compute()
     same = np.allclose(block, sg.softmax(logits[:250].compute()), rtol=1e-14, atol=0)
-    console.print(f"rows in {blocks.numblocks[1]} pieces each: {'equal' if same else 'NOT equal'} to those in one")
+    console.print(f"rows in {blocks.numblocks[1]} blocks each: {'equal' if same else 'NOT equal'} to those in one")
     return 0 if same else 1
 
 

@@ -59,7 +59,7 @@ def test_dask_cluster_agrees_with_numpy():
     assert re.search(r"^mean loss \d+\.\d{4}, largest gradient 1\.0000, mean entropy ", done.stdout, re.MULTILINE), (
         done.stdout
     )
-    assert done.stdout.endswith("rows in 4 pieces each: equal to those in one\n")
+    assert done.stdout.endswith("rows in 4 blocks each: equal to those in one\n")
 
 
 @pytest.mark.parametrize(

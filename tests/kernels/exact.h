@@ -1,7 +1,7 @@
 // What the exponentials and logarithms of the kernels are compared with.
 //
-// float32 is judged in float64 by the C library: with |z| < 2^9 rounded to 53 bits, e^z is off by less than 2^-44 of
-// itself, which is 2^-20 ulp. float64 is judged in 113 bits, likewise to 2^-50 ulp, by libquadmath or where long double
+// The reference of float32 is float64 by the C library: with |z| < 2^9 rounded to 53 bits, e^z is off by less than 2^-44 of
+// itself, which is 2^-20 ulp. That of float64 has 113 bits, likewise to 2^-50 ulp, by libquadmath or where long double
 // has as many; elsewhere in the 64 bits of x86's long double, to 2^-9 ulp. So every error that is printed is right to
 // its last digit but one at worst.
 #pragma once

@@ -8,7 +8,7 @@
 // Prints one line for each kind of row: the mode, maximum and temperature, how many of its entries were tried, the
 // largest error in ulp, where it was, and the mean; then the largest error of the value in two parts, and where; then
 // both errors relative to the value, in units of half the spacing at 1. What
-// is wrong at any size of error (a 0 in place of a number, a NaN that got lost) is told on the error output, and the
+// is wrong at any size of error (a 0 instead of a number, a NaN that got lost) is reported on the error output, and the
 // exit status is 1. What is too large is for test_exp.py to say.
 #include <stdio.h>
 
@@ -126,8 +126,8 @@ class ExpOfRow {
             lowest = -max;
             return;
         }
-        floor = (T)(max - C::DEPTH * temperature);
-        if (MODE == NEAR) lowest = nextafter(max - C::DEPTH, INF<T>);
+        cutoff = (T)(max - C::GAP * temperature);
+        if (MODE == NEAR) lowest = nextafter(max - C::GAP, INF<T>);
         if (fabs(max) >= C::LIMIT * (T)temperature) origin = max;
         // The row's power of two is 2^SCALE but for the exponent of the maximum.
         const long double top = (max - origin) / (long double)temperature * 1.4426950408889634074L;
@@ -142,10 +142,10 @@ class ExpOfRow {
         if (effort.stride > 1) {  // else that was all
             Vectors<T, decltype(check_vector)> vectors(check_vector);
             const auto take = [&](T x) { vectors(x); };
-            for (T x : {max, origin, floor, lowest, (T)0}) at_neighbours(x, 200, take);
+            for (T x : {max, origin, cutoff, lowest, (T)0}) at_neighbours(x, 200, take);
             // Around k and k + 1/2 of the reduction a result passes a power of two, or k changes.
             const double step = temperature * M_LN2 / 2 / (1 << Table<T>::BITS);
-            const double depth = (MODE <= UNSHIFTED_TEMPERED ? 2 * C::SMALL : C::DEPTH) * temperature;
+            const double depth = (MODE <= UNSHIFTED_TEMPERED ? 2 * C::SMALL : C::GAP) * temperature;
             const double last = ::floor(((double)max - origin) / step);
             for (double j = 0; j * step < depth; ++j)
                 at_neighbours((T)(origin + step * (last - j)), effort.neighbours, take);
@@ -170,7 +170,7 @@ class ExpOfRow {
         const DoubleWord<T> split = parts.rounded();
         const Vec<T> excluded = exp.parts(x, [](Vec<T>) { return splat<T>(0); }).value();
         const Bits<T> is_zero = (value == 0) & (split.high == 0) & (split.low == 0) & (excluded == 0);
-        if (!any<T>((x >= floor) | is_nan | ~is_zero)) return;
+        if (!any<T>((x >= cutoff) | is_nan | ~is_zero)) return;
         for (int lane = 0; lane < WIDTH<T>; ++lane)
             check(x[lane], value[lane], split.high[lane], split.low[lane], excluded[lane]);
     }
@@ -179,8 +179,8 @@ class ExpOfRow {
         if (x != x && (value == value || high == high || excluded == excluded)) fail("%s: NaN is lost", name());
         if (!(x <= max && x >= lowest)) return;
         if (excluded != 0) fail("%s: %a at %a, where the power is 0", name(), (double)excluded, (double)x);
-        // Within the margin of the bound m − DEPTH·T, which is itself rounded, both 0 and the value are right.
-        const double depth = (double)(((Real)max - x) / temperature) - C::DEPTH;
+        // Within the margin of the bound m − GAP·T, which is itself rounded, both 0 and the value are right.
+        const double depth = (double)(((Real)max - x) / temperature) - C::GAP;
         constexpr double MARGIN = 2 * (double)C::LIMIT / ((int64_t)1 << C::MANTISSA_BITS);
         if (value == 0 && high == 0 && low == 0 && depth >= -MARGIN) {
             if (x > highest_zero) highest_zero = x;
@@ -204,7 +204,7 @@ class ExpOfRow {
     T max, origin = 0;
     double temperature;
     Exp<T, MODE> exp;
-    T lowest = -INF<T>, floor = -INF<T>;  // no entry is below the first, none below the second counts
+    T lowest = -INF<T>, cutoff = -INF<T>;  // no entry is below the first, none below the second counts
     Real scale = 1;
     T highest_zero = -INF<T>, lowest_number = INF<T>;
     Errors value_errors, split_errors;

@@ -102,7 +102,7 @@ class Divergence {
 
     void find_differences(const Shape shape, const T* a, const T* b, Vec<T> a_argmax) {
         // Below a cutoff an exponential is 0 in any format, also relative to the smallest number.
-        const Vec<T> a_cutoff = a_argmax - 2 * Constants<T>::DEPTH, b_cutoff = q.max - 2 * Constants<T>::DEPTH;
+        const Vec<T> a_cutoff = a_argmax - 2 * Constants<T>::GAP, b_cutoff = q.max - 2 * Constants<T>::GAP;
         const Vec<T> nothing = splat(-INF<T>), unknown = splat((T)NAN), zero = splat<T>(0);  // a range passes over NaN
         Range<T> range;
         Vec<T> highest = nothing, size = zero;  // the largest −b

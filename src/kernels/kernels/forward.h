@@ -83,7 +83,7 @@ struct Forward {
     }
 
    private:
-    // Those of so many rows from i on, lane by lane, 1 in place of those that are not ordinary.
+    // Those of so many rows from i on, lane by lane, 1 instead of those that are not ordinary.
     Temperature<T> temperatures(ptrdiff_t i, int lanes, bool& all_ordinary) const {
         all_ordinary = true;
         T high[W], low[W];

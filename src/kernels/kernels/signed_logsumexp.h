@@ -35,7 +35,7 @@ struct WeightedSum {
             add_up<FAR>(shape, x, b);
     }
 
-    // Where the logarithm may be taken: no term that matters is lost below DEPTH or is subnormal, and none is infinite.
+    // Where the logarithm may be taken: no term that matters is lost below GAP or is subnormal, and none is infinite.
     Bits<T> is_ordinary() const {
         const T LEAST = sizeof(T) == 4 ? (T)0x1p-100 : (T)0x1p-800;
         const Vec<T> sum = absolute<T>(total.high), least = LEAST * ::max(size, splat<T>(1));

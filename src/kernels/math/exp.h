@@ -29,8 +29,8 @@ struct Constants<float> {
     static constexpr float LOG2E = 0x1.715476p+0f, LN2_HIGH = 0x1.62e430p-1f, LN2_LOW = -0x1.05cp-29f;
     static constexpr float ROUND = 0x1.8p23f;  // adding it rounds to an integer, found in the low bits of the sum
     static constexpr int MANTISSA_BITS = 23;
-    static constexpr int SCALE = 70;     // results carry 2^SCALE, so that none that matters is subnormal
-    static constexpr float DEPTH = 110;  // e^-DEPTH is 0, even relative to a subnormal
+    static constexpr int SCALE = 70;   // results carry 2^SCALE, so that none that matters is subnormal
+    static constexpr float GAP = 110;  // e^-GAP is 0, even relative to a subnormal
     static constexpr float LIMIT = 256;
     static constexpr float SMALL = 32;            // rows within ±SMALL need no shift at all
     static constexpr float SMALLEST = 0x1p-126f;  // normal number
@@ -42,7 +42,7 @@ struct Constants<double> {
     static constexpr double ROUND = 0x1.8p52;
     static constexpr int MANTISSA_BITS = 52;
     static constexpr int SCALE = 512;
-    static constexpr double DEPTH = 760;
+    static constexpr double GAP = 760;
     static constexpr double LIMIT = 2048;
     static constexpr double SMALL = 256;
     static constexpr double SMALLEST = 0x1p-1022;
@@ -176,12 +176,12 @@ struct Temperature {
 enum Mode {
     UNSHIFTED,           // T = 1 and every |x| ≤ SMALL: m and the scale are 0
     UNSHIFTED_TEMPERED,  // any T, and every |x| ≤ SMALL·T
-    NEAR,                // T = 1, |m| < LIMIT, every entry above m − DEPTH: nothing to move, nothing that vanishes
+    NEAR,                // T = 1, |m| < LIMIT, every entry above m − GAP: nothing to move, nothing that vanishes
     FAR,                 // T = 1
     TEMPERED,            // any T
 };
 
-// e^((x − m)/T) · 2^SCALE, times a number between √½ and √2 that all entries of the row share. Below m − DEPTH·T, −inf
+// e^((x − m)/T) · 2^SCALE, times a number between √½ and √2 that all entries of the row share. Below m − GAP·T, −inf
 // included, it is exactly 0; NaN stays NaN.
 template <class T, Mode MODE>
 struct Exp {
@@ -224,7 +224,7 @@ struct Exp {
         const Vec<T> size = absolute<T>(max);
         origin = size < limit ? splat<T>(0) : max;
         const Vec<T> top = max - origin;
-        cutoff = top - C::DEPTH * t.value;
+        cutoff = top - C::GAP * t.value;
         const Vec<T> round = splat(C::ROUND);
         const Vec<T> k = mul_add(top, t.rate * (T)(1.0 / N), round) - round;
         // The row's exponent offset rides on the rounding constant and costs nothing per entry.

@@ -21,7 +21,7 @@ struct Direct {
 // The options of a call.
 struct Options {
     PyObject* out = nullptr;         // none: a new array
-    PyArrayObject* where = nullptr;  // none: every entry takes part
+    PyArrayObject* where = nullptr;  // none: every entry is valid
     double temperature = 1;
 };
 
@@ -53,7 +53,7 @@ bool is_disjoint(PyArrayObject* a, PyArrayObject* b) {
            PyArray_BYTES(b) + PyArray_NBYTES(b) <= PyArray_BYTES(a);
 }
 
-// Whether a loop may write to `out`: in place of an operand, entry by entry, or apart from all of them.
+// Whether a loop may write to `out`: instead of an operand, entry by entry, or apart from all of them.
 bool takes_result(const Direct& direct, PyObject* const* inputs, const Options& options) {
     PyObject* const out = options.out;
     PyArrayObject* const result = (PyArrayObject*)out;

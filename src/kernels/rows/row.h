@@ -26,7 +26,7 @@ struct Range {
     Bits<T> within(Vec<T> most) const { return (max <= most) & (min >= -most); }
     // Whether rows at T = 1 may be taken in the mode NEAR.
     bool near() const {
-        const Vec<T> limit = splat(Constants<T>::LIMIT), cutoff = max - Constants<T>::DEPTH;
+        const Vec<T> limit = splat(Constants<T>::LIMIT), cutoff = max - Constants<T>::GAP;
         return !any<T>(absolute<T>(max) >= limit) && !any<T>(min <= cutoff);
     }
 };

@@ -102,12 +102,12 @@ inline void fence_nontemporal() {
 #endif
 }
 
-// Less than a vector's `bytes`, in pieces of powers of two: a copy of unknown length would be a call.
-template <class T, int PIECE = BYTES / 2>
+// Less than a vector's `bytes`, in copies of powers of two: a copy of unknown length would be a call.
+template <class T, int PART = BYTES / 2>
 inline void copy_head(void* to, const void* from, ptrdiff_t bytes) {
-    const ptrdiff_t piece = bytes & PIECE;
-    if (piece) __builtin_memcpy(to, from, PIECE);
-    if constexpr (PIECE > sizeof(T)) copy_head<T, PIECE / 2>((char*)to + piece, (const char*)from + piece, bytes);
+    const ptrdiff_t part = bytes & PART;
+    if (part) __builtin_memcpy(to, from, PART);
+    if constexpr (PART > sizeof(T)) copy_head<T, PART / 2>((char*)to + part, (const char*)from + part, bytes);
 }
 
 // All bits of the first `count` lanes.

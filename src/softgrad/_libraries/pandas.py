@@ -41,7 +41,7 @@ class _Pandas(Labelled):
         if part == SLICE:
             axes = axes[-x.ndim :]  # a Series lies along the columns, as in the arithmetic of pandas
         if part == CLASSES and len(axes) > 1:
-            raise TypeError(f"{name} must be an array without labels where classes lie along several axes")
+            raise TypeError(f"{name} must be an array without labels where classes have several axes")
         if part == CHOICES and x.ndim == len(axes) + 1:
             _check_same(_labels(x)[:-1], [own[a] for a in axes], axes, name, like)
             return self.array(x, name)
@@ -95,7 +95,7 @@ def _dtype(dtype: Any, what: str, name: str) -> np.dtype[Any]:
 
 
 def _common_dtype(dtypes: list[np.dtype[Any]]) -> np.dtype[Any]:
-    """The dtype of columns side by side: integers and bool beside others are float64, as they are on their own."""
+    """The common dtype of columns: integers and bool mixed with others are float64, as they are alone."""
     kinds = {dtype.kind for dtype in dtypes}
     if len(set(dtypes)) == 1 or kinds in ({"i"}, {"u"}):
         return np.result_type(*dtypes)

@@ -15,7 +15,7 @@ from softgrad.boosting.loss import Loss, LossOptions
 
 @made_by_call("an objective", "catboost_objective()", methods=("calc_ders_multi", "calc_ders_range"))
 def catboost_objective(**loss: Unpack[LossOptions]) -> CatBoostObjective:
-    """Softmax cross-entropy for CatBoost, in the place of ``MultiClass``, at 25 to 100 times its cost.
+    """Softmax cross-entropy for CatBoost, instead of ``MultiClass``, at 25 to 100 times its cost.
 
     CatBoost maximizes: the first derivatives are s(e_y − p), the second ones the whole matrix −s(diag(p) − p pᵀ), with
     s the weight of the row.
@@ -38,7 +38,7 @@ def catboost_objective(**loss: Unpack[LossOptions]) -> CatBoostObjective:
     See Also
     --------
     catboost_metric : the mean of the same loss, for early stopping.
-    catboost_soft_objective : distributions in the place of labels.
+    catboost_soft_objective : distributions instead of labels.
 
     Notes
     -----

@@ -19,7 +19,7 @@ MOST_TARGETS = 2**24
 def lightgbm_objective(
     n_classes: int, *, curvature: str = "friedman", targets: Any = None, **loss: Unpack[LossOptions]
 ) -> Objective:
-    """Softmax cross-entropy for LightGBM, in the place of ``multiclass``.
+    """Softmax cross-entropy for LightGBM, instead of ``multiclass``.
 
     Gradient s(p − e_y) and Hessian s K/(K−1) p(1−p) per row and class, with s the weight of the row.
 

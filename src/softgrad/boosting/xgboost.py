@@ -13,7 +13,7 @@ LEAST_HESSIAN = 1e-16
 
 @made_by_call("an objective", "xgboost_objective(n_classes)")
 def xgboost_objective(n_classes: int, *, curvature: str = "upper", **loss: Unpack[LossOptions]) -> Objective:
-    """Softmax cross-entropy for XGBoost, in the place of ``multi:softprob``.
+    """Softmax cross-entropy for XGBoost, instead of ``multi:softprob``.
 
     Gradient s(p − e_y) and Hessian max(2s p(1−p), 1e−16) per row and class, with s the weight of the row.
 
