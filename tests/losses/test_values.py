@@ -231,7 +231,9 @@ def test_values_of_half_precision_are_float32(level, function, dtype):
     loss, *gradients = got if isinstance(got, tuple) else (got,)
     expected, *_ = exact if isinstance(exact, tuple) else (exact,)
     assert loss.dtype == np.float32
-    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    # Logits that are themselves float32 sums err by some of their ulp, whatever is left of the loss.
+    from_sums = 1e-6 * np.max(expected) if function is HALF_VALUES["linear_cross_entropy"] else 0
+    np.testing.assert_allclose(loss, expected, rtol=1e-6, atol=from_sums)
     assert all(gradient.dtype == dtype for gradient in gradients)
 
 
