@@ -8,7 +8,7 @@ import numpy as np
 
 from softgrad._formulas import states
 from softgrad._formulas.namespace import Array, namespace
-from softgrad._formulas.precision import silent
+from softgrad._formulas.precision import silent, value_dtype
 from softgrad._numpy import states as native
 from softgrad._validation.arrays import promoted, without_labels
 from softgrad._validation.axis import Axis
@@ -186,7 +186,8 @@ class LogSumExpState:
         >>> float(sg.LogSumExpState().update([0.0]).update([40.0]).entropy())
         1.7418252446695517e-16
         """
-        return self._value(states.entropy(self._seen()))
+        state = self._seen()
+        return self._value(states.entropy(state), value_dtype(namespace(state.max), self._dtype))
 
     def mean(self) -> Array:
         """Expected value Σ p x of x under p = softmax(x), one number per slice.
@@ -265,8 +266,8 @@ class LogSumExpState:
             raise ValueError("the state has taken in no block yet, so that the shape of its batch is unknown")
         return self._state
 
-    def _value(self, value: Array) -> Array:
-        value = _narrowed(value, self._dtype)
+    def _value(self, value: Array, dtype: Any = None) -> Array:
+        value = _narrowed(value, self._dtype if dtype is None else dtype)
         return value[()] if isinstance(value, np.ndarray) else value
 
 
