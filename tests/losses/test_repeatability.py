@@ -78,7 +78,7 @@ def test_out(level, n, dtype):
     x = logits((6, n), dtype)
     labels = np.arange(6) % n
     expected = sg.cross_entropy_grad_hess(x, labels)
-    out, hess = np.empty(6, dtype), np.empty((n, 6), dtype).T
+    out, hess = np.empty(6, expected.loss.dtype), np.empty((n, 6), dtype).T
     wide = np.empty((6, 2 * n), dtype)
     result = sg.cross_entropy_grad_hess(x, labels, out=out, grad_out=wide[:, ::2], hess_out=hess)
     assert result.loss is out
