@@ -54,8 +54,8 @@ def unfused(hidden, weight, labels, bias, g=1.0, **options):
 def assert_agree(results, expected, dtype, roundings=50):
     """Every result is of `dtype` and within some roundings of the largest entry of what was expected."""
     eps = max(float(np.finfo(dtype).eps) if dtype != BFLOAT16 else 2.0**-8, 2.0**-52)
-    for result, value in zip(results, expected, strict=True):
-        assert result.dtype == dtype
+    for i, (result, value) in enumerate(zip(results, expected, strict=True)):
+        assert result.dtype == (np.float32 if i == 0 and eps > 1e-6 else dtype)  # a loss of half precision is float32
         assert result.shape == value.shape
         assert np.max(np.abs(result.astype(np.float64) - value)) <= roundings * eps * np.max(np.abs(value))
 

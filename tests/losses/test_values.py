@@ -237,6 +237,13 @@ def test_values_of_half_precision_are_float32(level, function, dtype):
     assert all(gradient.dtype == dtype for gradient in gradients)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
+@pytest.mark.parametrize("function", HALF_VALUES.values(), ids=HALF_VALUES)
+def test_values_of_wider_dtypes_keep_them(level, function, dtype):
+    got = function(logits((6, 5), np.dtype(dtype)))
+    assert {result.dtype for result in (got if isinstance(got, tuple) else (got,))} == {np.dtype(dtype)}
+
+
 def test_the_mean_of_many_losses_of_bfloat16():
     x = np.zeros((12_000, 50), BFLOAT16)
     mean = sg.cross_entropy(x, np.zeros(12_000, int)).mean()

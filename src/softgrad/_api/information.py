@@ -27,7 +27,8 @@ def entropy(logits: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
     Parameters
     ----------
     logits : array_like, real
-        Logits of any shape; computed in and returned as `softmax` does with its `x`.
+        Logits of any shape; computed in and returned as `softmax` does with its `x`, but for float16 and bfloat16,
+        whose entropies are float32.
     axis : int, tuple of ints or None, default: -1
         The axis or axes along which the probabilities sum to 1.
     where : array_like of bool, optional
@@ -73,7 +74,8 @@ def entropy_grad(
     logits, axis, where
         As in `entropy`.
     out, grad_out : ndarray, optional
-        Where to write the results: arrays of their shape and of the dtype of the logits.
+        Where to write the results: arrays of their shape and of the dtype of the logits (losses of half precision:
+        float32).
 
     Returns
     -------
@@ -106,7 +108,7 @@ def kl_divergence(logits_p: Any, logits_q: Any, /, *, axis: Axis = -1, where: An
     Parameters
     ----------
     logits_p, logits_q : array_like, real
-        Logits of p and of q, broadcast against each other.
+        Logits of p and of q, broadcast against each other; the divergence of half precision is float32.
     axis : int, tuple of ints or None, default: -1
         The axis or axes along which the probabilities sum to 1.
     where : array_like of bool, optional
@@ -164,7 +166,8 @@ def kl_divergence_grad(
     logits_p, logits_q, axis, where
         As in `kl_divergence`.
     out, grad_p_out, grad_q_out : ndarray, optional
-        Where to write the results: arrays of their shape and of the dtype of the logits.
+        Where to write the results: arrays of their shape and of the dtype of the logits (losses of half precision:
+        float32).
 
     Returns
     -------

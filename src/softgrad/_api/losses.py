@@ -53,7 +53,8 @@ def cross_entropy(
     Parameters
     ----------
     logits : array_like, real
-        Logits of any shape; computed in and returned as `softmax` does with its `x`.
+        Logits of any shape; computed in and returned as `softmax` does with its `x`, but for float16 and bfloat16,
+        whose losses are float32.
     labels : array_like of int
         The class of each row, in [0, n): the shape of `logits` without `axis`.
     axis : int, tuple of ints or None, default: -1
@@ -141,8 +142,8 @@ def cross_entropy_grad(
     logits, labels, axis, where, weight, sample_weight, label_smoothing, ignore_index, z_loss
         As in `cross_entropy`.
     out, grad_out : ndarray, optional
-        Where to write the losses and the gradient: arrays of their shape and of the dtype of the logits. `grad_out` may
-        be `logits` or overlap it.
+        Where to write the losses and the gradient: arrays of their shape and of the dtype of the logits (losses of half
+        precision: float32). `grad_out` may be `logits` or overlap it.
 
     Returns
     -------
@@ -210,7 +211,8 @@ def cross_entropy_grad_hess(
         - ``"friedman"`` is n/(n−1) times the diagonal, the choice of LightGBM (Friedman 2001, algorithm 6);
         - ``"residual"`` is the size of the gradient, \\|p − y\\|.
     out, grad_out, hess_out : ndarray, optional
-        Where to write the results: arrays of their shape and of the dtype of the logits.
+        Where to write the results: arrays of their shape and of the dtype of the logits (losses of half precision:
+        float32).
 
     Returns
     -------
@@ -268,10 +270,11 @@ def soft_cross_entropy(
     Parameters
     ----------
     logits : array_like, real
-        Logits of any shape; computed in and returned as `softmax` does with its `x`.
+        Logits of any shape; computed in and returned as `softmax` does with its `x`, but for float16 and bfloat16,
+        whose losses are float32.
     targets : array_like, real
-        The target of every entry, broadcast to the shape of `logits` and rounded to their dtype. A row may have any
-        sum.
+        The target of every entry, broadcast to the shape of `logits` and rounded to their dtype, or to float32 if
+        that is narrower. A row may have any sum.
     axis, where, weight, sample_weight, label_smoothing, z_loss
         As in `cross_entropy`.
 
