@@ -204,23 +204,25 @@ def _log_and_sign(a: Array, b: Array | None, rows: Rows, dtype: np.dtype[Any]) -
 def _complex(x: Array, b: Array | None, return_sign: bool) -> tuple[Array, ...]:
     """The logarithm of Σ b e^x, one for each row; or that of its absolute value, and its phase.
 
-    Where an entry is infinite or NaN it is the logarithm of the sum as NumPy computes both, SciPy's answer: a phase of
+    Where an entry is infinite or NaN, and so the result, it is the logarithm of the sum as NumPy computes both, SciPy's answer: a phase of
     e^(inf + iy) that is a multiple of π/4, or NaN.
     """
     log, sign = complex_numbers.logsumexp(x, b)
     result = (log, sign) if return_sign else (complex_numbers.logarithm(log, sign),)
     finite = np.isfinite(x) if b is None else (np.isfinite(x) & np.isfinite(b)) | (b == 0)
-    special = ~finite.all(axis=-1)
+    special = ~finite.all(axis=-1) & ~np.isfinite(log)
     if special.any():
         x, b = x[special], None if b is None else b[special]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             terms = np.exp(x) if b is None else np.where(b == 0, 0, b * np.exp(x)).astype(x.dtype)
             total = terms.sum(axis=-1)
             if return_sign:
-                log[special], sign[special] = np.log(np.abs(total)), np.sign(total)
+                log[special] = np.log(np.abs(total))
+                sign[special] = np.where(np.isnan(total), complex(np.nan, np.nan), np.sign(total))
             else:
                 values = np.log(total)
                 values.imag[values.imag == -np.pi] = np.pi  # the principal value lies in (−π, π]
+                values[np.isnan(values.imag)] = complex(np.nan, np.nan)
                 result[0][special] = values
     return result
 
