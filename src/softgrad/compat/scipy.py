@@ -204,8 +204,8 @@ def _log_and_sign(a: Array, b: Array | None, rows: Rows, dtype: np.dtype[Any]) -
 def _complex(x: Array, b: Array | None, return_sign: bool) -> tuple[Array, ...]:
     """The logarithm of Σ b e^x, one for each row; or that of its absolute value, and its phase.
 
-    Where an entry is infinite or NaN, and so the result, it is the logarithm of the sum as NumPy computes both, SciPy's answer: a phase of
-    e^(inf + iy) that is a multiple of π/4, or NaN.
+    Where entries make the result infinite or NaN it is the logarithm of the sum as NumPy computes both, SciPy's
+    answer: a phase of e^(inf + iy) that is a multiple of π/4, or NaN.
     """
     log, sign = complex_numbers.logsumexp(x, b)
     result = (log, sign) if return_sign else (complex_numbers.logarithm(log, sign),)
