@@ -17,12 +17,10 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from softgrad._dispatch import IN_MEMORY, OPTIONS, Function, refuse
-from softgrad._formulas.namespace import is_known
+from softgrad._formulas.namespace import Array, is_known
 from softgrad._libraries.derivatives import COMPOSED, RULES
 from softgrad._libraries.derivatives.rules import Call
 from softgrad._libraries.last_axis import as_rows, plain
-
-Array = Any
 
 
 def call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from softgrad._dispatch import BUFFERS, CHOICES, CLASSES, OPTIONS, SLICE, Function, library_of, refuse
+from softgrad._formulas.namespace import Array
 from softgrad._validation.arrays import LABELLED
 from softgrad._validation.axis import Axis, normalize_axis
-
-Array = Any
 
 
 class Labelled(ABC):

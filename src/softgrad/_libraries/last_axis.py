@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from softgrad._dispatch import CLASSES, OPTIONS, SLICE, Function, axis_of
+from softgrad._formulas.namespace import Array
 from softgrad._validation.arrays import as_mask, as_real, as_temperature, broadcast_shapes, broadcast_to
 from softgrad._validation.axis import Rows
-
-Array = Any
 
 
 def plain(value: Any) -> Any:

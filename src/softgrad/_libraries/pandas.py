@@ -12,10 +12,9 @@ import numpy as np
 import pandas as pd
 
 from softgrad._dispatch import CHOICES, CLASSES, SLICE, VALUE
+from softgrad._formulas.namespace import Array
 from softgrad._libraries.labelled import Labelled, Like
 from softgrad._validation.axis import Axis
-
-Array = Any
 
 NAMES = {"index": 0, "columns": 1}
 

@@ -13,10 +13,9 @@ import numpy as np
 import xarray as xr
 
 from softgrad._dispatch import CHOICES, CLASSES, SLICE, VALUE
+from softgrad._formulas.namespace import Array
 from softgrad._libraries.labelled import Labelled, Like
 from softgrad._validation.axis import Axis
-
-Array = Any
 
 
 class _XArray(Labelled):

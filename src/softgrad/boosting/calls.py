@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from softgrad._formulas.namespace import Array
 from softgrad.boosting.loss import Loss, check_raw
 
-Array = Any
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 

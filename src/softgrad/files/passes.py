@@ -11,6 +11,7 @@ import numpy as np
 
 from softgrad._api import softmax as functions
 from softgrad._formulas import states
+from softgrad._formulas.precision import silent
 from softgrad._numpy import states as numpy_states
 from softgrad.files.blocks import (
     Contents,
@@ -136,7 +137,7 @@ class Plan:
         by_slice = self.long is not None and self.long.by_slice
         return [self.result.place(part) for part in ([unit] if by_slice else self.parts(unit))]
 
-    @np.errstate(all="ignore")  # a cast may underflow, and that is its result
+    @silent  # a cast may underflow, and that is its result
     def narrowed(self, values: Array) -> Array:
         """Values in the dtype of the result."""
         return values.astype(self.result.dtype, copy=False)

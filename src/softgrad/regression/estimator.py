@@ -13,8 +13,9 @@ import numpy as np
 
 from softgrad._api.softmax import log_softmax, softmax
 from softgrad._dispatch import dispatched, library_of
+from softgrad._formulas.namespace import Array
 from softgrad.regression import trust_region
-from softgrad.regression.objective import Array, InMemory, PenalizedLoss, RowBlocks, beside_zeros
+from softgrad.regression.objective import InMemory, PenalizedLoss, RowBlocks, beside_zeros
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin

@@ -14,9 +14,8 @@ import numpy as np
 from softgrad._api.hessians import hessian_product
 from softgrad._api.losses import cross_entropy_grad
 from softgrad._api.softmax import softmax
+from softgrad._formulas.namespace import Array
 from softgrad.regression import trust_region
-
-Array = Any
 
 Column = Any
 """Something for each row, in blocks of rows."""

@@ -6,11 +6,11 @@ Conn, Gould, Toint, "Trust-region methods", SIAM 2000, algorithms 6.1.1 and 7.5.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-Array = Any
+from softgrad._formulas.namespace import Array
 
 ROUNDING = 10 * np.finfo(np.float64).eps
 """The rounding error of a value of the function, relative to its size."""

@@ -13,9 +13,8 @@ from dask.array.utils import meta_from_array
 
 from softgrad._api.operators import SimplexJacobian
 from softgrad._dispatch import Function
+from softgrad._formulas.namespace import Array
 from softgrad._libraries.dask.slices import PLACE, Slices
-
-Array = Any
 
 
 def compute(slices: Slices, cores: tuple[str, ...], empty: tuple[Array, ...]) -> list[Array]:

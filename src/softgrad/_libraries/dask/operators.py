@@ -6,8 +6,7 @@ from typing import Any
 
 from softgrad._api.operators import SimplexInverse, SimplexJacobian, SimplexRoot
 from softgrad._dispatch import dispatched
-
-Array = Any
+from softgrad._formulas.namespace import Array
 
 
 class LazyJacobian(SimplexJacobian):

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from softgrad._formulas import compensated
+from softgrad._formulas.namespace import Array
+from softgrad._formulas.precision import silent
 
-Array = Any
 Part = tuple[Array, ...]
 Parts = dict[int, tuple[str, Part]]
 """Parts of reductions, or answers, by the number of the reduction: the name of the merge, and the values."""
@@ -205,7 +206,7 @@ class PartialNamespace:
         return tuple(PartialArray(a, self, cut=False, known=known) for a in part)
 
 
-@np.errstate(all="ignore")
+@silent
 def merged(parts: Iterable[Parts]) -> Parts:
     """The parts of several blocks, merged."""
     return functools.reduce(_merged, parts)

@@ -17,6 +17,8 @@ import numpy as np
 from dask.array.utils import meta_from_array
 
 from softgrad._formulas import states
+from softgrad._formulas.namespace import Array
+from softgrad._formulas.precision import silent
 from softgrad._libraries.dask.blocks import joined, leaves, only, reduced
 from softgrad._libraries.dask.slices import Slices
 from softgrad._numpy import states as numpy_states
@@ -24,8 +26,6 @@ from softgrad._validation.arrays import as_real
 
 if TYPE_CHECKING:
     from softgrad._libraries.dask.rounds import Formula
-
-Array = Any
 
 
 class Kind(NamedTuple):
@@ -117,12 +117,12 @@ def _one_state(kind: Kind, found: Any, axis: Any = None, keepdims: Any = None) -
     return merged
 
 
-@np.errstate(all="ignore")  # a cast may underflow or overflow, and that is its result
+@silent  # a cast may underflow or overflow, and that is its result
 def _value(value: Callable[[states.State], Array], dtype: Any, state: states.State) -> Array:
     return np.asarray(value(state)).astype(dtype)
 
 
-@np.errstate(all="ignore")
+@silent
 def _normalized(normalize: Callable[..., Array], formula: Formula, dtype: Any, *blocks: Any) -> Array:
     *others, state = blocks
     (x, *where), places, _ = formula.given(others)
@@ -143,7 +143,7 @@ def _log_probability(formula: Formula, *blocks: Any) -> Array:
     return np.where(here, log, np.zeros_like(log))
 
 
-@np.errstate(all="ignore")
+@silent
 def _label_gradient(formula: Formula, dtype: Any, *blocks: Any) -> Array:
     """The gradient: p, and p − 1 at the label as expm1(log p), which does not cancel where p is nearly 1."""
     *others, labels, log, state = blocks

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from softgrad._formulas.namespace import namespace, widest
+from softgrad._formulas.namespace import Array, namespace, widest
 from softgrad._validation.labels import as_labels, as_weight
 
-Array = Any
 Position = tuple[int, ...]
 
 LABELS, WEIGHTS = ("labels", "index"), ("sample_weight",)

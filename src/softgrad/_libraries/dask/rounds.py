@@ -19,14 +19,13 @@ import numpy as np
 from dask.array.core import unify_chunks
 
 from softgrad._dispatch import CHOICES, MATRIX, SLICE, VALUE, Function
+from softgrad._formulas.namespace import Array
 from softgrad._libraries.dask import passes
 from softgrad._libraries.dask.blocks import arrays as lazy_arrays
 from softgrad._libraries.dask.blocks import called, joined, leaves, numbers, only, reduced
 from softgrad._libraries.dask.partial import PartialArray, PartialNamespace, Parts, PendingError, merged
 from softgrad._libraries.dask.slices import CHOSEN, FLAT, PLACE, ROW, Slices
 from softgrad._validation.axis import Rows
-
-Array = Any
 
 GROUP = 2**17
 """The number of entries that a formula is run on at a time."""

@@ -11,9 +11,8 @@ import dask
 import dask.array as da
 import numpy as np
 
+from softgrad._formulas.namespace import Array
 from softgrad._libraries.dask.blocks import alone, leaves, only
-
-Array = Any
 
 
 def check_features(X: Any) -> None:

@@ -12,11 +12,11 @@ import dask.array as da
 import numpy as np
 
 from softgrad._dispatch import CHOICES, CLASSES, MATRIX, OPTIONS, SLICE, VALUE, Function
+from softgrad._formulas.namespace import Array
 from softgrad._libraries.dask.positions import located
 from softgrad._validation.arrays import broadcast_shapes
 from softgrad._validation.axis import normalize_axis
 
-Array = Any
 Index = tuple[int, ...]
 """The dimensions of an array, as `dask.array.blockwise` asks for them: those of the array of all slices by number."""
 

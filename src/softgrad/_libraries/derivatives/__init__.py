@@ -8,13 +8,10 @@ is softmax(x), y is log_softmax(x), and Σ runs over a row.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from softgrad._formulas.namespace import namespace
+from softgrad._formulas.namespace import Array, namespace
 from softgrad._libraries.derivatives import information, losses, products, softmax
 from softgrad._libraries.derivatives.rules import Rule
-
-Array = Any
 
 
 def _scaled(grad: Array, factor: Array) -> Array:

@@ -6,10 +6,8 @@ from typing import Any
 
 from softgrad._api import derivatives, information
 from softgrad._api import softmax as functions
-from softgrad._formulas.namespace import namespace
+from softgrad._formulas.namespace import Array, namespace
 from softgrad._libraries.derivatives.rules import Call, Rule, of_loss, of_loss_and_gradients
-
-Array = Any
 
 
 def _entropy_hessian(call: Call, v: Array) -> Array:

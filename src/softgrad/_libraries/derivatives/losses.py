@@ -6,7 +6,7 @@ from typing import Any
 
 from softgrad._api import derivatives, focal, losses
 from softgrad._api import softmax as functions
-from softgrad._formulas.namespace import namespace
+from softgrad._formulas.namespace import Array, namespace
 from softgrad._libraries.derivatives.products import column, dot, product, row_sum
 from softgrad._libraries.derivatives.rules import (
     Call,
@@ -19,8 +19,6 @@ from softgrad._libraries.derivatives.rules import (
 )
 from softgrad._validation.logits import Logits
 from softgrad._validation.targets import LossOptions, label_target, soft_target
-
-Array = Any
 
 
 def _label_hessian(call: Call, v: Array) -> Array:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from softgrad._dispatch import dispatched
 from softgrad._formulas import derivatives as formulas
-from softgrad._formulas.namespace import namespace
+from softgrad._formulas.namespace import Array, namespace
 from softgrad._formulas.precision import computed_wide
-
-Array = Any
 
 
 def row_sum(x: Array) -> Array:

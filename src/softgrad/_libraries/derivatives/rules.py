@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from softgrad._dispatch import SLICE, Function
-from softgrad._formulas.namespace import namespace
+from softgrad._formulas.namespace import Array, namespace
 from softgrad._libraries.derivatives.products import dot
 from softgrad._validation.arrays import promoted
 
-Array = Any
 Results = tuple[Array, ...]
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from softgrad._api import derivatives
 from softgrad._api import softmax as functions
 from softgrad._dispatch import dispatched
 from softgrad._formulas import softmax as formulas
-from softgrad._formulas.namespace import namespace
+from softgrad._formulas.namespace import Array, namespace
 from softgrad._libraries.derivatives.products import centred, dot, possible_only, row_sum
 from softgrad._libraries.derivatives.rules import Call, Rule, of_one_result
-
-Array = Any
 
 
 def _softmax(call: Call, v: Array) -> Array:
