@@ -139,7 +139,7 @@ def test_functions_are_documented(name):
         assert "Parameters" in found
     described = inspect.getdoc(function).split("Returns\n")[0]
     for parameter in parameters:
-        assert re.search(rf"^(\w+, )*{parameter}(, \w+)*( :|$)", described, flags=re.MULTILINE), parameter
+        assert re.search(rf"^(\w+, )*\**{parameter}(, \w+)*( :|$)", described, flags=re.MULTILINE), parameter
 
 
 @pytest.mark.parametrize("name", CLASSES)

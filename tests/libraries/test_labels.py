@@ -378,7 +378,7 @@ def test_what_is_refused():
         sg.logsumexp(frame, keepdims=True)
     with pytest.raises(TypeError, match=r"x must be a DataArray; got a Dataset: its map\(\) method"):
         sg.softmax(xr.Dataset({"x": ("i", [1.0])}))
-    with pytest.raises(TypeError, match="classes lie along several axes"):
+    with pytest.raises(TypeError, match="classes have several axes"):
         sg.cross_entropy(frame, 0, axis=None, weight=pd.Series(np.ones(4)))
 
 
