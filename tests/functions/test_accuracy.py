@@ -116,7 +116,7 @@ def test_jacobian_entries(level, kind, dtype):
 @every_dtype
 @every_kind
 def test_products(level, kind, dtype):
-    for n in rows.LENGTHS[:-1]:
+    for n in rows.LENGTHS[:-1:2]:
         x = rows.row(kind, n, dtype)
         u, v = directions(n, dtype)
         check_products(level, sg.softmax(x), sg.log_softmax(x), u, v, note=f"rows.row({kind!r}, {n}), directions({n})")
@@ -126,7 +126,7 @@ def test_products(level, kind, dtype):
 @every_dtype
 @pytest.mark.parametrize("kind", ["normal", "wide", "subnormal_tail", "growing", "impossible", "constant"])
 def test_long_rows(level, kind, dtype):
-    n = 50_000
+    n = 20_000
     check_forward(level, rows.row(kind, n, dtype), note=f"rows.row({kind!r}, {n})")
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("level")
 @every_map
 @every_float
 def test_any_layout_gives_the_same_bits(f, dtype):
-    for n, (name, layout) in product(lengths(f), LAYOUTS.items()):
+    for n, (name, layout) in product([n for n in lengths(f) if n in (1, 3, 10, 33, 65, 257)], LAYOUTS.items()):
         for shape in ((5, n), (2, 18, n)) if n < 100 else ((5, n),):
             contiguous = logits(shape, dtype)
             x, g = layout(contiguous), layout(directions(contiguous))
@@ -70,22 +70,26 @@ def test_large_results_have_the_bits_of_small_ones(f, dtype):
             assert_same(out[part], f(np.ascontiguousarray(x[part]), axis=axis, workers=1))
 
 
+# Columns that end within a block of neighbours, and rows that end within a block of entries.
+every_column_shape = pytest.mark.parametrize(("n", "columns"), [(33, 1100), (100, 1100), (4129, 300)])
+
+
 @pytest.mark.usefixtures("level")
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("f", [sg.softmax, sg.log_softmax, sg.logsumexp], ids=lambda f: f.__name__)
-@pytest.mark.parametrize("n", [33, 50, 100, 4096, 4129])
-def test_columns_have_the_bits_of_rows(f, n, dtype):
+@every_column_shape
+def test_columns_have_the_bits_of_rows(f, n, columns, dtype):
     """Of one call, some slices are summed in place and others not: long ones, with large logits or one large entry."""
-    x = np.random.default_rng(n).normal(size=(n, 1100)).astype(dtype)
-    for j, column in ((0, 3), (n - 1, 70), (n // 2, 600)):
+    x = np.random.default_rng(n).normal(size=(n, columns)).astype(dtype)
+    for j, column in ((0, 3), (n - 1, 70), (n // 2, columns // 2)):
         for offset, value in enumerate([np.nan, np.inf, -np.inf, 20, 31, 32, 33, -33, 256, 257, 1e4]):
             x[j, column + offset] = value
     rows = f(np.ascontiguousarray(x.T), workers=1)
     assert_same(f(x, axis=0, workers=1).T, rows)
-    for first, last in ((0, 90), (5, 1099)):
+    for first, last in ((0, 90), (5, columns - 1)):
         assert_same(f(x[:, first:last], axis=0).T, rows[first:last])
     large = x.copy()
-    large[:, :800] += 300  # so many that the others are not tried
+    large[:, : columns * 3 // 4] += 300  # so many that the others are not tried
     assert_same(f(large, axis=0, workers=1).T, f(np.ascontiguousarray(large.T), workers=1))
     if f is not sg.logsumexp:
         assert_same(f(x, axis=0, out=x).T, rows)
@@ -93,23 +97,23 @@ def test_columns_have_the_bits_of_rows(f, n, dtype):
 
 @pytest.mark.usefixtures("level")
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("n", [33, 50, 100, 4096, 4129])
-def test_derivatives_of_columns_have_the_bits_of_rows(n, dtype):
+@every_column_shape
+def test_derivatives_of_columns_have_the_bits_of_rows(n, columns, dtype):
     """Saturated columns, columns that tie, and columns with gaps, where p is 0 and v anything, beside ordinary ones."""
     random = np.random.default_rng(n)
-    x, v = random.normal(size=(2, n, 1100)).astype(dtype)
+    x, v = random.normal(size=(2, n, columns)).astype(dtype)
     x[n // 3, ::7] += 30
     x[:, 40] = x[0, 40]
     x[random.random(x.shape) < 0.01] = -np.inf
     p = sg.softmax(x, axis=0)
     gaps = np.zeros(x.shape, bool)
-    gaps[:, 200:230] = gaps[:, 900] = True
+    gaps[:, 50:80] = gaps[:, columns - 200] = True
     v[gaps & (p == 0)] = np.nan
-    v[n // 2, 500] = np.inf
+    v[n // 2, columns // 2] = np.inf
     rows = sg.softmax_vjp(np.ascontiguousarray(p.T), np.ascontiguousarray(v.T))
-    assert np.isfinite(rows[200:230]).all()
+    assert np.isfinite(rows[50:80]).all()
     assert_same(sg.softmax_vjp(p, v, axis=0).T, rows)
-    for first, last in ((0, 90), (5, 1099)):
+    for first, last in ((0, 90), (5, columns - 1)):
         assert_same(sg.softmax_vjp(p[:, first:last], v[:, first:last], axis=0).T, rows[first:last])
     for operand in (0, 1):
         given = [p.copy(), v.copy()]

@@ -40,7 +40,7 @@ def test_a_masked_row_has_the_same_bits_in_any_batch(f):
 def test_a_tempered_row_has_the_same_bits_in_any_batch(f, dtype):
     """T = 1 is no temperature to a row of its own, and 1e-150 is none that vectors take."""
     temperatures = np.array([1.0, 0.7, 2.0, 1.0, 3.3, 1.0, 0.1, 1.0, 1.0, 1e-150, 5.0])
-    for n in lengths(f):
+    for n in lengths(f)[::2]:
         x = logits((11, n), dtype)
         g = directions(x)
         for options in ({}, {"where": np.random.default_rng(n).random((11, n)) < 0.7}):

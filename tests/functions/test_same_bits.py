@@ -175,7 +175,7 @@ def run(seed, names=tuple(MAPS)):
 @pytest.mark.parametrize("block", range(4))
 def test_bits_do_not_depend_on_batch_layout_or_threads(level, block):
     names = [name for name in MAPS if not (level == "generic" and name.startswith("focal"))]
-    for seed in range(block * 60, block * 60 + 60):
+    for seed in range(block * 40, block * 40 + 40):
         run(seed, names)
 
 

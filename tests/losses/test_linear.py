@@ -332,14 +332,14 @@ def test_the_process_grows_by_64_megabytes_beside_the_gradients():
 
 @pytest.mark.slow
 def test_the_language_model_learns(tmp_path):
-    """The example as a newcomer runs it, but on one thread: its products are small."""
+    """The example with a fifth of its steps, and on one thread: its products are small."""
     example = Path(__file__).parents[2] / "examples" / "language_model.py"
-    command = [sys.executable, "-W", "error", str(example), "--output", str(tmp_path)]
+    command = [sys.executable, "-W", "error", str(example), "--output", str(tmp_path), "--steps", "500"]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("gradients of E, W, b, V, c: agree with finite differences\n")
     found = re.search(r"^test loss: (\d\.\d{3}) bits per byte", done.stdout, re.MULTILINE)
     assert found, done.stdout
-    assert float(found[1]) < 2.8
+    assert float(found[1]) < 3.3
     assert (tmp_path / "language-model.png").stat().st_size > 10_000  # an empty figure is smaller

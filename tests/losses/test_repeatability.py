@@ -29,8 +29,7 @@ def test_a_row_alone_or_among_others(level, dtype, options):
 
 
 @every_dtype
-@pytest.mark.parametrize("options", [{}, SMOOTHED], ids=["label", "smoothed"])
-@pytest.mark.parametrize("shift", [0, 3])
+@pytest.mark.parametrize(("options", "shift"), [({}, 3), (SMOOTHED, 0)], ids=["label", "smoothed"])
 def test_results_beyond_the_caches(level, dtype, options, shift):
     """Large gradients are written by non-temporal stores: the same bits as in small blocks, in place and misaligned."""
     m, n = 1024, 2049

@@ -48,7 +48,7 @@ def test_every_option_at_once(level, kind, dtype):
     if kind == "extreme":
         pytest.skip("max − x overflows")
     generic = level == "generic" and dtype is np.float64
-    for n in LENGTHS:
+    for n in LENGTHS[::2]:
         x = rows.row(kind, n, dtype)
         exact = Exact(x)
         rng = np.random.default_rng(n)
