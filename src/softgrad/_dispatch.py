@@ -92,7 +92,7 @@ def _declared(module: str, name: str) -> Function:
 
 
 def dispatched(signature: str, *, kernel: bool = False, half: bool = True) -> Callable[[Plain], Plain]:
-    """Declare a public function; `kernel` if a kernel of its name computes the call without options.
+    """Declare a public function; `kernel` if a kernel of its name computes the call without most of its options.
 
     Without `half` that kernel is not for float16 and bfloat16, whose result is float32.
     """
@@ -100,26 +100,40 @@ def dispatched(signature: str, *, kernel: bool = False, half: bool = True) -> Ca
 
     def declare(plain: Plain) -> Plain:
         function = FUNCTIONS[plain.__name__] = Function(plain.__name__, plain, operands, results)
-        name, ndarray = function.name, np.ndarray
+        name, ndarray, packed = function.name, np.ndarray, None
         takes_out = "out" in (plain.__kwdefaults__ or ())
 
         @functools.wraps(plain)
         def call(*given: Any, **options: Any) -> Any:
             # A call on ten numbers is to cost little more than its arithmetic: this is its whole way.
             # The type comes first because torch.compile, which traces this, warns of calls to C++.
-            direct = kernel and given and type(given[0]) is ndarray and (takes_out or "out" not in options)
-            direct = direct and (half or given[0].dtype.itemsize > 2)
-            if direct and (table := kernels.table) is not None:
-                result = table.direct[name](*given, **options)
-                if result is not NotImplemented:
-                    return result
+            if kernel and given and (table := kernels.table) is not None:
+                x = given[0]
+                direct = given
+                if type(x) is list:
+                    direct = (_of_list(x), *given[1:])
+                    x = direct[0]
+                if type(x) is ndarray and (half or x.dtype.itemsize > 2) and (takes_out or "out" not in options):
+                    result = table.direct[name](*direct, **options)
+                    if result is not NotImplemented:
+                        return result if packed is None else packed(result)
             return _call(function, given, options)
 
         function.public = call
         function.kind = plain.__globals__.get(plain.__annotations__["return"])
+        packed = None if len(results) == 1 else function.kind._make
         return call  # type: ignore[return-value]
 
     return declare
+
+
+def _of_list(x: list[Any]) -> Any:
+    """A list of numbers as the array that it stands for; any other is left as it is, for its error to be named."""
+    try:
+        array = np.asarray(x)
+    except ValueError:  # of several lengths
+        return x
+    return array.astype(np.float64) if array.dtype.kind in "iu" else array if array.dtype == np.float64 else x
 
 
 def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:

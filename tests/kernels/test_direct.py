@@ -15,6 +15,9 @@ NATIVE = [level for level in kernels.LEVELS if level != "generic"]
 ONE = ("softmax", "log_softmax", "logsumexp", "entropy")
 TWO = ("softmax_vjp", "log_softmax_vjp", "log_softmax_jvp", "kl_divergence")
 NAMES = ONE + TWO
+GRADIENTS = ("entropy_grad", "kl_divergence_grad")  # several results
+LABELLED = ("cross_entropy", "cross_entropy_grad", "cross_entropy_grad_hess")
+INNER = ("log_sum", "signed_logsumexp")  # no public function has their names
 REDUCTIONS = ("logsumexp", "entropy", "kl_divergence")
 TEMPERED = ("softmax", "log_softmax")
 MASKED = (*TEMPERED, "logsumexp")
@@ -42,7 +45,7 @@ def operands(name, shape, dtype):
     x = (8 * random.normal(size=shape)).astype(dtype)
     if x.size > 3:
         x.flat[1] = -np.inf
-    if name in ONE:
+    if name in (*ONE, "entropy_grad"):
         return (x,)
     forward = {"softmax_vjp": sg.softmax, "log_softmax_vjp": sg.log_softmax, "log_softmax_jvp": sg.log_softmax}
     return forward.get(name, np.copy)(x), random.normal(size=shape).astype(dtype)
@@ -54,7 +57,7 @@ def same(a, b):
 
 
 def test_every_kernel_from_slices_of_one_dtype_is_there(direct):
-    assert sorted(direct) == sorted(NAMES)
+    assert sorted(direct) == sorted(NAMES + GRADIENTS + LABELLED + INNER)
     for name, function in direct.items():
         assert function.__name__ == name
 
@@ -123,7 +126,8 @@ def test_other_masks_are_left_to_the_general_path(direct, name):
 @pytest.mark.parametrize("name", TEMPERED)
 def test_other_temperatures_are_left_to_the_general_path(direct, name):
     (x,) = operands(name, (3, 7), np.float64)
-    for T in (-1.0, -1e-300, np.nan, 2, True, None, "1", np.float32(2), np.ones(()), np.ones(3), [1.0]):
+    assert same(direct[name](x, temperature=2), direct[name](x, temperature=2.0))
+    for T in (-1.0, -1e-300, -1, np.nan, True, None, "1", np.float32(2), np.ones(()), np.ones(3), [1.0]):
         assert direct[name](x, temperature=T) is NotImplemented
 
 
@@ -207,9 +211,12 @@ def test_other_arrays_to_write_to_are_left_alone(direct, name):
 def test_other_calls_are_left_to_the_general_path(direct, name):
     function, given = direct[name], operands(name, (3, 7), np.float64)
     shape = np.shape(function(*given))
-    for bad in (0, 2, -2, True, np.int64(-1), -1.0, None, (-1,), "last", 10**30):
+    for bad in (2, -3, True, np.int64(-1), -1.0, None, (-1,), "last", 10**30, -(10**30)):
         assert function(*given, axis=bad) is NotImplemented
-    others = [{"where": True}, {"workers": 1}, {"dtype": float}, {"x": 1}, {"normalization": True}]
+    others = [{"where": True}, {"dtype": float}, {"x": 1}, {"normalization": True}, {"workers": 2}, {"workers": -1}]
+    others += [{"workers": True}, {"workers": 1.0}, {"keepdims": 1}, {"keepdims": None}, {"ignore_index": None}]
+    others += [{"workers": 1}] if name not in MASKED else []
+    others += [{"keepdims": True}] if name != "logsumexp" else []
     others += [{"temperature": 2.0}] if name not in TEMPERED else []
     others += [{"where": np.ones((3, 7), bool)}, {"where": None}] if name not in MASKED else []
     for options in others:
@@ -244,7 +251,92 @@ def test_partial_overlap_is_left_to_the_general_path(direct, name):
             window[...] = copy
 
 
+@every_dtype
+@pytest.mark.parametrize("name", NAMES + GRADIENTS)
+def test_any_axis_is_the_last_axis_moved(direct, name, dtype):
+    for shape in ((4, 10), (3, 5, 7), (2, 3, 4, 5), (33, 40), (0, 5), (5, 0), (3, 1)):
+        given = operands(name, shape, dtype)
+        for axis in range(-len(shape), len(shape)):
+            got = direct[name](*given, axis=axis)
+            moved = direct[name](*(np.ascontiguousarray(np.moveaxis(a, axis, -1)) for a in given))
+            several = isinstance(got, tuple)
+            for a, b in zip(got, moved, strict=True) if several else [(got, moved)]:
+                back = np.ascontiguousarray(np.moveaxis(b, -1, axis)) if b.ndim == len(shape) else b
+                assert same(a, back), (shape, axis)
+            if not several and got.shape == shape:
+                place = [a.copy() for a in given]
+                assert direct[name](*place, axis=axis, out=place[0]) is place[0]
+                assert same(place[0], got)
+
+
+@every_dtype
+def test_options_of_a_loop(direct, dtype):
+    (x,) = operands("logsumexp", (3, 4, 5), dtype)
+    mask = np.random.default_rng(2).random(x.shape) < 0.7
+    for axis in range(3):
+        plain = direct["logsumexp"](x, axis=axis, where=mask)
+        kept = direct["logsumexp"](x, axis=axis, where=mask, keepdims=True, workers=1)
+        assert same(kept, np.expand_dims(plain, axis))
+        assert same(direct["logsumexp"](x, axis=axis, where=mask, keepdims=False, workers=None), plain)
+        p = direct["softmax"](x, axis=axis, where=mask, temperature=3)
+        moved = direct["softmax"](*(np.ascontiguousarray(np.moveaxis(x, axis, -1)),),
+                                  where=np.ascontiguousarray(np.moveaxis(mask, axis, -1)), temperature=3.0)  # fmt: skip
+        assert same(p, np.ascontiguousarray(np.moveaxis(moved, -1, axis)))
+    out = np.ones((3, 1, 5), dtype)
+    assert direct["logsumexp"](x, axis=1, keepdims=True, out=out) is out
+    assert same(out, direct["logsumexp"](x, axis=1, keepdims=True))
+    assert direct["logsumexp"](x, axis=1, out=out) is NotImplemented
+
+
+def results(found):
+    return found if isinstance(found, tuple) else (found,)
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:])
+@pytest.mark.parametrize("name", LABELLED)
+def test_labels_of_any_width(tables, name, dtype):
+    gufunc, direct = (table[name] for table in tables)
+    factors = (1.0,) * (gufunc.nin - 2)
+    for shape in ((7,), (5, 10), (40, 3), (2, 3, 33), (0, 5), (3, 1)):
+        x = operands("softmax", shape, dtype)[0]
+        labels = np.asarray(np.arange(int(np.prod(shape[:-1]))).reshape(shape[:-1]) % shape[-1])
+        expected = results(gufunc(x, labels, *factors))
+        for kind in (np.int8, np.uint8, np.int16, np.int32, np.int64):
+            got = results(direct(x, labels.astype(kind), axis=-1))
+            assert all(map(same, got, expected)), (shape, kind)
+        if len(shape) == 1:
+            assert all(map(same, results(direct(x, 0)), expected))
+        ignored = np.asarray(np.where(np.arange(labels.size).reshape(labels.shape) % 3 == 1, -100, labels))
+        weight = np.where(ignored == -100, 0.0, 1.0)
+        expected = results(gufunc(x, np.maximum(ignored, 0), weight, *factors[1:]))
+        assert all(map(same, results(direct(x, ignored, ignore_index=-100)), expected)), shape
+        if len(shape) > 1:
+            first = np.ascontiguousarray(np.moveaxis(x, -1, 0))
+            for a, b in zip(results(direct(first, labels, axis=0)), results(gufunc(x, labels, *factors)), strict=True):
+                assert same(a, np.ascontiguousarray(np.moveaxis(b, -1, 0)) if b.ndim == x.ndim else b)
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_other_labels_are_left_to_the_general_path(direct, name):
+    x, y = np.zeros((3, 4)), np.array([0, 1, 3])
+    assert direct[name](x, y) is not NotImplemented
+    bad = [y + 1, y - 1, y[:2], y[:, np.newaxis], y.astype(float), y.astype(bool), y.astype(">i4"), y.astype(np.uint64)]
+    bad += [y.tolist(), 1, None, np.int64(1), y.view(Subclass), np.repeat(y, 2)[::2], y.astype(object), np.array(1)]
+    for labels in bad:
+        assert direct[name](x, labels) is NotImplemented, labels
+    for index in (-100.0, "1", True, 10**30):
+        assert direct[name](x, y, ignore_index=index) is NotImplemented
+    assert direct[name](x, y - 1, ignore_index=-2) is NotImplemented
+    for label in (4, -1, True, 1.0, 10**30):
+        assert direct[name](x[0], label) is NotImplemented
+    assert direct[name](np.zeros((3, 0)), y) is NotImplemented
+    for options in ({"sample_weight": None}, {"out": None}, {"where": None}, {"workers": 1}, {"label_smoothing": 0.0}):
+        assert direct[name](x, y, **options) is NotImplemented
+
+
 def test_an_array_for_several_threads_is_left_to_the_general_path(direct):
+    assert direct["softmax"](np.zeros(LIMIT), workers=1) is not NotImplemented
+    assert direct["softmax"](np.zeros(LIMIT), workers=None) is NotImplemented
     assert direct["softmax"](np.zeros(LIMIT - 1)) is not NotImplemented
     assert direct["softmax"](np.zeros(LIMIT)) is NotImplemented
     assert direct["softmax"](np.zeros((LIMIT // 10, 10))) is NotImplemented

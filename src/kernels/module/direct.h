@@ -3,103 +3,36 @@
 // caller to make in another way: nothing here raises an error over an argument.
 #pragma once
 
-#include <cstring>
-
+#include "module/arguments.h"
 #include "module/gil.h"
 
 namespace {
 
 struct Direct {
+    const Kernel* kernel;
     const Loop* plain;
     const Loop* where;  // with a mask, too, and where the kernel takes one, a temperature for all rows; none: null
-    int inputs;
-    bool takes_temperature;
-    bool reduces;    // the result is one number for each row
+    Accepted accepted;
+    int inputs;      // that a user gives: slices of the row's dtype, and labels
     npy_intp below;  // more entries may be worth more than one thread
+
+    int outputs() const { return kernel->signature.outputs(); }
+    bool is_slice(int k) const { return kernel->signature.dimensions(k) == 1; }
+    bool is_labels(int k) const { return kernel->types[k] == 'q'; }
 };
 
-// The options of a call.
-struct Options {
-    PyObject* out = nullptr;         // none: a new array
-    PyArrayObject* where = nullptr;  // none: every entry is valid
-    double temperature = 1;
-};
-
-// Whether all operands are of the row's dtype, the inputs slices, and the one result a slice or a number.
+// Whether a kernel takes slices of the row's dtype and, after them, labels with a factor for each row; and returns
+// slices or numbers of that dtype.
 bool is_direct(const Kernel& kernel) {
     const Signature& signature = kernel.signature;
-    if (signature.outputs() != 1 || std::strspn(kernel.types, "T") != std::strlen(kernel.types)) return false;
-    for (int k = 0; k < signature.inputs; ++k)
-        if (signature.dimensions(k) != 1) return false;
-    return signature.dimensions(signature.inputs) <= 1;
-}
-
-// Whether an object is an array as loops take it: NumPy's own class and dtype, aligned, one row after the other.
-bool is_plain(PyObject* object) {
-    if (!PyArray_CheckExact(object)) return false;
-    PyArrayObject* const array = (PyArrayObject*)object;
-    const int type = PyArray_TYPE(array);
-    return (type == NPY_FLOAT || type == NPY_DOUBLE || type == NPY_HALF) && PyArray_ISCARRAY_RO(array) &&
-           !PyDataType_METADATA(PyArray_DESCR(array));
-}
-
-bool is_alike(PyArrayObject* a, PyArrayObject* b, int ndim) {
-    return PyArray_TYPE(a) == PyArray_TYPE(b) && PyArray_NDIM(b) == ndim &&
-           PyArray_CompareLists(PyArray_DIMS(a), PyArray_DIMS(b), ndim);
-}
-
-bool is_disjoint(PyArrayObject* a, PyArrayObject* b) {
-    return PyArray_BYTES(a) + PyArray_NBYTES(a) <= PyArray_BYTES(b) ||
-           PyArray_BYTES(b) + PyArray_NBYTES(b) <= PyArray_BYTES(a);
-}
-
-// Whether a loop may write to `out`: instead of an operand, entry by entry, or apart from all of them.
-bool takes_result(const Direct& direct, PyObject* const* inputs, const Options& options) {
-    PyObject* const out = options.out;
-    PyArrayObject* const result = (PyArrayObject*)out;
-    PyArrayObject* const x = (PyArrayObject*)inputs[0];
-    if (!is_plain(out) || !PyArray_ISWRITEABLE(result)) return false;
-    if (!is_alike(x, result, PyArray_NDIM(x) - direct.reduces)) return false;
-    for (int i = 0; i < direct.inputs; ++i) {
-        PyArrayObject* const input = (PyArrayObject*)inputs[i];
-        const bool in_place = !direct.reduces && PyArray_BYTES(input) == PyArray_BYTES(result);
-        if (!in_place && !is_disjoint(input, result)) return false;
-    }
-    return !options.where || is_disjoint(options.where, result);
-}
-
-bool is_last_axis(PyObject* axis, int ndim) {
-    if (!PyLong_CheckExact(axis)) return false;
-    int overflow;
-    const long value = PyLong_AsLongAndOverflow(axis, &overflow);
-    return !overflow && (value == -1 || value == ndim - 1);
-}
-
-// Whether a mask has an entry for each of x, laid out alike. (Others are NumPy's to broadcast.)
-bool is_mask_of(PyArrayObject* x, PyObject* object) {
-    if (!PyArray_CheckExact(object)) return false;
-    PyArrayObject* const mask = (PyArrayObject*)object;
-    return PyArray_TYPE(mask) == NPY_BOOL && PyArray_ISCARRAY_RO(mask) && PyArray_NDIM(mask) == PyArray_NDIM(x) &&
-           PyArray_CompareLists(PyArray_DIMS(x), PyArray_DIMS(mask), PyArray_NDIM(x));
-}
-
-// The options, if they say nothing but the last axis, where the result goes, a mask and a temperature.
-bool read_options(const Direct& direct, PyArrayObject* x, PyObject* names, PyObject* const* values, Options& options) {
-    const Py_ssize_t count = names ? PyTuple_GET_SIZE(names) : 0;
-    for (Py_ssize_t i = 0; i < count; ++i) {
-        PyObject* const value = values[i];
-        const auto is = [&](const char* name) {
-            return PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, i), name) == 0;
-        };
-        if (is("out")) {
-            options.out = value == Py_None ? nullptr : value;
-        } else if (is("where") && direct.where) {
-            if (value != Py_None && !is_mask_of(x, value)) return false;
-            options.where = value == Py_None ? nullptr : (PyArrayObject*)value;
-        } else if (is("temperature") && direct.takes_temperature && PyFloat_Check(value)) {
-            options.temperature = PyFloat_AS_DOUBLE(value);
-            if (!(options.temperature >= 0)) return false;
-        } else if (!is("axis") || !is_last_axis(value, PyArray_NDIM(x))) {
+    bool labels = false;
+    for (int k = 0; k < signature.operands; ++k) {
+        const char type = kernel.types[k];
+        if (signature.dimensions(k) > 1) return false;
+        if (k < signature.inputs && signature.dimensions(k) == 0) {
+            if (!(type == 'q' && k == 1) && !(type == 'd' && labels)) return false;
+            labels = true;
+        } else if (type != 'T' || (k < signature.inputs && labels)) {
             return false;
         }
     }
@@ -112,74 +45,163 @@ class Operands {
     char* data[MOST_OPERANDS];
     npy_intp steps[2 * MOST_OPERANDS];
 
-    // Of an operand with one number for each row, or for all of them, `entry` is no step.
-    void add(void* first, npy_intp row, npy_intp entry = -1) {
-        data[count_] = (char*)first;
-        steps[count_++] = row;
-        if (entry >= 0) entries_[slices_++] = entry;
+    // An operand with `n` entries to a row of `size` bytes each; 0 to a row: one number for each.
+    void add_slices(void* first, const Slices& slices, npy_intp size) {
+        add(first, slices.inner == 1 ? slices.n * size : size, slices.n * slices.inner * size);
+        entries_[slices_++] = slices.inner * size;
+    }
+    void add_numbers(void* first, const Slices& slices, npy_intp size) { add(first, size, slices.inner * size); }
+    void add_constant(void* number) { add(number, 0, 0); }
+    void add_constant_slice(void* number) {
+        add(number, 0, 0);
+        entries_[slices_++] = 0;
     }
     void close() { std::memcpy(steps + count_, entries_, slices_ * sizeof *entries_); }
 
+    // The next group of rows that lie side by side.
+    void next_group() {
+        for (int k = 0; k < count_; ++k) data[k] += groups_[k];
+    }
+
    private:
     int count_ = 0, slices_ = 0;
-    npy_intp entries_[MOST_OPERANDS];
+    npy_intp entries_[MOST_OPERANDS], groups_[MOST_OPERANDS];
+
+    void add(void* first, npy_intp row, npy_intp group) {
+        data[count_] = (char*)first;
+        steps[count_] = row;
+        groups_[count_++] = group;
+    }
 };
 
+// A call whose arguments were checked.
+struct DirectCall {
+    const Direct& direct;
+    PyObject* const* inputs;
+    const Options& options;
+    Slices slices;
+    Labels labels;
+
+    PyArrayObject* x() const { return (PyArrayObject*)inputs[0]; }
+    bool is_plain() const { return !options.where && options.temperature == 1; }
+};
+
+// Whether a loop may write to `out`: instead of an operand, entry by entry, or apart from all of them.
+bool takes_result(const DirectCall& call, const npy_intp* dims, int ndim, bool is_slice) {
+    PyObject* const out = call.options.out;
+    PyArrayObject* const result = (PyArrayObject*)out;
+    if (!is_plain(out) || !PyArray_ISWRITEABLE(result) || PyArray_TYPE(result) != PyArray_TYPE(call.x())) return false;
+    if (!has_shape(result, dims, ndim)) return false;
+    for (int i = 0; i < call.direct.inputs; ++i) {
+        if (call.direct.is_labels(i)) continue;  // a copy is read
+        PyArrayObject* const input = (PyArrayObject*)call.inputs[i];
+        const bool in_place = is_slice && PyArray_BYTES(input) == PyArray_BYTES(result);
+        if (!in_place && !is_disjoint(input, result)) return false;
+    }
+    return !call.options.where || is_disjoint(call.options.where, result);
+}
+
 // The loop over arrays that were checked; false with an error set where memory ran out.
-bool run_loop(const Direct& direct, PyObject* const* inputs, const Options& options, PyArrayObject* result) {
-    PyArrayObject* const x = (PyArrayObject*)inputs[0];
-    const int last = PyArray_NDIM(x) - 1, type = PyArray_TYPE(x);
-    const npy_intp n = PyArray_DIM(x, last), rows = PyArray_MultiplyList(PyArray_DIMS(x), last);
-    if (rows == 0) return true;  // as NumPy does: a loop of no rows is not run
-    const npy_intp entry = PyArray_ITEMSIZE(x);
-    const npy_intp dims[] = {rows, n};
-    const bool is_plain_call = !options.where && options.temperature == 1;
+bool run_loop(DirectCall& call, PyObject* const* results) {
+    const Direct& direct = call.direct;
+    const Slices& slices = call.slices;
+    if (slices.rows() == 0) return true;  // as NumPy does: a loop of no rows is not run
+    const npy_intp size = PyArray_ITEMSIZE(call.x());
     bool everything = true;
-    double temperature = options.temperature;
+    double temperature = call.options.temperature, one = 1;
     Operands operands;
-    for (int i = 0; i < direct.inputs; ++i) operands.add(PyArray_DATA((PyArrayObject*)inputs[i]), n * entry, entry);
-    if (options.where)
-        operands.add(PyArray_DATA(options.where), n, 1);
-    else if (!is_plain_call)
-        operands.add(&everything, 0, 0);
-    if (!is_plain_call && direct.takes_temperature) operands.add(&temperature, 0);
-    if (direct.reduces)
-        operands.add(PyArray_DATA(result), entry);
-    else
-        operands.add(PyArray_DATA(result), n * entry, entry);
+    for (int k = 0; k < direct.kernel->signature.inputs; ++k) {
+        if (direct.is_slice(k))
+            operands.add_slices(PyArray_DATA((PyArrayObject*)call.inputs[k]), slices, size);
+        else if (direct.is_labels(k))
+            operands.add_numbers(call.labels.labels(), slices, sizeof(npy_int64));
+        else if (call.labels.weights() && direct.is_labels(k - 1))
+            operands.add_numbers(call.labels.weights(), slices, sizeof(double));
+        else
+            operands.add_constant(&one);
+    }
+    if (call.options.where)
+        operands.add_slices(PyArray_DATA(call.options.where), slices, 1);
+    else if (!call.is_plain())
+        operands.add_constant_slice(&everything);
+    if (!call.is_plain() && direct.accepted.temperature) operands.add_constant(&temperature);
+    for (int i = 0; i < direct.outputs(); ++i) {
+        void* const data = PyArray_DATA((PyArrayObject*)results[i]);
+        if (direct.is_slice(direct.kernel->signature.inputs + i))
+            operands.add_slices(data, slices, size);
+        else
+            operands.add_numbers(data, slices, size);
+    }
     operands.close();
+    const int type = PyArray_TYPE(call.x());
     const RowType row = type == NPY_DOUBLE ? FLOAT64 : type == NPY_FLOAT ? FLOAT32 : FLOAT16;
-    run_unlocked(operands.data, dims, operands.steps, (void*)(is_plain_call ? direct.plain : direct.where)[row]);
+    void* const loop = (void*)(call.is_plain() ? direct.plain : direct.where)[row];
+    const bool is_last = slices.inner == 1;
+    const npy_intp dims[] = {is_last ? slices.outer : slices.inner, slices.n};
+    for (npy_intp group = 0; group < (is_last ? 1 : slices.outer); ++group, operands.next_group())
+        run_unlocked(operands.data, dims, operands.steps, loop);
     return !PyErr_Occurred();
+}
+
+// Arrays for the results, `out` among them; NotImplemented if that does not fit, null with an error set if one fails.
+PyObject* compute(DirectCall& call) {
+    const Direct& direct = call.direct;
+    const int ndim = PyArray_NDIM(call.x());
+    npy_intp reduced[NPY_MAXDIMS];
+    Labels::without_axis(call.x(), call.slices.axis, reduced);
+    if (call.options.keepdims) {
+        std::memcpy(reduced, PyArray_DIMS(call.x()), ndim * sizeof *reduced);
+        reduced[call.slices.axis] = 1;
+    }
+    PyObject* results[MOST_OPERANDS] = {};
+    const int count = direct.outputs();
+    bool done = true;
+    for (int i = 0; done && i < count; ++i) {
+        const bool is_slice = direct.is_slice(direct.kernel->signature.inputs + i);
+        const npy_intp* const dims = is_slice ? PyArray_DIMS(call.x()) : reduced;
+        const int dimensions = ndim - !(is_slice || call.options.keepdims);
+        if (call.options.out) {
+            if (!takes_result(call, dims, dimensions, is_slice)) Py_RETURN_NOTIMPLEMENTED;
+            // A writeable array may still have a warning to give: the one over the result of np.broadcast_arrays.
+            done = PyArray_FailUnlessWriteable((PyArrayObject*)call.options.out, "out") == 0;
+            results[i] = Py_NewRef(call.options.out);
+        } else {
+            results[i] = PyArray_SimpleNew(dimensions, dims, PyArray_TYPE(call.x()));
+            done = results[i] != nullptr;
+        }
+    }
+    done = done && run_loop(call, results);
+    PyObject* found = nullptr;
+    if (done && !call.options.out)
+        for (int i = 0; i < count; ++i) results[i] = PyArray_Return((PyArrayObject*)results[i]);
+    if (done && count == 1) return results[0];
+    if (done && (found = PyTuple_New(count)))
+        for (int i = 0; i < count; ++i) PyTuple_SET_ITEM(found, i, Py_NewRef(results[i]));
+    for (PyObject* const result : results) Py_XDECREF(result);
+    return found;
 }
 
 PyObject* call_directly(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
     const Direct& direct = *(const Direct*)PyCapsule_GetPointer(self, nullptr);
     if (count != direct.inputs || !is_plain(args[0])) Py_RETURN_NOTIMPLEMENTED;
     PyArrayObject* const x = (PyArrayObject*)args[0];
-    const int ndim = PyArray_NDIM(x);
-    if (ndim == 0 || PyArray_SIZE(x) >= direct.below) Py_RETURN_NOTIMPLEMENTED;
-    for (int i = 1; i < direct.inputs; ++i)
-        if (!is_plain(args[i]) || !is_alike(x, (PyArrayObject*)args[i], ndim)) Py_RETURN_NOTIMPLEMENTED;
     Options options;
-    if (!read_options(direct, x, names, args + count, options)) Py_RETURN_NOTIMPLEMENTED;
-    PyObject* const out = options.out;
-    if (out && !takes_result(direct, args, options)) Py_RETURN_NOTIMPLEMENTED;
-    // A writeable array may still have a warning to give: the one over the result of np.broadcast_arrays.
-    if (out && PyArray_FailUnlessWriteable((PyArrayObject*)out, "out") < 0) return nullptr;
-    PyObject* const result =
-        out ? Py_NewRef(out) : PyArray_SimpleNew(ndim - direct.reduces, PyArray_DIMS(x), PyArray_TYPE(x));
-    if (!result) return nullptr;
-    if (!run_loop(direct, args, options, (PyArrayObject*)result)) {
-        Py_DECREF(result);
-        return nullptr;
+    if (PyArray_NDIM(x) == 0 || !read_options(direct.accepted, x, names, args + count, options))
+        Py_RETURN_NOTIMPLEMENTED;
+    if (PyArray_SIZE(x) >= direct.below && !options.alone) Py_RETURN_NOTIMPLEMENTED;
+    DirectCall call{direct, args, options, {}, {}};
+    if (!read_axis(x, options.axis, call.slices)) Py_RETURN_NOTIMPLEMENTED;
+    for (int i = 1; i < direct.inputs; ++i) {
+        const bool fits = direct.is_labels(i) ? call.labels.read(args[i], x, call.slices, options)
+                                              : is_plain(args[i]) && is_alike(x, (PyArrayObject*)args[i]);
+        if (!fits) Py_RETURN_NOTIMPLEMENTED;
     }
-    return out ? result : PyArray_Return((PyArrayObject*)result);
+    return compute(call);
 }
 
 #define SOFTGRAD_METHOD(name, signature, types, loop)                              \
     {#name, (PyCFunction)(void (*)())call_directly, METH_FASTCALL | METH_KEYWORDS, \
-     "The kernel on plain arrays, with axis, out, where and temperature at most; NotImplemented for any other call."},
+     "The kernel on plain arrays, with the options that a loop knows; NotImplemented for any other call."},
 PyMethodDef DIRECT_METHODS[] = {SOFTGRAD_KERNELS(SOFTGRAD_METHOD)};
 #undef SOFTGRAD_METHOD
 
@@ -197,17 +219,20 @@ void free_direct(PyObject* capsule) { PyMem_Free(PyCapsule_GetPointer(capsule, n
 // The function of the kernel at `index` in the table, for arrays of fewer than `below` entries.
 PyObject* make_direct(int index, const Loops& loops, npy_intp below) {
     const Kernel& kernel = KERNELS[index];
+    const Signature& signature = kernel.signature;
     const int where = find_kernel(kernel.name, "_where");
     Direct* const direct = (Direct*)PyMem_Malloc(sizeof(Direct));
     if (!direct) return PyErr_NoMemory();
-    const bool reduces = kernel.signature.dimensions(kernel.signature.inputs) == 0;
-    const bool takes_temperature = where >= 0 && std::strchr(KERNELS[where].types, 'd');
-    *direct = {loops.of[index],
-               where < 0 ? nullptr : loops.of[where],
-               kernel.signature.inputs,
-               takes_temperature,
-               reduces,
-               below};
+    Accepted accepted = {};
+    accepted.where = where >= 0;
+    accepted.temperature = where >= 0 && std::strchr(KERNELS[where].types, 'd');
+    accepted.labels = std::strchr(kernel.types, 'q');
+    accepted.out = signature.outputs() == 1 && !accepted.labels;
+    accepted.workers = accepted.where;
+    accepted.keepdims = accepted.where && signature.dimensions(signature.inputs) == 0;
+    int inputs = 0;
+    while (inputs < signature.inputs && kernel.types[inputs] != 'd') ++inputs;
+    *direct = {&kernel, loops.of[index], where < 0 ? nullptr : loops.of[where], accepted, inputs, below};
     PyObject* const owner = PyCapsule_New(direct, nullptr, free_direct);
     if (!owner) {
         PyMem_Free(direct);

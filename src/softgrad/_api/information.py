@@ -63,7 +63,7 @@ def entropy(logits: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
     return Logits.of_loss(logits, axis, where).solve(native.entropy, None)
 
 
-@dispatched("(n)->(),(n)")
+@dispatched("(n)->(),(n)", kernel=True, half=False)
 def entropy_grad(
     logits: Any, /, *, axis: Axis = -1, where: Any = None, out: Array | None = None, grad_out: Array | None = None
 ) -> LossGrad:
@@ -145,7 +145,7 @@ def kl_divergence(logits_p: Any, logits_q: Any, /, *, axis: Axis = -1, where: An
     return p.solve(native.kl_divergence, None, q.x)
 
 
-@dispatched("(n),(n)->(),(n),(n)")
+@dispatched("(n),(n)->(),(n),(n)", kernel=True, half=False)
 def kl_divergence_grad(
     logits_p: Any,
     logits_q: Any,

@@ -26,7 +26,7 @@ __all__ = [
 CURVATURES = ("diagonal", "upper", "friedman", "residual")
 
 
-@dispatched("(n),()->()")
+@dispatched("(n),()->()", kernel=True, half=False)
 def cross_entropy(
     logits: Any,
     labels: Any,
@@ -113,7 +113,7 @@ def cross_entropy(
     return rows.solve(native.cross_entropy, None, target)
 
 
-@dispatched("(n),()->(),(n)")
+@dispatched("(n),()->(),(n)", kernel=True, half=False)
 def cross_entropy_grad(
     logits: Any,
     labels: Any,
@@ -178,7 +178,7 @@ def cross_entropy_grad(
     return LossGrad(*rows.solve_all(native.cross_entropy_grad, {"out": out, "grad_out": grad_out}, target))
 
 
-@dispatched("(n),()->(),(n),(n)")
+@dispatched("(n),()->(),(n),(n)", kernel=True, half=False)
 def cross_entropy_grad_hess(
     logits: Any,
     labels: Any,

@@ -1,0 +1,203 @@
+// What a call on plain arrays says, read and checked. Anything that is not read here is left to the caller: `false`, no
+// error set.
+#pragma once
+
+#include <cstring>
+
+#include "module/table.h"
+
+namespace {
+
+// The options of a call; each is as if not given until it is read.
+struct Options {
+    PyObject* axis = nullptr;        // none: the last
+    PyObject* out = nullptr;         // none: a new array
+    PyArrayObject* where = nullptr;  // none: every entry is valid
+    double temperature = 1;
+    bool keepdims = false;
+    bool alone = false;  // one thread was asked for
+    bool ignores = false;
+    npy_int64 ignore_index = 0;
+};
+
+// An array as rows along one of its axes: `outer` times `inner` of them, those of an inner group side by side.
+struct Slices {
+    npy_intp outer, n, inner;
+    int axis;
+    npy_intp rows() const { return outer * inner; }
+};
+
+// Whether an object is an array as loops take it: NumPy's own class and dtype, aligned, one row after the other.
+bool is_plain(PyObject* object) {
+    if (!PyArray_CheckExact(object)) return false;
+    PyArrayObject* const array = (PyArrayObject*)object;
+    const int type = PyArray_TYPE(array);
+    return (type == NPY_FLOAT || type == NPY_DOUBLE || type == NPY_HALF) && PyArray_ISCARRAY_RO(array) &&
+           !PyDataType_METADATA(PyArray_DESCR(array));
+}
+
+bool has_shape(PyArrayObject* array, const npy_intp* dims, int ndim) {
+    return PyArray_NDIM(array) == ndim && PyArray_CompareLists(PyArray_DIMS(array), dims, ndim);
+}
+
+bool is_alike(PyArrayObject* a, PyArrayObject* b) {
+    return PyArray_TYPE(a) == PyArray_TYPE(b) && has_shape(b, PyArray_DIMS(a), PyArray_NDIM(a));
+}
+
+bool is_disjoint(PyArrayObject* a, PyArrayObject* b) {
+    return PyArray_BYTES(a) + PyArray_NBYTES(a) <= PyArray_BYTES(b) ||
+           PyArray_BYTES(b) + PyArray_NBYTES(b) <= PyArray_BYTES(a);
+}
+
+// Whether a mask has an entry for each of x, laid out alike. (Others are NumPy's to broadcast.)
+bool is_mask_of(PyArrayObject* x, PyObject* object) {
+    if (!PyArray_CheckExact(object)) return false;
+    PyArrayObject* const mask = (PyArrayObject*)object;
+    return PyArray_TYPE(mask) == NPY_BOOL && PyArray_ISCARRAY_RO(mask) &&
+           has_shape(mask, PyArray_DIMS(x), PyArray_NDIM(x));
+}
+
+bool read_integer(PyObject* object, npy_int64& value) {
+    if (!PyLong_CheckExact(object)) return false;
+    int overflow;
+    value = PyLong_AsLongLongAndOverflow(object, &overflow);
+    return !overflow;
+}
+
+bool read_number(PyObject* object, double& value) {
+    npy_int64 integer;
+    if (PyFloat_Check(object))
+        value = PyFloat_AS_DOUBLE(object);
+    else if (read_integer(object, integer))
+        value = (double)integer;
+    else
+        return false;
+    return true;
+}
+
+bool read_flag(PyObject* object, bool& value) {
+    value = object == Py_True;
+    return PyBool_Check(object);
+}
+
+// The rows of x along an axis: an integer, or none for the last one.
+bool read_axis(PyArrayObject* x, PyObject* axis, Slices& slices) {
+    const int ndim = PyArray_NDIM(x);
+    npy_int64 value = -1;
+    if (axis && !read_integer(axis, value)) return false;
+    if (value < -ndim || value >= ndim) return false;
+    const int place = (int)(value < 0 ? value + ndim : value);
+    const npy_intp* const dims = PyArray_DIMS(x);
+    slices = {PyArray_MultiplyList(dims, place), dims[place], PyArray_MultiplyList(dims + place + 1, ndim - place - 1),
+              place};
+    return true;
+}
+
+// What a kernel takes besides its operands.
+struct Accepted {
+    bool out, where, temperature, workers, keepdims, labels;
+};
+
+bool read_option(const Accepted& accepted, PyArrayObject* x, PyObject* name, PyObject* value, Options& options) {
+    const auto is = [&](const char* text) { return PyUnicode_CompareWithASCIIString(name, text) == 0; };
+    const bool is_none = value == Py_None;
+    if (is("axis")) {
+        options.axis = value;
+        return !is_none;  // all axes
+    }
+    if (is("out") && accepted.out) {
+        options.out = is_none ? nullptr : value;
+        return true;
+    }
+    if (is("where") && accepted.where) {
+        options.where = is_none ? nullptr : (PyArrayObject*)value;
+        return is_none || is_mask_of(x, value);
+    }
+    if (is("temperature") && accepted.temperature)
+        return read_number(value, options.temperature) && options.temperature >= 0;
+    if (is("workers") && accepted.workers) {
+        npy_int64 workers = 0;
+        if (!is_none && !read_integer(value, workers)) return false;
+        options.alone = workers == 1;
+        return is_none || options.alone;
+    }
+    if (is("keepdims") && accepted.keepdims) return read_flag(value, options.keepdims);
+    if (is("ignore_index") && accepted.labels) {
+        options.ignores = !is_none;
+        return is_none || read_integer(value, options.ignore_index);
+    }
+    return false;
+}
+
+bool read_options(const Accepted& accepted, PyArrayObject* x, PyObject* names, PyObject* const* values,
+                  Options& options) {
+    const Py_ssize_t count = names ? PyTuple_GET_SIZE(names) : 0;
+    for (Py_ssize_t i = 0; i < count; ++i)
+        if (!read_option(accepted, x, PyTuple_GET_ITEM(names, i), values[i], options)) return false;
+    return true;
+}
+
+// The labels of rows as kernels take them, and what multiplies the loss of each: 0 where it is ignored.
+class Labels {
+   public:
+    Labels() = default;
+    Labels(const Labels&) = delete;
+    ~Labels() { PyMem_Free(labels_); }
+
+    // Whether `object` holds a class for each row; one label may be a Python integer.
+    bool read(PyObject* object, PyArrayObject* x, const Slices& slices, const Options& options) {
+        npy_int64 one;
+        if (PyArray_NDIM(x) == 1 && read_integer(object, one)) return copy(&one, 1, slices.n, options);
+        if (!PyArray_CheckExact(object)) return false;
+        PyArrayObject* const array = (PyArrayObject*)object;
+        npy_intp dims[NPY_MAXDIMS];
+        without_axis(x, slices.axis, dims);
+        if (!PyArray_ISCARRAY_RO(array) || !has_shape(array, dims, PyArray_NDIM(x) - 1)) return false;
+        switch (PyArray_TYPE(array)) {
+            case NPY_INT8:
+                return copy((const npy_int8*)PyArray_DATA(array), slices.rows(), slices.n, options);
+            case NPY_UINT8:
+                return copy((const npy_uint8*)PyArray_DATA(array), slices.rows(), slices.n, options);
+            case NPY_INT16:
+                return copy((const npy_int16*)PyArray_DATA(array), slices.rows(), slices.n, options);
+            case NPY_INT32:
+                return copy((const npy_int32*)PyArray_DATA(array), slices.rows(), slices.n, options);
+            case NPY_INT64:
+                return copy((const npy_int64*)PyArray_DATA(array), slices.rows(), slices.n, options);
+            default:
+                return false;  // the rarer types
+        }
+    }
+    static void without_axis(PyArrayObject* x, int axis, npy_intp* dims) {
+        const npy_intp* const of = PyArray_DIMS(x);
+        for (int k = 0, place = 0; k < PyArray_NDIM(x); ++k)
+            if (k != axis) dims[place++] = of[k];
+    }
+
+    npy_int64* labels() { return labels_; }
+    // One for each row; null: all are 1.
+    double* weights() { return weights_; }
+
+   private:
+    npy_int64* labels_ = nullptr;
+    double* weights_ = nullptr;
+
+    template <class Integer>
+    bool copy(const Integer* given, npy_intp rows, npy_intp n, const Options& options) {
+        if (n == 0) return false;
+        labels_ = (npy_int64*)PyMem_Malloc((rows ? rows : 1) * (options.ignores ? 2 : 1) * sizeof(npy_int64));
+        if (!labels_) return false;
+        if (options.ignores) weights_ = (double*)(labels_ + rows);
+        npy_uint64 largest = 0;
+        for (npy_intp i = 0; i < rows; ++i) {
+            const npy_int64 label = (npy_int64)given[i];
+            const bool ignored = options.ignores && label == options.ignore_index;
+            labels_[i] = ignored ? 0 : label;
+            if (options.ignores) weights_[i] = ignored ? 0 : 1;
+            largest = (npy_uint64)labels_[i] > largest ? (npy_uint64)labels_[i] : largest;  // negative ones are large
+        }
+        return largest < (npy_uint64)n;
+    }
+};
+
+}  // namespace
