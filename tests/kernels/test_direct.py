@@ -330,8 +330,50 @@ def test_other_labels_are_left_to_the_general_path(direct, name):
     for label in (4, -1, True, 1.0, 10**30):
         assert direct[name](x[0], label) is NotImplemented
     assert direct[name](np.zeros((3, 0)), y) is NotImplemented
-    for options in ({"sample_weight": None}, {"out": None}, {"where": None}, {"workers": 1}, {"label_smoothing": 0.0}):
+    for options in ({"keepdims": True}, {"where": None}, {"workers": 1}, {"label_smoothing": 0.0}):
         assert direct[name](x, y, **options) is NotImplemented
+    w = np.ones(3)
+    for weight in (-w, w * np.nan, w * np.inf, -1.0, True, w[:2], w.tolist(), w.astype(int), w.astype(np.float16), w > 0):
+        assert direct[name](x, y, sample_weight=weight) is NotImplemented
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:])
+@pytest.mark.parametrize("name", LABELLED)
+def test_sample_weights(tables, name, dtype):
+    gufunc, direct = (table[name] for table in tables)
+    (x,) = operands("softmax", (6, 5), dtype)
+    y, w = np.array([0, 1, 2, 3, 4, 0]), np.array([1, 0, 2.5, 1e-3, 1e300, 7])
+    factors = (1.0,) * (gufunc.nin - 3)
+    with np.errstate(over="ignore"):
+        singles = w.astype(np.float32)
+    for given, weight in ((w, w), (np.minimum(singles, 9), np.minimum(singles, 9)), (0.5, 0.5), (2, 2.0), (None, 1.0)):
+        expected = results(gufunc(x, y, np.asarray(weight, float), *factors))
+        assert all(map(same, results(direct(x, y, sample_weight=given)), expected)), given
+    expected = results(gufunc(x, y, np.where(y == 1, 0, w), *factors))
+    assert all(map(same, results(direct(x, y, sample_weight=w, ignore_index=1)), expected))
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:])
+@pytest.mark.parametrize("name", ["cross_entropy_grad", "cross_entropy_grad_hess", *GRADIENTS])
+def test_several_results_are_written_where_they_are_to_go(direct, name, dtype):
+    given = operands(name, (4, 6), dtype) if name in GRADIENTS else (operands("softmax", (4, 6), dtype)[0], np.arange(4))
+    options = ("out", "grad_p_out", "grad_q_out") if name.startswith("kl") else ("out", "grad_out", "hess_out")
+    expected = direct[name](*given)
+    for chosen in range(1, 2 ** len(expected)):
+        outs = {
+            option: np.full_like(result, 7)
+            for i, (option, result) in enumerate(zip(options, expected, strict=False))
+            if chosen >> i & 1
+        }
+        for option, got, result in zip(options, direct[name](*given, **outs), expected, strict=False):
+            assert same(got, result)
+            assert option not in outs or got is outs[option]
+    gradient = options[1]
+    assert direct[name](*given, **{gradient: given[0]}) is NotImplemented  # others than the only result not in place
+    assert direct[name](*given, **{gradient: np.empty((4, 5), dtype)}) is NotImplemented
+    both = np.empty((4, 6), dtype)
+    if len(expected) == 3:
+        assert direct[name](*given, **{gradient: both, options[2]: both}) is NotImplemented
 
 
 def test_an_array_for_several_threads_is_left_to_the_general_path(direct):

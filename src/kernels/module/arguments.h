@@ -8,11 +8,14 @@
 
 namespace {
 
+constexpr int MOST_RESULTS = 3;
+
 // The options of a call; each is as if not given until it is read.
 struct Options {
-    PyObject* axis = nullptr;        // none: the last
-    PyObject* out = nullptr;         // none: a new array
-    PyArrayObject* where = nullptr;  // none: every entry is valid
+    PyObject* axis = nullptr;           // none: the last
+    PyObject* outs[MOST_RESULTS] = {};  // none: a new array
+    PyObject* sample_weight = nullptr;  // none: every row counts once
+    PyArrayObject* where = nullptr;     // none: every entry is valid
     double temperature = 1;
     bool keepdims = false;
     bool alone = false;  // one thread was asked for
@@ -95,7 +98,8 @@ bool read_axis(PyArrayObject* x, PyObject* axis, Slices& slices) {
 
 // What a kernel takes besides its operands.
 struct Accepted {
-    bool out, where, temperature, workers, keepdims, labels;
+    bool where, temperature, workers, keepdims, labels;
+    const char* outs[MOST_RESULTS];  // the names of the options that take the results
 };
 
 bool read_option(const Accepted& accepted, PyArrayObject* x, PyObject* name, PyObject* value, Options& options) {
@@ -105,10 +109,11 @@ bool read_option(const Accepted& accepted, PyArrayObject* x, PyObject* name, PyO
         options.axis = value;
         return !is_none;  // all axes
     }
-    if (is("out") && accepted.out) {
-        options.out = is_none ? nullptr : value;
-        return true;
-    }
+    for (int i = 0; i < MOST_RESULTS && accepted.outs[i]; ++i)
+        if (is(accepted.outs[i])) {
+            options.outs[i] = is_none ? nullptr : value;
+            return true;
+        }
     if (is("where") && accepted.where) {
         options.where = is_none ? nullptr : (PyArrayObject*)value;
         return is_none || is_mask_of(x, value);
@@ -122,6 +127,10 @@ bool read_option(const Accepted& accepted, PyArrayObject* x, PyObject* name, PyO
         return is_none || options.alone;
     }
     if (is("keepdims") && accepted.keepdims) return read_flag(value, options.keepdims);
+    if (is("sample_weight") && accepted.labels) {
+        options.sample_weight = is_none ? nullptr : value;
+        return true;
+    }
     if (is("ignore_index") && accepted.labels) {
         options.ignores = !is_none;
         return is_none || read_integer(value, options.ignore_index);
@@ -137,36 +146,21 @@ bool read_options(const Accepted& accepted, PyArrayObject* x, PyObject* names, P
     return true;
 }
 
-// The labels of rows as kernels take them, and what multiplies the loss of each: 0 where it is ignored.
+// The labels of rows as kernels take them, and what multiplies the loss of each: its weight, 0 where it is ignored.
 class Labels {
    public:
     Labels() = default;
     Labels(const Labels&) = delete;
     ~Labels() { PyMem_Free(labels_); }
 
-    // Whether `object` holds a class for each row; one label may be a Python integer.
+    // Whether `object` holds a class for each row, and the options a weight; one label may be a Python integer.
     bool read(PyObject* object, PyArrayObject* x, const Slices& slices, const Options& options) {
-        npy_int64 one;
-        if (PyArray_NDIM(x) == 1 && read_integer(object, one)) return copy(&one, 1, slices.n, options);
-        if (!PyArray_CheckExact(object)) return false;
-        PyArrayObject* const array = (PyArrayObject*)object;
-        npy_intp dims[NPY_MAXDIMS];
-        without_axis(x, slices.axis, dims);
-        if (!PyArray_ISCARRAY_RO(array) || !has_shape(array, dims, PyArray_NDIM(x) - 1)) return false;
-        switch (PyArray_TYPE(array)) {
-            case NPY_INT8:
-                return copy((const npy_int8*)PyArray_DATA(array), slices.rows(), slices.n, options);
-            case NPY_UINT8:
-                return copy((const npy_uint8*)PyArray_DATA(array), slices.rows(), slices.n, options);
-            case NPY_INT16:
-                return copy((const npy_int16*)PyArray_DATA(array), slices.rows(), slices.n, options);
-            case NPY_INT32:
-                return copy((const npy_int32*)PyArray_DATA(array), slices.rows(), slices.n, options);
-            case NPY_INT64:
-                return copy((const npy_int64*)PyArray_DATA(array), slices.rows(), slices.n, options);
-            default:
-                return false;  // the rarer types
-        }
+        const npy_intp rows = slices.rows();
+        labels_ = (npy_int64*)PyMem_Malloc((rows ? rows : 1) * 2 * sizeof(npy_int64));
+        if (!labels_ || slices.n == 0) return false;
+        if (options.ignores || options.sample_weight) weights_ = (double*)(labels_ + rows);
+        return read_labels(object, x, slices, options) &&
+               (!options.sample_weight || multiply(options.sample_weight, x, slices));
     }
     static void without_axis(PyArrayObject* x, int axis, npy_intp* dims) {
         const npy_intp* const of = PyArray_DIMS(x);
@@ -182,21 +176,71 @@ class Labels {
     npy_int64* labels_ = nullptr;
     double* weights_ = nullptr;
 
+    // Whether `object` is an array with a number for each row.
+    static bool is_of_rows(PyObject* object, PyArrayObject* x, int axis) {
+        if (!PyArray_CheckExact(object)) return false;
+        npy_intp dims[NPY_MAXDIMS];
+        without_axis(x, axis, dims);
+        return PyArray_ISCARRAY_RO((PyArrayObject*)object) &&
+               has_shape((PyArrayObject*)object, dims, PyArray_NDIM(x) - 1);
+    }
+
+    bool read_labels(PyObject* object, PyArrayObject* x, const Slices& slices, const Options& options) {
+        npy_int64 one;
+        if (PyArray_NDIM(x) == 1 && read_integer(object, one)) return copy(&one, slices, options);
+        if (!is_of_rows(object, x, slices.axis)) return false;
+        const void* const data = PyArray_DATA((PyArrayObject*)object);
+        switch (PyArray_TYPE((PyArrayObject*)object)) {
+            case NPY_INT8:
+                return copy((const npy_int8*)data, slices, options);
+            case NPY_UINT8:
+                return copy((const npy_uint8*)data, slices, options);
+            case NPY_INT16:
+                return copy((const npy_int16*)data, slices, options);
+            case NPY_INT32:
+                return copy((const npy_int32*)data, slices, options);
+            case NPY_INT64:
+                return copy((const npy_int64*)data, slices, options);
+            default:
+                return false;  // the rarer types
+        }
+    }
     template <class Integer>
-    bool copy(const Integer* given, npy_intp rows, npy_intp n, const Options& options) {
-        if (n == 0) return false;
-        labels_ = (npy_int64*)PyMem_Malloc((rows ? rows : 1) * (options.ignores ? 2 : 1) * sizeof(npy_int64));
-        if (!labels_) return false;
-        if (options.ignores) weights_ = (double*)(labels_ + rows);
+    bool copy(const Integer* given, const Slices& slices, const Options& options) {
         npy_uint64 largest = 0;
-        for (npy_intp i = 0; i < rows; ++i) {
+        for (npy_intp i = 0; i < slices.rows(); ++i) {
             const npy_int64 label = (npy_int64)given[i];
             const bool ignored = options.ignores && label == options.ignore_index;
             labels_[i] = ignored ? 0 : label;
-            if (options.ignores) weights_[i] = ignored ? 0 : 1;
+            if (weights_) weights_[i] = ignored ? 0 : 1;
             largest = (npy_uint64)labels_[i] > largest ? (npy_uint64)labels_[i] : largest;  // negative ones are large
         }
-        return largest < (npy_uint64)n;
+        return largest < (npy_uint64)slices.n;
+    }
+
+    bool multiply(PyObject* weight, PyArrayObject* x, const Slices& slices) {
+        double one;
+        if (read_number(weight, one)) return multiply(&one, 0, slices.rows());
+        if (!is_of_rows(weight, x, slices.axis)) return false;
+        const void* const data = PyArray_DATA((PyArrayObject*)weight);
+        switch (PyArray_TYPE((PyArrayObject*)weight)) {
+            case NPY_FLOAT:
+                return multiply((const float*)data, 1, slices.rows());
+            case NPY_DOUBLE:
+                return multiply((const double*)data, 1, slices.rows());
+            default:
+                return false;
+        }
+    }
+    template <class Real>
+    bool multiply(const Real* given, npy_intp step, npy_intp rows) {
+        bool valid = true;
+        for (npy_intp i = 0; i < rows; ++i) {
+            const double weight = given[i * step];
+            valid &= weight >= 0 && weight - weight == 0;
+            weights_[i] = weights_[i] == 0 ? 0 : weight;
+        }
+        return valid;
     }
 };
 

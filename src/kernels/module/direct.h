@@ -86,18 +86,21 @@ struct DirectCall {
     bool is_plain() const { return !options.where && options.temperature == 1; }
 };
 
-// Whether a loop may write to `out`: instead of an operand, entry by entry, or apart from all of them.
-bool takes_result(const DirectCall& call, const npy_intp* dims, int ndim, bool is_slice) {
-    PyObject* const out = call.options.out;
+// Whether a loop may write its i-th result to `out`: instead of an operand, entry by entry, if it is the only result,
+// or apart from all of them.
+bool takes_result(const DirectCall& call, int i, const npy_intp* dims, int ndim, bool is_slice) {
+    PyObject* const out = call.options.outs[i];
     PyArrayObject* const result = (PyArrayObject*)out;
     if (!is_plain(out) || !PyArray_ISWRITEABLE(result) || PyArray_TYPE(result) != PyArray_TYPE(call.x())) return false;
     if (!has_shape(result, dims, ndim)) return false;
-    for (int i = 0; i < call.direct.inputs; ++i) {
-        if (call.direct.is_labels(i)) continue;  // a copy is read
-        PyArrayObject* const input = (PyArrayObject*)call.inputs[i];
-        const bool in_place = is_slice && PyArray_BYTES(input) == PyArray_BYTES(result);
+    for (int k = 0; k < call.direct.inputs; ++k) {
+        if (call.direct.is_labels(k)) continue;  // a copy is read
+        PyArrayObject* const input = (PyArrayObject*)call.inputs[k];
+        const bool in_place = is_slice && call.direct.outputs() == 1 && PyArray_BYTES(input) == PyArray_BYTES(result);
         if (!in_place && !is_disjoint(input, result)) return false;
     }
+    for (int k = 0; k < i; ++k)
+        if (call.options.outs[k] && !is_disjoint((PyArrayObject*)call.options.outs[k], result)) return false;
     return !call.options.where || is_disjoint(call.options.where, result);
 }
 
@@ -153,30 +156,29 @@ PyObject* compute(DirectCall& call) {
         std::memcpy(reduced, PyArray_DIMS(call.x()), ndim * sizeof *reduced);
         reduced[call.slices.axis] = 1;
     }
-    PyObject* results[MOST_OPERANDS] = {};
+    PyObject* results[MOST_RESULTS] = {};
     const int count = direct.outputs();
+    const auto dimensions = [&](bool is_slice) { return ndim - !(is_slice || call.options.keepdims); };
+    const auto is_slice = [&](int i) { return direct.is_slice(direct.kernel->signature.inputs + i); };
+    const auto dims = [&](bool is_slice) { return is_slice ? PyArray_DIMS(call.x()) : reduced; };
+    for (int i = 0; i < count; ++i)
+        if (call.options.outs[i] && !takes_result(call, i, dims(is_slice(i)), dimensions(is_slice(i)), is_slice(i)))
+            Py_RETURN_NOTIMPLEMENTED;
     bool done = true;
     for (int i = 0; done && i < count; ++i) {
-        const bool is_slice = direct.is_slice(direct.kernel->signature.inputs + i);
-        const npy_intp* const dims = is_slice ? PyArray_DIMS(call.x()) : reduced;
-        const int dimensions = ndim - !(is_slice || call.options.keepdims);
-        if (call.options.out) {
-            if (!takes_result(call, dims, dimensions, is_slice)) Py_RETURN_NOTIMPLEMENTED;
-            // A writeable array may still have a warning to give: the one over the result of np.broadcast_arrays.
-            done = PyArray_FailUnlessWriteable((PyArrayObject*)call.options.out, "out") == 0;
-            results[i] = Py_NewRef(call.options.out);
-        } else {
-            results[i] = PyArray_SimpleNew(dimensions, dims, PyArray_TYPE(call.x()));
-            done = results[i] != nullptr;
-        }
+        PyObject* const out = call.options.outs[i];
+        // A writeable array may still have a warning to give: the one over the result of np.broadcast_arrays.
+        done = !out || PyArray_FailUnlessWriteable((PyArrayObject*)out, direct.accepted.outs[i]) == 0;
+        results[i] = out ? Py_NewRef(out)
+                         : PyArray_SimpleNew(dimensions(is_slice(i)), dims(is_slice(i)), PyArray_TYPE(call.x()));
+        done = done && results[i];
     }
     done = done && run_loop(call, results);
-    PyObject* found = nullptr;
-    if (done && !call.options.out)
-        for (int i = 0; i < count; ++i) results[i] = PyArray_Return((PyArrayObject*)results[i]);
+    for (int i = 0; done && i < count; ++i)
+        if (!call.options.outs[i]) results[i] = PyArray_Return((PyArrayObject*)results[i]);
     if (done && count == 1) return results[0];
-    if (done && (found = PyTuple_New(count)))
-        for (int i = 0; i < count; ++i) PyTuple_SET_ITEM(found, i, Py_NewRef(results[i]));
+    PyObject* const found = done ? PyTuple_New(count) : nullptr;
+    for (int i = 0; found && i < count; ++i) PyTuple_SET_ITEM(found, i, Py_NewRef(results[i]));
     for (PyObject* const result : results) Py_XDECREF(result);
     return found;
 }
@@ -227,7 +229,9 @@ PyObject* make_direct(int index, const Loops& loops, npy_intp below) {
     accepted.where = where >= 0;
     accepted.temperature = where >= 0 && std::strchr(KERNELS[where].types, 'd');
     accepted.labels = std::strchr(kernel.types, 'q');
-    accepted.out = signature.outputs() == 1 && !accepted.labels;
+    const char* const names[] = {"out", accepted.labels || signature.outputs() == 2 ? "grad_out" : "grad_p_out",
+                                 accepted.labels ? "hess_out" : "grad_q_out"};
+    for (int i = 0; i < signature.outputs(); ++i) accepted.outs[i] = names[i];
     accepted.workers = accepted.where;
     accepted.keepdims = accepted.where && signature.dimensions(signature.inputs) == 0;
     int inputs = 0;
