@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import softgrad as sg
+from softgrad._dispatch import FUNCTIONS
 from softgrad._numpy import kernels
 
 NATIVE = [level for level in kernels.LEVELS if level != "generic"]
@@ -333,7 +334,18 @@ def test_other_labels_are_left_to_the_general_path(direct, name):
     for options in ({"keepdims": True}, {"where": None}, {"workers": 1}, {"label_smoothing": 0.0}):
         assert direct[name](x, y, **options) is NotImplemented
     w = np.ones(3)
-    for weight in (-w, w * np.nan, w * np.inf, -1.0, True, w[:2], w.tolist(), w.astype(int), w.astype(np.float16), w > 0):
+    for weight in (
+        -w,
+        w * np.nan,
+        w * np.inf,
+        -1.0,
+        True,
+        w[:2],
+        w.tolist(),
+        w.astype(int),
+        w.astype(np.float16),
+        w > 0,
+    ):
         assert direct[name](x, y, sample_weight=weight) is NotImplemented
 
 
@@ -356,7 +368,9 @@ def test_sample_weights(tables, name, dtype):
 @pytest.mark.parametrize("dtype", DTYPES[1:])
 @pytest.mark.parametrize("name", ["cross_entropy_grad", "cross_entropy_grad_hess", *GRADIENTS])
 def test_several_results_are_written_where_they_are_to_go(direct, name, dtype):
-    given = operands(name, (4, 6), dtype) if name in GRADIENTS else (operands("softmax", (4, 6), dtype)[0], np.arange(4))
+    given = (
+        operands(name, (4, 6), dtype) if name in GRADIENTS else (operands("softmax", (4, 6), dtype)[0], np.arange(4))
+    )
     options = ("out", "grad_p_out", "grad_q_out") if name.startswith("kl") else ("out", "grad_out", "hess_out")
     expected = direct[name](*given)
     for chosen in range(1, 2 ** len(expected)):
@@ -500,3 +514,47 @@ def test_threads_of_the_callers_own(direct):
     with ThreadPoolExecutor(4) as pool:
         for results, wanted in zip(pool.map(repeatedly, rows), expected, strict=True):
             assert all(same(result, wanted) for result in results)
+
+
+def drawn_call(rng):
+    """A public function of this way, operands of random shape, and options, some of them mistakes."""
+    name = str(rng.choice(NAMES + GRADIENTS + LABELLED))
+    shape = tuple(rng.integers(rng.random() > 0.1, 9, rng.integers(1, 4)).tolist())
+    x = (rng.normal(size=shape) * rng.choice([1, 30])).astype(rng.choice(DTYPES))
+    if rng.random() < 0.2 and x.size:
+        x.flat[rng.integers(x.size)] = rng.choice([np.nan, np.inf, -np.inf])
+    axis = int(rng.integers(-len(shape), len(shape)))
+    given, options = [x], {"axis": axis}
+    if name in LABELLED:
+        batch = list(shape)
+        n = batch.pop(axis)
+        labels = rng.integers(-int(rng.random() < 0.2), max(n, 1) + (rng.random() < 0.1), batch)
+        given.append(np.asarray(labels).astype(rng.choice(["i1", "u1", "i4", "i8", "u4"])))
+        if rng.random() < 0.4:
+            options["ignore_index"] = int(rng.integers(-1, 2))
+        if rng.random() < 0.3:
+            options["sample_weight"] = rng.random(batch) * rng.choice([1, 1, 1, -1])
+    elif name not in (*ONE, "entropy_grad"):
+        given = [getattr(sg, f"{name[:-4]}")(x, axis=axis) if name.startswith(("soft", "log")) else x, rng.permuted(x)]
+    if name in MASKED:
+        chosen = {"where": rng.random(shape) < 0.6, "workers": 1, "temperature": rng.choice([0, 1, 2, 0.5]).item()}
+        chosen |= {"keepdims": True} if name == "logsumexp" else {}
+        options |= {k: v for k, v in chosen.items() if rng.random() < 0.3 and (k != "temperature" or name in TEMPERED)}
+    return name, given, options
+
+
+@pytest.mark.usefixtures("level")
+def test_both_ways_agree_in_every_bit_and_every_error():
+    def outcome(function, given, options):
+        try:
+            return results(function(*given, **options))
+        except (IndexError, TypeError, ValueError) as error:
+            return type(error), str(error)
+
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        name, given, options = drawn_call(rng)
+        with np.errstate(all="ignore"):
+            direct, plain = (outcome(f, given, options) for f in (getattr(sg, name), FUNCTIONS[name].plain))
+        for a, b in zip(direct, plain, strict=True):
+            assert same(a, b) if hasattr(a, "tobytes") else a == b, (name, given, options)
