@@ -339,7 +339,7 @@ class TestRunningProcess:
             assert file.read() == b"precious"
 
     def test_a_full_disk_is_an_error_like_others(self):
-        # The limit is set by a process of its own: code of ours between fork and exec would run beside JAX's threads.
+        # The limit is set by a process of its own: code between fork and exec would run while threads of JAX do.
         write_zeros("in.npy", (10_000, 1000))
         limited = (
             "import resource\nfrom softgrad.cli import main\n"
