@@ -39,6 +39,7 @@ NAMES = {
     "log_softmax_vjp",
     "logsumexp",
     "selective_log_softmax",
+    "set_workers",
     "soft_cross_entropy",
     "soft_cross_entropy_grad",
     "softmax",

@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 _HOMES = (
     kernels.__name__,
+    "softgrad._numpy.threads",
     "softgrad._api.softmax",
     "softgrad._api.derivatives",
     "softgrad._api.operators",

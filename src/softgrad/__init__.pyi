@@ -15,6 +15,7 @@ from softgrad._api.results import *
 from softgrad._api.softmax import *
 from softgrad._api.states import *
 from softgrad._numpy.kernels import *
+from softgrad._numpy.threads import *
 from softgrad.files.apply import *
 
 __version__: str

@@ -391,8 +391,9 @@ def test_several_results_are_written_where_they_are_to_go(direct, name, dtype):
 
 
 def test_an_array_for_several_threads_is_left_to_the_general_path(direct):
-    assert direct["softmax"](np.zeros(LIMIT), workers=1) is not NotImplemented
-    assert direct["softmax"](np.zeros(LIMIT), workers=None) is NotImplemented
+    assert direct["softmax"](np.zeros((2, LIMIT - 1)), workers=1) is not NotImplemented
+    assert direct["softmax"](np.zeros((2, LIMIT - 1)), workers=None) is NotImplemented
+    assert direct["softmax"](np.zeros(LIMIT), workers=1) is NotImplemented
     assert direct["softmax"](np.zeros(LIMIT - 1)) is not NotImplemented
     assert direct["softmax"](np.zeros(LIMIT)) is NotImplemented
     assert direct["softmax"](np.zeros((LIMIT // 10, 10))) is NotImplemented

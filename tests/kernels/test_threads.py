@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import softgrad as sg
-from softgrad._numpy import long_rows
+from softgrad._numpy import long_rows, threads
 
 from ..maps import assert_same
 from ..rows import row
@@ -131,7 +131,7 @@ def test_a_long_row_in_blocks(function, dtype, level, monkeypatch):
     x[-5, [3, 70]] = -np.inf, np.nan
     whole = function(x)
     monkeypatch.setattr(long_rows, "LONG_ROW", 100)
-    blocks = function(x, workers=1)  # without workers, so small an array is not one of long rows
+    blocks = function(x, workers=2)  # with fewer, so small an array goes straight to the kernel
     eps = float(np.finfo(dtype).eps)
     wide = np.float64 if dtype != np.float64 else np.longdouble
     np.testing.assert_allclose(blocks.astype(wide), whole.astype(wide), rtol=3 * eps, atol=float(np.finfo(dtype).tiny))
@@ -139,6 +139,37 @@ def test_a_long_row_in_blocks(function, dtype, level, monkeypatch):
     assert_same(function(np.asfortranarray(x), workers=1), blocks)
     if function is not sg.logsumexp:
         in_place = x.copy()
-        assert_same(function(in_place, out=in_place, workers=1), blocks)
+        assert_same(function(in_place, out=in_place, workers=2), blocks)
         memory = np.concatenate([x.ravel(), np.zeros(9, dtype)])
         assert_same(function(memory[:-9].reshape(x.shape), out=memory[9:].reshape(x.shape), workers=2), blocks)
+
+
+def test_a_setting_limits_calls_that_name_no_workers(monkeypatch):
+    monkeypatch.delenv("SOFTGRAD_WORKERS", raising=False)
+    many = threads.AUTOMATIC_FROM
+    assert threads.count(None, many) == threads.cpu_count()
+    with sg.set_workers(3):
+        assert threads.count(None, many) == 3
+        assert threads.count(None, many - 1) == 1
+        assert threads.count(2, many) == 2
+        with sg.set_workers(1):
+            assert threads.count(None, many) == 1
+        assert threads.count(None, many) == 3
+    monkeypatch.setenv("SOFTGRAD_WORKERS", "5")
+    assert threads.count(None, many) == 5
+    with sg.set_workers(-1):
+        assert threads.count(None, many) == threads.cpu_count()
+    assert threads.count(None, many) == 5
+
+
+def test_a_bad_setting_is_an_error(monkeypatch):
+    for bad in (0, -2):
+        with pytest.raises(ValueError, match="workers must be at least 1"), sg.set_workers(bad):
+            pass
+    for bad in (None, True, 1.5, "2"):
+        with pytest.raises(TypeError, match="workers must be an integer"), sg.set_workers(bad):
+            pass
+    for bad in ("many", "0", "1.5"):
+        monkeypatch.setenv("SOFTGRAD_WORKERS", bad)
+        with pytest.raises(ValueError, match=f"SOFTGRAD_WORKERS must be an integer of at least 1, or -1; got '{bad}'"):
+            sg.softmax(np.zeros((1024, 1024)))

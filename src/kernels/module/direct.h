@@ -190,9 +190,10 @@ PyObject* call_directly(PyObject* self, PyObject* const* args, Py_ssize_t count,
     Options options;
     if (PyArray_NDIM(x) == 0 || !read_options(direct.accepted, x, names, args + count, options))
         Py_RETURN_NOTIMPLEMENTED;
-    if (PyArray_SIZE(x) >= direct.below && !options.alone) Py_RETURN_NOTIMPLEMENTED;
     DirectCall call{direct, args, options, {}, {}};
     if (!read_axis(x, options.axis, call.slices)) Py_RETURN_NOTIMPLEMENTED;
+    // A single row of that length is summed in blocks, whose bits are the same with one thread and with many.
+    if ((options.alone ? call.slices.n : PyArray_SIZE(x)) >= direct.below) Py_RETURN_NOTIMPLEMENTED;
     for (int i = 1; i < direct.inputs; ++i) {
         const bool fits = direct.is_labels(i) ? call.labels.read(args[i], x, call.slices, options)
                                               : is_plain(args[i]) && is_alike(x, (PyArrayObject*)args[i]);

@@ -17,8 +17,10 @@ import numpy as np
 from softgrad._formulas.namespace import NDArray as Array
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Executor, Future
+
+__all__ = ["set_workers"]
 
 AUTOMATIC_FROM = 2**20
 """Entries from which `workers=None` uses more than one thread: below, waking a thread costs more than it saves."""
@@ -48,20 +50,88 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def count(workers: int | None, size: int) -> int:
-    """How many threads `workers` means for a call on `size` entries."""
-    if workers is None:
-        # Somebody else's thread is already one of several: splitting it again would only oversubscribe the machine.
-        alone = threading.current_thread() is threading.main_thread()
-        return cpu_count() if alone and size >= AUTOMATIC_FROM else 1
+class _Setting:
+    """The most threads of a call that names none; None for as many as there are CPUs."""
+
+    most: int | None = None
+
+
+@contextlib.contextmanager
+def set_workers(workers: int) -> Iterator[None]:
+    """Limit the threads of calls without `workers`, in the whole process, until the end of a ``with`` block.
+
+    Parameters
+    ----------
+    workers : int
+        Threads that a call without `workers` may use; -1 for every CPU.
+
+    Returns
+    -------
+    context manager
+        On leaving it the limit is what it was before.
+
+    Raises
+    ------
+    TypeError
+        If `workers` is not an integer.
+    ValueError
+        If it is below 1 and not -1.
+
+    See Also
+    --------
+    softmax : whose `workers` is for one call.
+
+    Notes
+    -----
+    The environment variable ``SOFTGRAD_WORKERS`` sets the same limit from outside, as jobs on shared machines want it.
+    Bits never depend on the number of threads. Calls on fewer than a million entries use one in any case.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import softgrad as sg
+    >>> with sg.set_workers(1):
+    ...     p = sg.softmax(np.zeros((1024, 1024)))  # on the caller's thread alone
+    """
+    before, _Setting.most = _Setting.most, _checked(workers, "workers")
+    try:
+        yield
+    finally:
+        _Setting.most = before
+
+
+def _most() -> int:
+    """Threads of a call that names none."""
+    if _Setting.most is not None:
+        return _Setting.most
+    given = os.environ.get("SOFTGRAD_WORKERS")
+    if not given:
+        return cpu_count()
+    try:
+        return _checked(int(given), "SOFTGRAD_WORKERS")
+    except ValueError:
+        raise ValueError(f"SOFTGRAD_WORKERS must be an integer of at least 1, or -1; got {given!r}") from None
+
+
+def _checked(workers: int, name: str) -> int:
+    """A number of threads."""
     if isinstance(workers, bool) or not hasattr(workers, "__index__"):
-        raise TypeError(f"workers must be an integer or None; got {workers!r}")
+        raise TypeError(f"{name} must be an integer or None; got {workers!r}")
     workers = int(workers.__index__())
     if workers == -1:
         return cpu_count()
     if workers < 1:
-        raise ValueError(f"workers must be at least 1, or -1 for every CPU; got {workers}")
+        raise ValueError(f"{name} must be at least 1, or -1 for every CPU; got {workers}")
     return workers
+
+
+def count(workers: int | None, size: int) -> int:
+    """How many threads `workers` means for a call on `size` entries."""
+    if workers is not None:
+        return _checked(workers, "workers")
+    # Somebody else's thread is already one of several: splitting it again would only oversubscribe the machine.
+    alone = size >= AUTOMATIC_FROM and threading.current_thread() is threading.main_thread()
+    return _most() if alone else 1
 
 
 def over_rows(
