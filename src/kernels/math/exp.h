@@ -172,7 +172,8 @@ struct Temperature {
 };
 
 // How much of the general formula a row needs. Powers of two aside, the results have the same bits in every mode that
-// applies.
+// applies. (Without NEAR, losses, entropies and divergences of rows around 60 take up to 9 % longer in float32, 13 % in
+// float64, 3 % in the median: AVX2, rows of 10 to 1000 numbers in the cache.)
 enum Mode {
     UNSHIFTED,           // T = 1 and every |x| ≤ SMALL: m and the scale are 0
     UNSHIFTED_TEMPERED,  // any T, and every |x| ≤ SMALL·T
