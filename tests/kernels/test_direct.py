@@ -18,7 +18,7 @@ TWO = ("softmax_vjp", "log_softmax_vjp", "log_softmax_jvp", "kl_divergence")
 NAMES = ONE + TWO
 GRADIENTS = ("entropy_grad", "kl_divergence_grad")  # several results
 LABELLED = ("cross_entropy", "cross_entropy_grad", "cross_entropy_grad_hess")
-INNER = ("log_sum", "signed_logsumexp")  # no public function has their names
+INNER = ("log_sum", "signed_logsumexp", "jacobian")  # no public function has their names
 REDUCTIONS = ("logsumexp", "entropy", "kl_divergence")
 TEMPERED = ("softmax", "log_softmax")
 MASKED = (*TEMPERED, "logsumexp")
@@ -287,6 +287,22 @@ def test_options_of_a_loop(direct, dtype):
     assert direct["logsumexp"](x, axis=1, keepdims=True, out=out) is out
     assert same(out, direct["logsumexp"](x, axis=1, keepdims=True))
     assert direct["logsumexp"](x, axis=1, out=out) is NotImplemented
+
+
+@every_dtype
+def test_the_jacobian_is_the_gufuncs(tables, dtype):
+    gufunc, direct = (table["jacobian"] for table in tables)
+    for shape in ((1,), (10,), (40, 3), (2, 3, 33), (0, 5), (3, 0), (50,)):
+        p = sg.softmax(operands("softmax", shape, dtype)[0])
+        assert same(direct(p), gufunc(p, 1.0)), shape
+        assert same(direct(p, axis=-1), gufunc(p, 1.0)), shape
+    p = sg.softmax(operands("softmax", (3, 7), dtype)[0])
+    assert direct(p, axis=0) is NotImplemented
+    assert direct(p, temperature=2.0) is NotImplemented
+    out = np.empty((3, 7, 7), dtype)
+    assert direct(p, out=out) is out
+    assert same(out, gufunc(p, 1.0))
+    assert direct(p, out=np.empty((3, 7), dtype)) is NotImplemented
 
 
 def results(found):

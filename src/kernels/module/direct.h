@@ -18,25 +18,25 @@ struct Direct {
 
     int outputs() const { return kernel->signature.outputs(); }
     bool is_slice(int k) const { return kernel->signature.dimensions(k) == 1; }
+    bool is_matrix(int k) const { return kernel->signature.dimensions(k) == 2; }
     bool is_labels(int k) const { return kernel->types[k] == 'q'; }
 };
 
-// Whether a kernel takes slices of the row's dtype and, after them, labels with a factor for each row; and returns
-// slices or numbers of that dtype.
+// Whether a kernel takes slices of the row's dtype and, after them, a temperature (1 here) or labels with a factor for
+// each row; and returns slices, numbers or one matrix of that dtype.
 bool is_direct(const Kernel& kernel) {
     const Signature& signature = kernel.signature;
     bool labels = false;
-    for (int k = 0; k < signature.operands; ++k) {
+    for (int k = 0; k < signature.inputs; ++k) {
         const char type = kernel.types[k];
         if (signature.dimensions(k) > 1) return false;
-        if (k < signature.inputs && signature.dimensions(k) == 0) {
-            if (!(type == 'q' && k == 1) && !(type == 'd' && labels)) return false;
-            labels = true;
-        } else if (type != 'T' || (k < signature.inputs && labels)) {
-            return false;
-        }
+        if (signature.dimensions(k) == 1 && (type != 'T' || labels)) return false;
+        if (signature.dimensions(k) == 0 && type != 'd' && !(type == 'q' && k == 1)) return false;
+        labels = labels || type == 'q';
     }
-    return true;
+    for (int k = signature.inputs; k < signature.operands; ++k)
+        if (kernel.types[k] != 'T' || (signature.dimensions(k) == 2 && signature.outputs() > 1)) return false;
+    return signature.inputs < 2 || kernel.types[1] != 'd' || signature.inputs == 2;
 }
 
 // The operands of a loop as they are handed over: data, then the steps of their rows and those of their entries.
@@ -49,6 +49,12 @@ class Operands {
     void add_slices(void* first, const Slices& slices, npy_intp size) {
         add(first, slices.inner == 1 ? slices.n * size : size, slices.n * slices.inner * size);
         entries_[slices_++] = slices.inner * size;
+    }
+    // n × n entries to a row, all of which lie one after the other.
+    void add_matrices(void* first, const Slices& slices, npy_intp size) {
+        add(first, slices.n * slices.n * size, 0);
+        entries_[slices_++] = slices.n * size;
+        entries_[slices_++] = size;
     }
     void add_numbers(void* first, const Slices& slices, npy_intp size) { add(first, size, slices.inner * size); }
     void add_constant(void* number) { add(number, 0, 0); }
@@ -65,7 +71,7 @@ class Operands {
 
    private:
     int count_ = 0, slices_ = 0;
-    npy_intp entries_[MOST_OPERANDS], groups_[MOST_OPERANDS];
+    npy_intp entries_[MOST_OPERANDS + 1], groups_[MOST_OPERANDS];
 
     void add(void* first, npy_intp row, npy_intp group) {
         data[count_] = (char*)first;
@@ -86,17 +92,36 @@ struct DirectCall {
     bool is_plain() const { return !options.where && options.temperature == 1; }
 };
 
-// Whether a loop may write its i-th result to `out`: instead of an operand, entry by entry, if it is the only result,
-// or apart from all of them.
-bool takes_result(const DirectCall& call, int i, const npy_intp* dims, int ndim, bool is_slice) {
+// The shape of the i-th result.
+struct ResultShape {
+    npy_intp dims[NPY_MAXDIMS + 1];
+    int ndim = 0;
+
+    ResultShape(const DirectCall& call, int i) {
+        const int k = call.direct.kernel->signature.inputs + i;
+        for (int axis = 0; axis < PyArray_NDIM(call.x()); ++axis) {
+            const npy_intp size = PyArray_DIM(call.x(), axis);
+            const bool is_reduced = axis == call.slices.axis && !call.direct.is_slice(k);
+            if (!is_reduced || call.direct.is_matrix(k)) dims[ndim++] = size;
+            if (is_reduced && call.direct.is_matrix(k)) dims[ndim++] = size;
+            if (is_reduced && call.options.keepdims) dims[ndim++] = 1;
+        }
+    }
+};
+
+// Whether a loop may write its i-th result to where the options say: instead of an operand, entry by entry, if it is
+// the only result, or apart from all of them.
+bool takes_result(const DirectCall& call, int i, const ResultShape& shape) {
     PyObject* const out = call.options.outs[i];
     PyArrayObject* const result = (PyArrayObject*)out;
+    if (!out) return true;
     if (!is_plain(out) || !PyArray_ISWRITEABLE(result) || PyArray_TYPE(result) != PyArray_TYPE(call.x())) return false;
-    if (!has_shape(result, dims, ndim)) return false;
+    if (!has_shape(result, shape.dims, shape.ndim)) return false;
+    const bool is_only_slice = call.direct.outputs() == 1 && call.direct.is_slice(call.direct.kernel->signature.inputs);
     for (int k = 0; k < call.direct.inputs; ++k) {
         if (call.direct.is_labels(k)) continue;  // a copy is read
         PyArrayObject* const input = (PyArrayObject*)call.inputs[k];
-        const bool in_place = is_slice && call.direct.outputs() == 1 && PyArray_BYTES(input) == PyArray_BYTES(result);
+        const bool in_place = is_only_slice && PyArray_BYTES(input) == PyArray_BYTES(result);
         if (!in_place && !is_disjoint(input, result)) return false;
     }
     for (int k = 0; k < i; ++k)
@@ -130,7 +155,9 @@ bool run_loop(DirectCall& call, PyObject* const* results) {
     if (!call.is_plain() && direct.accepted.temperature) operands.add_constant(&temperature);
     for (int i = 0; i < direct.outputs(); ++i) {
         void* const data = PyArray_DATA((PyArrayObject*)results[i]);
-        if (direct.is_slice(direct.kernel->signature.inputs + i))
+        if (direct.is_matrix(direct.kernel->signature.inputs + i))
+            operands.add_matrices(data, slices, size);
+        else if (direct.is_slice(direct.kernel->signature.inputs + i))
             operands.add_slices(data, slices, size);
         else
             operands.add_numbers(data, slices, size);
@@ -146,31 +173,20 @@ bool run_loop(DirectCall& call, PyObject* const* results) {
     return !PyErr_Occurred();
 }
 
-// Arrays for the results, `out` among them; NotImplemented if that does not fit, null with an error set if one fails.
+// One result, or a tuple of several, of which the options may name the arrays; NotImplemented if one does not fit, null
+// with an error set if memory runs out.
 PyObject* compute(DirectCall& call) {
-    const Direct& direct = call.direct;
-    const int ndim = PyArray_NDIM(call.x());
-    npy_intp reduced[NPY_MAXDIMS];
-    Labels::without_axis(call.x(), call.slices.axis, reduced);
-    if (call.options.keepdims) {
-        std::memcpy(reduced, PyArray_DIMS(call.x()), ndim * sizeof *reduced);
-        reduced[call.slices.axis] = 1;
-    }
-    PyObject* results[MOST_RESULTS] = {};
-    const int count = direct.outputs();
-    const auto dimensions = [&](bool is_slice) { return ndim - !(is_slice || call.options.keepdims); };
-    const auto is_slice = [&](int i) { return direct.is_slice(direct.kernel->signature.inputs + i); };
-    const auto dims = [&](bool is_slice) { return is_slice ? PyArray_DIMS(call.x()) : reduced; };
+    const int count = call.direct.outputs();
     for (int i = 0; i < count; ++i)
-        if (call.options.outs[i] && !takes_result(call, i, dims(is_slice(i)), dimensions(is_slice(i)), is_slice(i)))
-            Py_RETURN_NOTIMPLEMENTED;
+        if (!takes_result(call, i, ResultShape(call, i))) Py_RETURN_NOTIMPLEMENTED;
+    PyObject* results[MOST_RESULTS] = {};
     bool done = true;
     for (int i = 0; done && i < count; ++i) {
         PyObject* const out = call.options.outs[i];
+        const ResultShape shape(call, i);
         // A writeable array may still have a warning to give: the one over the result of np.broadcast_arrays.
-        done = !out || PyArray_FailUnlessWriteable((PyArrayObject*)out, direct.accepted.outs[i]) == 0;
-        results[i] = out ? Py_NewRef(out)
-                         : PyArray_SimpleNew(dimensions(is_slice(i)), dims(is_slice(i)), PyArray_TYPE(call.x()));
+        done = !out || PyArray_FailUnlessWriteable((PyArrayObject*)out, call.direct.accepted.outs[i]) == 0;
+        results[i] = out ? Py_NewRef(out) : PyArray_SimpleNew(shape.ndim, shape.dims, PyArray_TYPE(call.x()));
         done = done && results[i];
     }
     done = done && run_loop(call, results);
@@ -192,6 +208,8 @@ PyObject* call_directly(PyObject* self, PyObject* const* args, Py_ssize_t count,
         Py_RETURN_NOTIMPLEMENTED;
     DirectCall call{direct, args, options, {}, {}};
     if (!read_axis(x, options.axis, call.slices)) Py_RETURN_NOTIMPLEMENTED;
+    if (call.slices.axis != PyArray_NDIM(x) - 1 && direct.is_matrix(direct.kernel->signature.inputs))
+        Py_RETURN_NOTIMPLEMENTED;
     // A single row of that length is summed in blocks, whose bits are the same with one thread and with many.
     if ((options.alone ? call.slices.n : PyArray_SIZE(x)) >= direct.below) Py_RETURN_NOTIMPLEMENTED;
     for (int i = 1; i < direct.inputs; ++i) {

@@ -19,7 +19,7 @@ from softgrad._dispatch import dispatched
 from softgrad._formulas import operators as formulas
 from softgrad._formulas.namespace import Array, is_known, is_one, namespace, per_entry
 from softgrad._numpy import derivatives as native
-from softgrad._numpy import threads
+from softgrad._numpy import kernels, threads
 from softgrad._validation.arrays import as_real, as_temperature, broadcast_shapes, promoted
 from softgrad._validation.axis import Axis, Rows
 from softgrad._validation.logits import Logits
@@ -108,6 +108,10 @@ def calculate_gradient(x: Any, normalization: bool = True) -> Array:
     """
     # The plain call, which goes straight to the kernel, is the one without options.
     p = softmax(x) if normalization else softmax(x, normalization=False)
+    if type(p) is np.ndarray and (table := kernels.table) is not None:
+        dense: Array = table.direct["jacobian"](p)
+        if dense is not NotImplemented:
+            return dense
     return jacobian_at(p).toarray()
 
 
