@@ -29,12 +29,18 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("quick"):
-        return
-    kept = [item for item in items if not item.get_closest_marker("slow") and _level_of(item) in QUICK_LEVELS]
+    kept = [item for item in items if _depends_on_level(item) or _level_of(item) == kernels.LEVELS[0]]
+    if config.getoption("quick"):
+        kept = [item for item in kept if not item.get_closest_marker("slow") and _level_of(item) in QUICK_LEVELS]
     dropped = set(items) - set(kept)
     items[:] = kept
     config.hook.pytest_deselected(items=list(dropped))
+
+
+def _depends_on_level(item):
+    """Whether what is tested has kernels: formulas alone are the same on every level."""
+    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return all(getattr(value, "has_kernel", True) for value in values)
 
 
 def _level_of(item):

@@ -1,5 +1,8 @@
 """The bounds that the tests hold softgrad to, in one place; docs/accuracy.md explains them."""
 
+import mpmath as mp
+import numpy as np
+
 SOFTMAX = 2.0
 LOG_SOFTMAX = 2.0
 LOGSUMEXP = 1.0
@@ -35,6 +38,17 @@ GENERIC_LOSS_OPTIONS = 5.0
 """float64 without the kernels, with every option at once: NumPy's exp and log1p take an ulp each of the room."""
 
 
+SPARSE_VJP = 8.0
+"""In ulp of q_i(|g_i−g_k| + Σ q_j|g_j−g_k|/Σ q), q = p^(2−α), k its largest entry."""
+ALPHA_VJP = 16.0
+"""In ulp of the terms of ∂p/∂α, with |g − g_k| in the place of g."""
+SPARSE_JACOBIAN = 8.0
+"""In ulp of the entry, of the p that was computed."""
+SPARSE_LOSS = 16.0
+"""In ulp of the value, or of its terms for soft targets; times 1 + α where p is 0 at a target."""
+TSALLIS = 8.0
+
+
 def softmax(level, dtype):
     """The bound for softmax itself."""
     return GENERIC_SOFTMAX if level == "generic" and dtype.itemsize >= 8 else SOFTMAX
@@ -43,3 +57,19 @@ def softmax(level, dtype):
 def scaled(level, dtype):
     """The factor of the bounds for float64 without the kernels: exp, log1p and expm1 of NumPy take an ulp each."""
     return 1.5 if level == "generic" and dtype.itemsize >= 8 else 1.0
+
+
+def sparse_map(dtype, alpha, p, share, entropy):
+    """The bound of an entry p of entmax beside half an ulp, absolute: what the computation in the wide type leaves.
+
+    `share` is that of p^(2−α) in its sum. For α = 2 and 1.5 the threshold is known to 2^-100 (float64; see
+    `_formulas/sparse.py`); for others exp and log cost units of p, and the rounding of Σ p moves the threshold.
+    """
+    digits = 63 if dtype == np.longdouble else 52
+    if alpha == 2:
+        return mp.mpf(2) ** (-2 * digits + 4)
+    if alpha == 1.5:
+        return 2 * mp.sqrt(p) * mp.mpf(2) ** (-2 * digits + 4) + mp.mpf(2) ** (-4 * digits + 8)
+    if p == 0:
+        return mp.mpf(2) ** -digits * 2 ** (1 / (mp.mpf(alpha) - 1) - 1)
+    return mp.mpf(2) ** -digits * ((2 - 2 * mp.log(p)) * p + 2 * share * (1 + entropy))

@@ -32,6 +32,7 @@ class Map:
     neginf: float = nan
     """The result of a slice of nothing but −inf."""
     options: frozenset = frozenset({"where", "temperature"})
+    has_kernel: bool = True
 
     def __call__(self, x, g=None, **options):
         g = directions(x) if g is None else g
@@ -93,6 +94,13 @@ def _of_y(function):
     return compute
 
 
+def _of_sparse(map_, function):
+    def compute(x, g, *, axis=-1, where=None, temperature=1.0, out=None):
+        return function(map_(x, axis=axis, where=where, temperature=temperature), g, axis=axis, out=out)
+
+    return compute
+
+
 def _diagonal(x, g, *, axis=-1, **options):
     diagonal = sg.softmax_jacobian(x, axis=axis, **options).diagonal()
     return diagonal if isinstance(axis, tuple) or axis is None else np.moveaxis(diagonal, -1, axis)
@@ -108,6 +116,11 @@ MAPS = (
     Map("softmax_second", _of_p(lambda p, g, **o: sg.softmax_second(p, g, 1 - g, **o)), "slice", 0.0),
     Map("jacobian", lambda x, g, **o: sg.softmax_jacobian(x, **o).toarray(), "matrix", 0.0),
     Map("diagonal", _diagonal, "slice", 0.0),
+    Map("sparsemax", lambda x, g, **o: sg.sparsemax(x, **o), "slice", 0.0, has_kernel=False),
+    Map("entmax", lambda x, g, **o: sg.entmax(x, **o), "slice", 0.0, has_kernel=False),
+    Map("entmax_vjp", _of_sparse(sg.entmax, sg.entmax_vjp), "slice", 0.0, has_kernel=False),
+    Map("entmax_jacobian", lambda x, g, **o: sg.entmax_jacobian(x, **o).toarray(), "matrix", 0.0, has_kernel=False),
+    Map("entmax 3", lambda x, g, **o: sg.entmax(x, alpha=3, **o), "slice", 0.0, has_kernel=False),
 )
 
 

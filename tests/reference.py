@@ -133,6 +133,53 @@ class ExactProducts:
         return values, [p * (s * t + size) for p, s, t in zip(self.p, size_a, size_b, strict=True)]
 
 
+class ExactEntmax:
+    """entmax of one row of logits for 1 < α < ∞: p_j = (σ − s d_j)_+^(1/s) with s = α − 1 and Σ p = 1.
+
+    σ = u_k + π^s, where k is the smallest positive entry and π its value; that they are right is shown by Σ p = 1.
+    """
+
+    def __init__(self, x, alpha, temperature=1.0):
+        self.s = number(alpha) - 1
+        x = [number(v) / number(temperature) for v in x]
+        largest = max(x)
+        self.u = [self.s * (largest - v) for v in x]
+        kinks = sorted({u for u in self.u if u < 1})
+        inside, outside = 0, len(kinks)
+        while outside - inside > 1:
+            middle = (inside + outside) // 2
+            is_inside = mp.fsum(self._powers(kinks[middle])) < 1
+            inside, outside = (middle, outside) if is_inside else (inside, middle)
+        self.p = self._normalized(kinks[inside])
+        self.shares = [p ** (1 - self.s) if p else mp.mpf(0) for p in self.p]
+        total = mp.fsum(self.shares)
+        self.shares = [share / total for share in self.shares]
+        self.entropy = mp.fsum(-p * mp.log(p) for p in self.p if p)
+
+    def _powers(self, sigma):
+        return [(sigma - u) ** (1 / self.s) if u < sigma else mp.mpf(0) for u in self.u]
+
+    def _normalized(self, kink):
+        low, high = mp.mpf(0), mp.mpf(1)
+        pi = high / 2
+        for _ in range(2000):
+            p = [pi if u == kink else q for u, q in zip(self.u, self._powers(kink + pi**self.s), strict=True)]
+            excess = mp.fsum(p) - 1
+            if abs(excess) < mp.mpf(2) ** -180:
+                return p
+            low, high = (low, pi) if excess > 0 else (pi, high)
+            slope = mp.fsum((pi / q) ** (self.s - 1) for q in p if q)
+            pi -= excess / slope
+            pi = pi if low < pi < high else (low + high) / 2
+        raise AssertionError("no solution found")
+
+
+@lru_cache(maxsize=2048)
+def exact_entmax(data, dtype, alpha, temperature=1.0):
+    """ExactEntmax of the row with the bytes `data`, remembered."""
+    return ExactEntmax(np.frombuffer(data, dtype=dtype), alpha, temperature)
+
+
 @lru_cache(maxsize=2048)
 def _remembered(data, dtype, temperature):
     x = np.frombuffer(data, dtype=dtype)

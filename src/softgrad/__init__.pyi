@@ -13,6 +13,9 @@ from softgrad._api.losses import *
 from softgrad._api.operators import *
 from softgrad._api.results import *
 from softgrad._api.softmax import *
+from softgrad._api.sparse import *
+from softgrad._api.sparse_derivatives import *
+from softgrad._api.sparse_losses import *
 from softgrad._api.states import *
 from softgrad._numpy.kernels import *
 from softgrad._numpy.threads import *

@@ -29,7 +29,7 @@ SLICE, VALUE, CHOICES, CLASSES, MATRIX = "n", "", "k", "c", "n,n"
 """What belongs to one slice: n entries along `axis`, one number, k chosen entries, n entries that all slices share, a
 matrix."""
 
-OPTIONS = {"where": SLICE, "b": SLICE, "temperature": VALUE, "sample_weight": VALUE, "weight": CLASSES}
+OPTIONS = {"where": SLICE, "b": SLICE, "temperature": VALUE, "alpha": VALUE, "sample_weight": VALUE, "weight": CLASSES}
 """Options that may be arrays, and what of them belongs to one slice."""
 
 BUFFERS = ("out", "grad_out", "hess_out", "grad_p_out", "grad_q_out")
@@ -54,6 +54,8 @@ class Function:
     """The function itself, for NumPy's arrays and for those that the generic formulas take."""
     operands: tuple[str, ...]
     results: tuple[str, ...]
+    whole: bool = False
+    """Whether it needs all entries of a slice at once."""
     public: Callable[..., Any] = field(init=False)
     """What users call."""
     kind: Any = field(init=False)
@@ -76,6 +78,17 @@ class Function:
         """What the function calls its operands."""
         return tuple(inspect.signature(self.plain).parameters)[: len(self.operands)]
 
+    def by_name(self, given: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Operands and options of a call, with options by name that came by position; as they are where they clash."""
+        count = len(self.operands)
+        if len(given) <= count:
+            return given, options
+        parameters = tuple(inspect.signature(self.plain).parameters.values())[count : len(given)]
+        names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        if len(names) < len(given) - count or any(name in options for name in names):
+            return given, options
+        return given[:count], {**dict(zip(names, given[count:], strict=True)), **options}
+
     def packed(self, results: tuple[Any, ...]) -> Any:
         """Results as the function returns them: the only one as it is, several as its own NamedTuple."""
         return results[0] if len(results) == 1 else self.kind(*results)
@@ -91,15 +104,17 @@ def _declared(module: str, name: str) -> Function:
     return FUNCTIONS[name]
 
 
-def dispatched(signature: str, *, kernel: bool = False, half: bool = True) -> Callable[[Plain], Plain]:
+def dispatched(
+    signature: str, *, kernel: bool = False, half: bool = True, whole: bool = False
+) -> Callable[[Plain], Plain]:
     """Declare a public function; `kernel` if a kernel of its name computes the call without most of its options.
 
-    Without `half` that kernel is not for float16 and bfloat16, whose result is float32.
+    Without `half` that kernel is not for float16 and bfloat16, whose result is float32. `whole`: as `Function` has it.
     """
     operands, results = (tuple(re.findall(r"\(([^)]*)\)", side)) for side in signature.split("->"))
 
     def declare(plain: Plain) -> Plain:
-        function = FUNCTIONS[plain.__name__] = Function(plain.__name__, plain, operands, results)
+        function = FUNCTIONS[plain.__name__] = Function(plain.__name__, plain, operands, results, whole)
         name, ndarray, packed = function.name, np.ndarray, None
         takes_out = "out" in (plain.__kwdefaults__ or ())
 
@@ -138,6 +153,7 @@ def _of_list(x: list[Any]) -> Any:
 
 def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
     found = None
+    operands, options = function.by_name(operands, options)
     if len(operands) == len(function.operands):  # otherwise the call ends in Python's own TypeError
         for array in operands if not options else (*operands, *(options[name] for name in OPTIONS if name in options)):
             if type(array) not in PLAIN and (library := library_of(type(array))) is not None:

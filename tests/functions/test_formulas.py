@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import softgrad as sg
-from softgrad._formulas import derivatives
+from softgrad._formulas import derivatives, information, sparse, sparse_derivatives
 from softgrad._formulas import softmax as normalizations
 
 from ..maps import assert_close, directions, logits
@@ -156,6 +156,13 @@ def test_the_formulas_know_only_the_standard(dtype):
         (derivatives.log_softmax_jvp, (y, g)),
         (derivatives.softmax_second, (p, g, g)),
         (derivatives.jacobian, (p, 0.5)),
+        (sparse.sparsemax, (x, mask, T)),
+        (sparse.entmax, (x, 1.25, mask, T)),
+        (sparse.entmax, (x, 1 + T, None, 0.5)),
+        (sparse_derivatives.sparsemax_vjp, (p, g)),
+        (sparse_derivatives.entmax_vjp, (p, g, 1.25)),
+        (sparse_derivatives.entmax_alpha_vjp, (p, g, 1 + T)),
+        (information.tsallis_entropy, (p, 1 + T)),
     ):
         with np.errstate(all="ignore"):  # the caller's part
             foreign = function(*(strict(a) if isinstance(a, np.ndarray) else a for a in operands))

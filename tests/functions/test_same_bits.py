@@ -80,6 +80,16 @@ MAPS = {
 }
 """Functions of rows x and of other operands o, as tuples of results."""
 
+FORMULAS = {
+    "sparsemax": lambda x, o, **k: (sg.sparsemax(x, temperature=o.temperature, where=o.mask, **k),),
+    "entmax": lambda x, o, **k: (sg.entmax(x, temperature=o.temperature, where=o.mask, **k),),
+    "entmax of alphas": lambda x, o, axis, **k: (sg.entmax(x, 1 + o.gamma, axis=axis),),
+    "entmax_vjp": lambda x, o, axis, **k: (sg.entmax_vjp(o.p, o.v, 1 + o.gamma, axis=axis),),
+    "entmax_loss_grad": lambda x, o, axis, **k: sg.entmax_loss_grad(x, o.labels, 1 + o.gamma, axis=axis),
+    "soft_entmax_loss": lambda x, o, axis, **k: (sg.soft_entmax_loss(x, o.p, 1 + o.gamma, axis=axis),),
+}
+"""The same of functions without kernels, which no level changes."""
+
 
 class Operands:
     """What belongs to rows: arrays of their shape, and one number for each of them."""
@@ -130,11 +140,11 @@ def bits(a):
 
 
 def check(name, x, operands, layout, workers):
-    expected = MAPS[name](x, operands, axis=-1)
+    expected = (MAPS | FORMULAS)[name](x, operands, axis=-1)
     moved, axis = LAYOUTS[layout](x)
     there = operands.each(lambda a: LAYOUTS[layout](a)[0], lambda a: a)
-    options = {"workers": workers} if name in ("softmax", "log_softmax", "logsumexp") else {}
-    got = MAPS[name](moved, there, axis=axis, **options)
+    options = {"workers": workers} if name in ("softmax", "log_softmax", "logsumexp", "sparsemax", "entmax") else {}
+    got = (MAPS | FORMULAS)[name](moved, there, axis=axis, **options)
     for i, (a, b) in enumerate(zip(got, expected, strict=True)):
         a = np.moveaxis(np.asarray(a), axis, -1) if np.ndim(a) == 2 else a  # noqa: PLW2901
         different = bits(a) != bits(b)
@@ -151,13 +161,13 @@ def check(name, x, operands, layout, workers):
 
 def check_parts(name, x, operands, rng):
     """Rows in a smaller batch, and alone."""
-    expected = MAPS[name](x, operands, axis=-1)
+    expected = (MAPS | FORMULAS)[name](x, operands, axis=-1)
     start = int(rng.integers(len(x)))
     stop = start + 1 + int(rng.integers(len(x) - start))
     parts = [slice(start, stop), slice(start, start + 1), start]
     for part in parts:
         some = operands.each(lambda a, p=part: a[p], lambda a, p=part: a[p])
-        got = MAPS[name](x[part], some, axis=-1)
+        got = (MAPS | FORMULAS)[name](x[part], some, axis=-1)
         for i, (a, b) in enumerate(zip(got, expected, strict=True)):
             different = bits(a) != bits(np.asarray(b)[part])
             assert not np.any(different), (name, part, i, x.shape, x.dtype.name, np.argwhere(different)[:3].tolist())
@@ -177,6 +187,11 @@ def test_bits_do_not_depend_on_batch_layout_or_threads(level, block):
     names = [name for name in MAPS if not (level == "generic" and name.startswith("focal"))]
     for seed in range(block * 40, block * 40 + 40):
         run(seed, names)
+
+
+def test_bits_of_formulas_do_not_depend_on_batch_or_layout():
+    for seed in range(12):
+        run(seed, tuple(FORMULAS))
 
 
 @pytest.mark.xfail(strict=False, reason="open: NumPy's exp of one row and of many differ in the last bit")

@@ -58,6 +58,18 @@ def _of_p(x, axis, where):
     return sg.softmax(x, axis=axis, where=where), directions(x)
 
 
+def _of_sparsemax(x, axis, where):
+    return sg.sparsemax(x, axis=axis, where=where), directions(x)
+
+
+def _of_entmax(x, axis, where):
+    return sg.entmax(x, axis=axis, where=where), directions(x)
+
+
+def _of_tsallis(x, axis, where):
+    return (sg.softmax(x, axis=axis, where=where),)
+
+
 def _of_y(x, axis, where):
     return sg.log_softmax(x, axis=axis, where=where), directions(x)
 
@@ -83,6 +95,22 @@ CASES = (
     Case("log_softmax_vjp", _of_y, takes=AXIS),
     Case("log_softmax_jvp", _of_y, takes=AXIS),
     Case("softmax_second", _second, takes=AXIS),
+    Case("sparsemax", _x, takes=TEMPERED),
+    Case("entmax", _x, {"alpha": 1.25}, takes=TEMPERED),
+    Case("entmax", _x, {"alpha": np.array(3.0)}, takes=TEMPERED, id="entmax of an array"),
+    Case("sparsemax_vjp", _of_sparsemax, takes=AXIS),
+    Case("entmax_vjp", _of_entmax, takes=AXIS),
+    Case("entmax_vjp", _of_entmax, {"alpha": np.array(2.5)}, takes=AXIS, id="entmax_vjp of an array"),
+    Case("entmax_alpha_vjp", _of_entmax, takes=AXIS),
+    Case("entmax_loss", _labels, {"sample_weight": np.float64(0.5), "ignore_index": 7}),
+    Case("entmax_loss_grad", _labels, {"alpha": 1.25}),
+    Case("soft_entmax_loss", _targets, {"alpha": np.array(3.0)}),
+    Case("soft_entmax_loss_grad", _targets, {"sample_weight": np.float64(0.5)}),
+    Case("sparsemax_loss", _labels),
+    Case("sparsemax_loss_grad", _labels, {"sample_weight": np.float64(0.5)}),
+    Case("soft_sparsemax_loss", _targets),
+    Case("soft_sparsemax_loss_grad", _targets),
+    Case("tsallis_entropy", _of_tsallis, takes=AXIS),
     Case("cross_entropy", _labels),
     Case("cross_entropy", _labels, {**PER_ROW, "ignore_index": 7}, id="cross_entropy options"),
     Case("cross_entropy_grad", _labels, PER_ROW),

@@ -23,6 +23,7 @@ class Given:
     weight: Any
     sample_weight: Any
     temperature: Any
+    a: Any
 
     def of(self, library):
         return Given(*(library.to(getattr(self, f.name)) for f in fields(self)))
@@ -30,6 +31,10 @@ class Given:
     @property
     def label_options(self):
         return {**self.focal_options, "label_smoothing": 0.1, "z_loss": 0.01}
+
+    @property
+    def soft_options(self):
+        return {"sample_weight": self.sample_weight, "where": self.mask}
 
     @property
     def focal_options(self):
@@ -48,9 +53,11 @@ GIVEN = Given(
     weight=np.array([1.0, 2.0, 0.5, 1.0]),
     sample_weight=np.array([1.0, 0.5, 2.0]),
     temperature=np.array([0.5, 1.0, 2.0]),
+    a=np.array([1.5, 1.25, 2.5]),
 )
 
 
+# The logits are divided by 5 where most entries of a sparse map would be 0.
 # name: the arrays by which it is differentiated, and the function of them and of all that is given
 DERIVATIVES = {
     "softmax": ("x", lambda o, x: sg.softmax(x)),
@@ -64,6 +71,25 @@ DERIVATIVES = {
     "log_softmax_vjp": ("xg", lambda o, x, g: sg.log_softmax_vjp(sg.log_softmax(x), g)),
     "log_softmax_jvp": ("xg", lambda o, x, g: sg.log_softmax_jvp(sg.log_softmax(x), g)),
     "softmax_second": ("xgt", lambda o, x, u, v: sg.softmax_second(sg.softmax(x), u, v)),
+    "sparsemax": ("x", lambda o, x: sg.sparsemax(x / 5, temperature=o.temperature, where=o.mask)),
+    "entmax": ("xa", lambda o, x, a: sg.entmax(x / 5, a)),
+    "entmax options": ("x", lambda o, x: sg.entmax(x / 5, 1.25, axis=0, temperature=2.0)),
+    "entmax of one alpha": ("xa", lambda o, x, a: sg.entmax(x / 5, a[0], temperature=o.temperature, where=o.mask)),
+    "sparsemax_vjp": ("xg", lambda o, x, g: sg.sparsemax_vjp(sg.sparsemax(x / 5), g)),
+    "entmax_vjp": ("xga", lambda o, x, g, a: sg.entmax_vjp(sg.entmax(x / 5, a), g, a)),
+    "entmax_alpha_vjp": ("xga", lambda o, x, g, a: sg.entmax_alpha_vjp(sg.entmax(x / 5, a), g, a)),
+    "entmax_loss": ("x", lambda o, x: sg.entmax_loss(x / 5, o.labels, 1.25, ignore_index=1)),
+    "entmax_loss options": ("x", lambda o, x: sg.entmax_loss(x / 5, o.labels, o.a, **o.focal_options)),
+    "entmax_loss_grad": ("x", lambda o, x: tuple(sg.entmax_loss_grad(x / 5, o.labels, o.a, **o.focal_options))),
+    "soft_entmax_loss": ("xt", lambda o, x, t: sg.soft_entmax_loss(x / 5, t, o.a)),
+    "soft_entmax_loss options": ("xt", lambda o, x, t: sg.soft_entmax_loss(x / 5, t, 1.25, **o.soft_options)),
+    "soft_entmax_loss_grad": ("xt", lambda o, x, t: tuple(sg.soft_entmax_loss_grad(x / 5, t, **o.soft_options))),
+    "sparsemax_loss": ("x", lambda o, x: sg.sparsemax_loss(x / 5, o.labels, **o.focal_options)),
+    "sparsemax_loss_grad": ("x", lambda o, x: tuple(sg.sparsemax_loss_grad(x / 5, o.labels))),
+    "soft_sparsemax_loss": ("xt", lambda o, x, t: sg.soft_sparsemax_loss(x / 5, t, **o.soft_options)),
+    "soft_sparsemax_loss_grad": ("xt", lambda o, x, t: tuple(sg.soft_sparsemax_loss_grad(x / 5, t))),
+    "tsallis_entropy": ("t", lambda o, t: sg.tsallis_entropy(t, o.a)),
+    "tsallis_entropy 1": ("t", lambda o, t: sg.tsallis_entropy(t, 1)),
     "cross_entropy": ("x", lambda o, x: sg.cross_entropy(x, o.labels, ignore_index=1)),
     "cross_entropy options": ("x", lambda o, x: sg.cross_entropy(x, o.labels, **o.label_options)),
     "cross_entropy_grad": ("x", lambda o, x: tuple(sg.cross_entropy_grad(x, o.labels, **o.label_options))),

@@ -1,4 +1,4 @@
-"""The Hessian of cross-entropy: per row as an operator, and of a linear model in all its parameters.
+"""The Hessians of losses: per row as an operator, and of a linear model in all its parameters.
 
 For one row the Hessian with respect to the logits is J = diag(p) − p pᵀ, whatever the label.
 """
@@ -12,6 +12,7 @@ import numpy as np
 from softgrad._api.derivatives import softmax_vjp
 from softgrad._api.operators import SimplexJacobian, softmax_jacobian
 from softgrad._api.softmax import softmax
+from softgrad._api.sparse_derivatives import entmax_jacobian
 from softgrad._dispatch import dispatched
 from softgrad._formulas.derivatives import complement
 from softgrad._formulas.namespace import Array, is_known, namespace, widest
@@ -19,7 +20,13 @@ from softgrad._validation.arrays import as_real, promoted, without_labels
 from softgrad._validation.axis import Axis
 from softgrad._validation.labels import as_weight
 
-__all__ = ["cross_entropy_hessian", "softmax_regression_hessian", "softmax_regression_hvp"]
+__all__ = [
+    "cross_entropy_hessian",
+    "entmax_loss_hessian",
+    "softmax_regression_hessian",
+    "softmax_regression_hvp",
+    "sparsemax_loss_hessian",
+]
 
 BLOCK_BYTES = 2**23
 """What one block of rows may take: small enough for the cache, large enough for BLAS."""
@@ -67,14 +74,98 @@ def cross_entropy_hessian(
     array([[ 0.5, -0.5],
            [-0.5,  0.5]])
     """
-    J = softmax_jacobian(logits, axis=axis, where=where)
+    return _weighted(softmax_jacobian(logits, axis=axis, where=where), sample_weight)
+
+
+@dispatched("(n)->(n,n)", whole=True)
+def entmax_loss_hessian(
+    logits: Any, /, alpha: Any = 1.5, *, axis: Axis = -1, where: Any = None, sample_weight: Any = None
+) -> SimplexJacobian:
+    """Hessian of the entmax loss with respect to the logits of every row, as an operator.
+
+    .. math:: H = s \\left(\\mathrm{diag}(q) - \\frac{q q^T}{Σ q}\\right), \\quad q = p^{2-α} \\text{ where } p > 0
+
+    It does not depend on the target, and exists where no entry is at the edge of the support.
+
+    Parameters
+    ----------
+    logits : array_like, real
+        Logits of any shape.
+    alpha : float or array_like, default: 1.5
+        As in `entmax_jacobian`.
+    axis, where
+        As in `cross_entropy`.
+    sample_weight : array_like, optional
+        s, the positive factors of the rows, broadcast to the shape of `logits` without `axis`.
+
+    Returns
+    -------
+    SimplexJacobian
+        Of shape (..., n, n), holding n numbers per row.
+
+    Raises
+    ------
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As `entmax_jacobian`.
+
+    See Also
+    --------
+    entmax_jacobian : the same for s = 1.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> sg.entmax_loss_hessian([0.0, 0.0], 2.0, sample_weight=2.0).toarray()
+    array([[ 1., -1.],
+           [-1.,  1.]])
+    """
+    return _weighted(entmax_jacobian(logits, alpha, axis=axis, where=where), sample_weight)
+
+
+@dispatched("(n)->(n,n)", whole=True)
+def sparsemax_loss_hessian(
+    logits: Any, /, *, axis: Axis = -1, where: Any = None, sample_weight: Any = None
+) -> SimplexJacobian:
+    """Hessian of the sparsemax loss with respect to the logits of every row, as an operator.
+
+    Parameters
+    ----------
+    logits, axis, where, sample_weight
+        As in `entmax_loss_hessian`.
+
+    Returns
+    -------
+    SimplexJacobian
+        As `entmax_loss_hessian` with α = 2.
+
+    Raises
+    ------
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As `entmax_jacobian`.
+
+    See Also
+    --------
+    sparsemax_jacobian : the same without factors.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> sg.sparsemax_loss_hessian([0.0, 0.0]).toarray()
+    array([[ 0.5, -0.5],
+           [-0.5,  0.5]])
+    """
+    return entmax_loss_hessian(logits, 2.0, axis=axis, where=where, sample_weight=sample_weight)
+
+
+def _weighted(J: SimplexJacobian, sample_weight: Any) -> SimplexJacobian:
+    """s J."""
     if sample_weight is None:
         return J
     xp = namespace(J.p)
     s = as_weight(sample_weight, tuple(J.shape[:-2]), widest(xp), xp, "sample_weight")
     if is_known(s) and not xp.all(s > 0):
         raise ValueError("sample_weight must be positive: leave out the rows whose Hessian is 0")
-    return SimplexJacobian(J.p, 1 / s)
+    return SimplexJacobian(J.p, J.temperature / s)
 
 
 def softmax_regression_hvp(X: Any, logits: Any, V: Any, /, *, sample_weight: Any = None) -> Array:

@@ -1,4 +1,4 @@
-"""softmax and log_softmax as layers: call forward, keep the output, go backward from it."""
+"""Maps to the simplex as layers: call forward, keep the output, go backward from it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from softgrad._api.derivatives import log_softmax_vjp, softmax_vjp
 from softgrad._api.losses import cross_entropy_grad
 from softgrad._api.operators import jacobian_at
 from softgrad._api.softmax import log_softmax, softmax
+from softgrad._api.sparse import entmax
+from softgrad._api.sparse_derivatives import entmax_alpha_vjp, entmax_jacobian_at, entmax_vjp
 from softgrad._dispatch import dispatched
 from softgrad._formulas.namespace import Array, namespace
 from softgrad._validation.arrays import as_real, broadcast_to
 from softgrad._validation.axis import Axis, Rows
 
-__all__ = ["LogSoftmax", "Softmax", "SoftmaxCrossEntropy"]
+__all__ = ["Entmax", "LogSoftmax", "Softmax", "SoftmaxCrossEntropy", "Sparsemax"]
 
 
 class _Layer:
@@ -99,6 +101,119 @@ class Softmax(_Layer):
         if grad_output is None:
             return jacobian_at(self.kept, axis=self.axis).toarray()
         return softmax_vjp(self.kept, grad_output, axis=self.axis)
+
+
+class Entmax(_Layer):
+    """α-entmax as a layer of a network written by hand.
+
+    Parameters
+    ----------
+    alpha : float or array_like, default: 1.5
+        As in `entmax`. It may be set anew between calls, as training it does.
+    axis : int, tuple of ints or None, default: -1
+        The axis or axes along which the probabilities sum to 1.
+
+    Attributes
+    ----------
+    output : ndarray
+        The probabilities of the last call.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> layer = sg.Entmax(1.5)
+    >>> layer([[0.0, 0.5, 1.0]])
+    array([[0.0841358 , 0.29166667, 0.62419753]])
+    >>> layer.backward([[1.0, 0.0, 0.0]])
+    array([[ 0.23813198, -0.09668724, -0.14144474]])
+    >>> layer.backward_alpha([[1.0, 0.0, 0.0]])
+    array([-0.27163179])
+    """
+
+    def __init__(self, alpha: Any = 1.5, axis: Axis = -1) -> None:
+        super().__init__(axis)
+        self.alpha = alpha
+
+    def __repr__(self) -> str:
+        return f"Entmax(alpha={self.alpha!r}, axis={self.axis!r})"
+
+    def __call__(self, x: Any) -> Array:
+        """Probabilities of `x`."""
+        self._output, self._alpha = entmax(x, self.alpha, axis=self.axis), self.alpha
+        self._kept = _copied(self._output)
+        return self._output
+
+    def backward(self, grad_output: Any = None) -> Array:
+        """Go backward from the last output.
+
+        Parameters
+        ----------
+        grad_output : array_like, optional
+            The gradient of a loss with respect to the output.
+
+        Returns
+        -------
+        ndarray
+            The gradient with respect to the logits (see `entmax_vjp`); without `grad_output` the dense Jacobian of
+            every slice, shape (..., n, n).
+
+        Raises
+        ------
+        RuntimeError
+            If the layer was not called yet.
+        """
+        if grad_output is None:
+            return entmax_jacobian_at(self.kept, alpha=self._alpha, axis=self.axis).toarray()
+        return entmax_vjp(self.kept, grad_output, self._alpha, axis=self.axis)
+
+    def backward_alpha(self, grad_output: Any) -> Array:
+        """Go backward from the last output to α.
+
+        Parameters
+        ----------
+        grad_output : array_like
+            The gradient of a loss with respect to the output.
+
+        Returns
+        -------
+        ndarray or scalar
+            The gradient with respect to the α of every slice (see `entmax_alpha_vjp`).
+
+        Raises
+        ------
+        RuntimeError
+            If the layer was not called yet.
+        """
+        return entmax_alpha_vjp(self.kept, grad_output, self._alpha, axis=self.axis)
+
+
+class Sparsemax(Entmax):
+    """Sparsemax as a layer of a network written by hand.
+
+    Parameters
+    ----------
+    axis : int, tuple of ints or None, default: -1
+        The axis or axes along which the probabilities sum to 1.
+
+    Attributes
+    ----------
+    output : ndarray
+        The probabilities of the last call.
+
+    Examples
+    --------
+    >>> import softgrad as sg
+    >>> layer = sg.Sparsemax()
+    >>> layer([[1.0, 2.0, 2.5]])
+    array([[0.  , 0.25, 0.75]])
+    >>> layer.backward([[3.0, 1.0, 0.0]])
+    array([[ 0. ,  0.5, -0.5]])
+    """
+
+    def __init__(self, axis: Axis = -1) -> None:
+        super().__init__(2.0, axis)
+
+    __repr__ = _Layer.__repr__
 
 
 class LogSoftmax(_Layer):

@@ -17,10 +17,10 @@ import numpy as np
 from softgrad._api.softmax import softmax
 from softgrad._dispatch import dispatched
 from softgrad._formulas import operators as formulas
-from softgrad._formulas.namespace import Array, is_known, is_one, namespace, per_entry
+from softgrad._formulas.namespace import Array, is_one, namespace, per_entry
 from softgrad._numpy import derivatives as native
 from softgrad._numpy import kernels, threads
-from softgrad._validation.arrays import as_real, as_temperature, broadcast_shapes, promoted
+from softgrad._validation.arrays import as_positive_temperature, as_real, broadcast_shapes, promoted
 from softgrad._validation.axis import Axis, Rows
 from softgrad._validation.logits import Logits
 
@@ -64,10 +64,7 @@ def softmax_jacobian(x: Any, /, *, axis: Axis = -1, temperature: Any = 1.0, wher
     array([0.08192507, 0.18483645, 0.22269543])
     """
     rows = Logits.of(x, axis, where)
-    xp = rows.xp
-    temperature = as_temperature(temperature, rows.rows, xp)
-    if is_known(temperature) and not xp.all(xp.asarray(temperature) > 0):
-        raise ValueError("temperature must be positive: at 0 softmax is a step, which has no derivative")
+    temperature = as_positive_temperature(temperature, rows.rows, "softmax", rows.xp)
     return SimplexJacobian(softmax(rows.x, temperature=temperature, where=rows.mask), temperature)
 
 

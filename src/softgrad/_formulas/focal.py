@@ -36,10 +36,7 @@ def weighted(x: Array, target: Target, gamma: float, parts: tuple[Array, ...]) -
 @silent
 def times_weight(target: Target, loss: Array, slope: Array) -> tuple[Array, Array]:
     """Both times the weight of the row; nothing is left of a row of weight 0."""
-    xp = namespace(loss)
-    scale = xp.asarray(target.row_weight, dtype=loss.dtype)
-    loss, slope = (xp.where(scale == 0, xp.zeros_like(part), part * scale) for part in (loss, slope))
-    return loss, slope
+    return target.weighted(loss, of_entries=False), target.weighted(slope, of_entries=False)
 
 
 def slope_target(target: Target, slope: Array) -> Target:

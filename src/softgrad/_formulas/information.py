@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from softgrad._formulas.compensated import compensated_sum, two_sum
-from softgrad._formulas.namespace import Array, infinity, namespace, row_sum
-from softgrad._formulas.precision import silent
+from softgrad._formulas.namespace import Array, as_column, infinity, namespace, row_sum
+from softgrad._formulas.precision import as_wide, silent, value_dtype
 from softgrad._formulas.row import Row
 
 
@@ -79,6 +81,27 @@ def selected(x: Array, index: Array, parts: tuple[Array, ...]) -> Array:
     shifted, error = two_sum(at, -m)
     result, lost = two_sum(shifted, -high)
     return xp.where(xp.isfinite(result), result + ((lost + error) - low), result)
+
+
+@silent
+def tsallis_entropy(p: Array, alpha: Array | float) -> Array:
+    """Σ (p − p^α)/(α (α − 1)) of every row."""
+    xp, wide = namespace(p), as_wide(p)
+    alpha = as_column(xp, wide, alpha)
+    is_limit = alpha == infinity(xp, wide)
+    alpha = xp.where(is_limit, 2 * xp.ones_like(alpha), alpha)
+    positive = ~(wide == 0)
+    log = xp.log(xp.where(positive, wide, xp.ones_like(wide)))
+    terms = xp.where(positive, -wide * expm1_over(xp, log, alpha - 1), xp.zeros_like(wide))
+    total, error = compensated_sum(xp, terms) if p.shape[-1] else (row_sum(terms), 0.0)
+    entropy = xp.where(is_limit & ~xp.isnan(total), xp.zeros_like(total), (total + error) / alpha)
+    return xp.astype(entropy[..., 0], value_dtype(xp, p.dtype), copy=False)
+
+
+def expm1_over(xp: Any, log: Array, s: Array) -> Array:
+    """(e^(s log) − 1)/s, which is log at s = 0."""
+    divisor = xp.where(s == 0, xp.ones_like(s), s)
+    return xp.where(s == 0, log, xp.expm1(divisor * log) / divisor)
 
 
 def _mean_gap(row: Row) -> Array:

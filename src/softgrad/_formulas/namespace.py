@@ -7,6 +7,7 @@ A namespace whose arrays hold only some entries of their slices may offer one fu
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,25 @@ def is_known(x: Any) -> bool:
     return not isinstance(jax.numpy.ravel(x), jax.core.Tracer)  # under jit this has no entries even where x has
 
 
+def repeated(
+    step: Callable[[tuple[Array, ...]], tuple[Array, ...]], state: tuple[Array, ...], most: int
+) -> tuple[Array, ...]:
+    """The state after `step` was applied until the last array of it is true everywhere, at most so many times."""
+    if not is_known(state[-1]) and (jax := sys.modules.get("jax")) is not None and isinstance(state[-1], jax.Array):
+        # One step is compiled, not all of them.
+        (found, _) = jax.lax.while_loop(
+            lambda pair: (pair[1] < most) & ~jax.numpy.all(pair[0][-1]),
+            lambda pair: (step(pair[0]), pair[1] + 1),
+            (state, 0),
+        )
+        return tuple(found)
+    for _ in range(most):
+        state = step(state)
+        if is_known(state[-1]) and namespace(state[-1]).all(state[-1]):
+            break
+    return state
+
+
 def infinity(xp: Any, like: Array) -> Array:
     """Infinity in the dtype of `like`."""
     return xp.asarray(xp.inf, dtype=like.dtype)
@@ -70,6 +90,11 @@ def per_entry(value: Array | float) -> Array:
     """One number per row, with a last axis of 1 to multiply the entries of rows; a number for all rows as it is."""
     array: Array = value
     return array[..., None] if getattr(value, "ndim", 0) else array
+
+
+def as_column(xp: Any, like: Array, value: Array | float) -> Array:
+    """One number per row, as by `per_entry`, or one for all rows, as an array of the dtype of `like`."""
+    return xp.asarray(value, dtype=like.dtype) if isinstance(value, float) else per_entry(xp.astype(value, like.dtype))
 
 
 def is_one(temperature: Array | float) -> bool:

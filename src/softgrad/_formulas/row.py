@@ -57,10 +57,7 @@ class Row:
 
     def scaled(self, part: Array, target: Target) -> Array:
         """`part` times the weight of its row."""
-        scale = self.xp.asarray(target.row_weight, dtype=self.p.dtype)
-        if part.ndim == self.p.ndim:
-            scale = per_entry(scale)
-        return self.xp.where(scale == 0, self.xp.zeros_like(part), part * scale)
+        return target.weighted(part, of_entries=part.ndim == self.p.ndim)
 
     def narrowed(self, result: Array) -> Array:
         """`result` rounded once, to the dtype of the operands; one number per row to no less than float32."""

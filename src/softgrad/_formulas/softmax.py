@@ -155,6 +155,15 @@ def exponentials(
     xp: Any, x: Array, where: Array | None, temperature: Array | float, shift: Array | None = None
 ) -> tuple[Array, Array, Array, Array]:
     """The shift m, (x − m)/T as value and rounding error, and e^((x − m)/T) with that error put back."""
+    m, y, error = shifted_logits(xp, x, where, temperature, shift)
+    e = xp.exp(y)
+    return m, y, error, e + e * error
+
+
+def shifted_logits(
+    xp: Any, x: Array, where: Array | None, temperature: Array | float, shift: Array | None = None
+) -> tuple[Array, Array, Array]:
+    """The shift m, by default the maximum, and (x − m)/T as value and rounding error."""
     if where is not None:
         x = xp.where(where, x, -infinity(xp, x))
     m = xp.max(x, axis=-1, keepdims=True) if shift is None else shift
@@ -172,9 +181,7 @@ def exponentials(
     # −inf − finite is exact, and where x is −inf so is e^x = 0; the transformations give NaN there.
     error = xp.where(xp.isfinite(error), error, xp.zeros_like(error))
     impossible = (x == -infinity(xp, x)) & (m > -infinity(xp, m)) & (m < infinity(xp, m))
-    y = xp.where(impossible, -infinity(xp, y), y)
-    e = xp.exp(y)
-    return m, y, error, e + e * error
+    return m, xp.where(impossible, -infinity(xp, y), y), error
 
 
 def sum_without_argmax(xp: Any, e: Array) -> tuple[Array, Array]:

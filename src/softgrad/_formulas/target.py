@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from softgrad._formulas.namespace import Array
+from softgrad._formulas.namespace import Array, namespace, per_entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,13 @@ class Target:
     label_weight: Array | float  # shape (...)
     row_weight: Array | float  # shape (...)
     z_loss: float = 0.0
+
+    def weighted(self, part: Array, *, of_entries: bool) -> Array:
+        """`part`, of every row or of its entries, times the weight of the row; 0 where that is 0, whatever it is."""
+        xp = namespace(part)
+        weight = xp.asarray(self.row_weight, dtype=part.dtype)
+        weight = per_entry(weight) if of_entries else weight
+        return xp.where(weight == 0, xp.zeros_like(part), part * weight)
 
     @property
     def is_label(self) -> bool:

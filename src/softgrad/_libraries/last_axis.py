@@ -9,7 +9,7 @@ import numpy as np
 
 from softgrad._dispatch import CLASSES, OPTIONS, SLICE, Function, axis_of
 from softgrad._formulas.namespace import Array
-from softgrad._validation.arrays import as_mask, as_real, as_temperature, broadcast_shapes, broadcast_to
+from softgrad._validation.arrays import as_alpha, as_mask, as_real, as_temperature, broadcast_shapes, broadcast_to
 from softgrad._validation.axis import Rows
 
 
@@ -48,6 +48,8 @@ def as_rows(
             return rows.to_rows(as_mask(value, shape, xp), xp)
         if name == "temperature":
             return as_temperature(value, rows, xp)
+        if name == "alpha":
+            return as_alpha(value, rows, xp)
         core = shape if OPTIONS[name] == SLICE else batch
         value = broadcast_to(name, xp.asarray(value), core, xp)
         return rows.to_rows(value, xp) if OPTIONS[name] == SLICE else value

@@ -183,8 +183,10 @@ class _Spec(NamedTuple):
 
 def _of_rows(function: Function, operands: tuple[Tensor, ...], options: dict[str, Any], tracked: bool) -> Any:
     refuse(options, IN_MEMORY, "tensors without a gradient; got one that requires it")
+    by = RULES[function.name].by if function.name in RULES else {}
     for name, value in options.items():
-        if isinstance(value, torch.Tensor) and value.requires_grad:
+        is_constant = name not in by and function.name not in COMPOSED
+        if is_constant and isinstance(value, torch.Tensor) and value.requires_grad:
             raise TypeError(f"{name} is a constant, with respect to which nothing is differentiated; detach() it")
     if tracked and function.name not in RULES and function.name not in COMPOSED:
         raise TypeError(f"{function.name} has no derivative; call it with tensors without a gradient, as by detach()")

@@ -29,3 +29,4 @@ kl_divergence_grad = Implementation(
     formulas.kl_divergence_grad, (VALUE, ENTRIES, ENTRIES), one_kernel("kl_divergence_grad")
 )
 log_probabilities = Implementation(formulas.log_probabilities, (CHOSEN,), _log_probabilities)
+tsallis_entropy = Implementation(formulas.tsallis_entropy, (VALUE,))

@@ -81,31 +81,56 @@ def as_temperature(temperature: Any, rows: Rows, xp: Any = np) -> Array | float:
     """`temperature` as a float, or as one number per slice; what cannot be looked at yet is NaN where it is wrong."""
     if type(temperature) is float and temperature >= 0:  # nearly always, and the quickest
         return temperature
-    if not is_known(temperature):
-        values = xp.astype(xp.asarray(temperature), widest(xp))
-        return _per_slice(xp.where(values >= 0, values, xp.full_like(values, xp.nan)), rows, xp)
-    if isinstance(temperature, (int, float, np.number)) or np.ndim(temperature) == 0:
-        try:
-            value = float(temperature)
-        except (TypeError, ValueError):
-            raise TypeError(f"temperature must be a number or an array of numbers; got {temperature!r}") from None
-        if not value >= 0:
-            raise ValueError(f"temperature must be at least 0; got {value}")
-        return value
+    if is_known(temperature) and np.ndim(temperature) == 0:
+        return _as_number(temperature, "temperature", 0)
+    return _as_numbers(temperature, "temperature", 0, rows, xp)
+
+
+def as_positive_temperature(temperature: Any, rows: Rows, what: str, xp: Any = np) -> Array | float:
+    """`temperature` for a derivative of the map called `what`."""
+    T = as_temperature(temperature, rows, xp)
+    if is_known(T) and not xp.all(xp.asarray(T) > 0):
+        raise ValueError(f"temperature must be positive: at 0 {what} is a step, which has no derivative")
+    return T
+
+
+def as_alpha(alpha: Any, rows: Rows, xp: Any = np) -> Array | float:
+    """`alpha` as a float, or as one number per slice; what cannot be looked at yet is NaN where it is wrong.
+
+    A foreign array without axes stays an array: it may track a gradient.
+    """
+    if np.ndim(alpha) == 0 and not is_foreign(alpha):
+        return _as_number(alpha, "alpha", 1)
+    return _as_numbers(alpha, "alpha", 1, rows, xp)
+
+
+def _as_number(value: Any, name: str, lowest: int) -> float:
     try:
-        values = np.asarray(temperature, dtype=np.float64) if xp is np else xp.asarray(temperature)
+        number = float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"temperature must be a number or an array of numbers; got {temperature!r}") from None
-    bad = ~(values >= 0)
-    if xp.any(bad):
-        raise ValueError(f"temperature must be at least 0 everywhere; got {float(values[bad][0])}")
-    return _per_slice(values, rows, xp)
+        raise TypeError(f"{name} must be a number or an array of numbers; got {value!r}") from None
+    if not number >= lowest:
+        raise ValueError(f"{name} must be at least {lowest}; got {number}")
+    return number
 
 
-def _per_slice(values: Array, rows: Rows, xp: Any) -> Array:
+def _as_numbers(given: Any, name: str, lowest: int, rows: Rows, xp: Any) -> Array:
+    if not is_known(given):
+        values = xp.astype(given if is_foreign(given) else xp.asarray(given), widest(xp))
+        values = xp.where(values >= lowest, values, xp.full_like(values, xp.nan))
+    else:
+        try:
+            # Not asarray of what may track a gradient: PyTorch warns of that.
+            is_array = xp is not np and is_foreign(given)
+            values = given if is_array else np.asarray(given, dtype=np.float64) if xp is np else xp.asarray(given)
+        except (TypeError, ValueError):
+            raise TypeError(f"{name} must be a number or an array of numbers; got {given!r}") from None
+        bad = ~(values >= lowest)
+        if xp.any(bad):
+            raise ValueError(f"{name} must be at least {lowest} everywhere; got {float(values[bad][0])}")
     if values.ndim == len(rows.shape) and all(values.shape[a] == 1 for a in rows.axes):
         values = xp.squeeze(values, axis=rows.axes)  # given with the slice's axes kept as 1
-    return broadcast_to("temperature", values, rows.batch_shape, xp)
+    return broadcast_to(name, values, rows.batch_shape, xp)
 
 
 def broadcast_to(name: str, values: Array, shape: tuple[int, ...], xp: Any) -> Array:

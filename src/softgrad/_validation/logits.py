@@ -64,9 +64,7 @@ class Logits(NamedTuple):
         xp, x = found.xp, found.x
         if found.mask is not None:
             x = xp.where(found.mask, x, xp.asarray(-xp.inf, dtype=x.dtype))
-        values = found.dtype if dtype is not None else value_dtype(xp, found.dtype)
-        values = np.dtype(values) if xp is np else values
-        return found._replace(x=x, filled=True, value_dtype=values)
+        return found._replace(x=x).with_values(dtype)
 
     @classmethod
     def pair(cls, axis: Axis, where: Any, dtype: Any = None, **logits: Any) -> tuple[Logits, ...]:
@@ -91,6 +89,14 @@ class Logits(NamedTuple):
         rows, xp = Rows.of(tuple(first.shape), axis), namespace(first)
         found = cls(rows.to_rows(first, xp), first, rows, xp, first.dtype, None, masked)
         return found, [rows.to_rows(a, xp) for a in others]
+
+    def with_values(self, dtype: Any = None) -> Logits:
+        """The rows of a function with one number per row, which is 0 where nothing is valid.
+
+        Without `dtype` such numbers of half precision are float32.
+        """
+        values = self.dtype if dtype is not None else value_dtype(self.xp, self.dtype)
+        return self._replace(filled=True, value_dtype=np.dtype(values) if self.xp is np else values)
 
     @property
     def wide(self) -> Any:

@@ -189,7 +189,7 @@ def _followed(
         if ndim == 2 and own in ((*expected, 1), (1, *expected)):  # the one column or row of a table
             place_of_one = 1 if own[1] == 1 else 0
             return tuple(None if i == place_of_one else others[0] for i in range(2)), (place_of_one,)
-        if kind == VALUE and name == "temperature" and len(own) <= len(expected):
+        if kind == VALUE and name in ("temperature", "alpha") and len(own) <= len(expected):
             axes = others[len(others) - len(own) :]
             if all(n in (1, shape[a]) for n, a in zip(own, axes, strict=True)):
                 return tuple(a if n == shape[a] else None for n, a in zip(own, axes, strict=True)), ()

@@ -170,7 +170,12 @@ def _check(slices: Slices, cores: tuple[str, ...]) -> None:
             f"{name} is cut along its axis into chunks of unknown sizes: call compute_chunk_sizes() before"
         )
     whole = f"along its axis, {name} must lie in one chunk for"
-    if MATRIX in cores or ROW in slices.function.results or any(FLAT in slices.index(core) for core in cores):
+    if (
+        slices.function.whole
+        or MATRIX in cores
+        or ROW in slices.function.results
+        or any(FLAT in slices.index(core) for core in cores)
+    ):
         raise ValueError(f"{whole} {slices.function.name.strip('_')}; got several: rechunk it")
     for operand in slices.operands.values():
         if type(operand.array._meta) is not np.ndarray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from softgrad._formulas.namespace import Array, namespace
-from softgrad._libraries.derivatives import information, losses, products, softmax
+from softgrad._libraries.derivatives import information, losses, products, softmax, sparse
 from softgrad._libraries.derivatives.rules import Rule
 
 
@@ -19,11 +19,12 @@ def _scaled(grad: Array, factor: Array) -> Array:
     return grad * namespace(grad).astype(factor, grad.dtype, copy=False)[..., None]
 
 
-RULES: dict[str, Rule] = {**softmax.RULES, **losses.RULES, **information.RULES}
+RULES: dict[str, Rule] = {**softmax.RULES, **losses.RULES, **information.RULES, **sparse.RULES}
 
 COMPOSED: dict[str, Callable[..., Array]] = {
     "selective_log_softmax": information.selected,
     "_centred": products.centred_formula,
     "_scaled": _scaled,
+    **sparse.COMPOSED,
 }
 """Functions whose derivative follows from those of the functions that they are composed of."""

@@ -6,8 +6,9 @@ from typing import Any
 
 from softgrad._api import derivatives, information
 from softgrad._api import softmax as functions
-from softgrad._formulas.namespace import Array, namespace
-from softgrad._libraries.derivatives.rules import Call, Rule, of_loss, of_loss_and_gradients
+from softgrad._formulas.information import expm1_over
+from softgrad._formulas.namespace import Array, as_column, namespace
+from softgrad._libraries.derivatives.rules import Call, Rule, of_loss, of_loss_and_gradients, of_one_result
 
 
 def _entropy_hessian(call: Call, v: Array) -> Array:
@@ -44,7 +45,30 @@ def selected(logits: Array, index: Array, **options: Any) -> Array:
     return picked if several else picked[..., 0]
 
 
+def _tsallis_slopes(call: Call) -> Array:
+    """(1 − α p^(α−1))/(α (α−1)), which is 1/(α (α−1)) where p is 0; 0 at α = ∞."""
+    p = call.operands[0]
+    xp = namespace(p)
+    alpha = as_column(xp, p, call.options.get("alpha", 1.5))
+    is_limit = alpha == xp.inf
+    alpha = xp.where(is_limit, 2 * xp.ones_like(alpha), alpha)
+    s, zero = alpha - 1, xp.zeros_like(p)
+    positive = p > 0
+    log = xp.log(xp.where(positive, p, xp.ones_like(p)))
+    slopes = xp.where(positive, -(expm1_over(xp, log, s) + xp.exp(s * log)) / alpha, 1 / (alpha * s) + zero)
+    return xp.where(is_limit, zero, slopes)
+
+
+def _tsallis_jvp(call: Call, v: Array) -> Array:
+    return namespace(v).sum(_tsallis_slopes(call) * v, axis=-1)
+
+
+def _tsallis_vjp(call: Call, g: Array) -> Array:
+    return _tsallis_slopes(call) * g[..., None]
+
+
 RULES: dict[str, Rule] = {
+    "tsallis_entropy": Rule({0: of_one_result(_tsallis_jvp, _tsallis_vjp)}),
     "entropy": Rule({0: of_loss(information.entropy_grad, 0)}),
     "entropy_grad": Rule({0: of_loss_and_gradients(0, _entropy_hessian)}),
     "kl_divergence": Rule(

@@ -12,18 +12,18 @@ from softgrad._libraries.derivatives.rules import Call, Rule, of_one_result
 
 
 def _softmax(call: Call, v: Array) -> Array:
-    return _over_temperature(derivatives.softmax_vjp(call.results[0], v), call)
+    return over_temperature(derivatives.softmax_vjp(call.results[0], v), call)
 
 
 def _log_softmax_jvp(call: Call, v: Array) -> Array:
-    return _over_temperature(derivatives.log_softmax_jvp(call.results[0], v), call)
+    return over_temperature(derivatives.log_softmax_jvp(call.results[0], v), call)
 
 
 def _log_softmax_vjp(call: Call, g: Array) -> Array:
-    return _over_temperature(derivatives.log_softmax_vjp(call.results[0], g), call)
+    return over_temperature(derivatives.log_softmax_vjp(call.results[0], g), call)
 
 
-def _over_temperature(v: Array, call: Call) -> Array:
+def over_temperature(v: Array, call: Call) -> Array:
     """v/T; at T = 0 softmax is a step, whose derivative is 0 wherever it has one."""
     T = call.options.get("temperature", 1.0)
     xp = namespace(v)
