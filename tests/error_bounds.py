@@ -41,7 +41,7 @@ GENERIC_LOSS_OPTIONS = 5.0
 SPARSE_VJP = 8.0
 """In ulp of q_i(|g_i−g_k| + Σ q_j|g_j−g_k|/Σ q), q = p^(2−α), k its largest entry."""
 ALPHA_VJP = 16.0
-"""In ulp of the terms of ∂p/∂α, with |g − g_k| in the place of g."""
+"""In ulp of the terms of ∂p/∂α, with |g − g_k| instead of g."""
 SPARSE_JACOBIAN = 8.0
 """In ulp of the entry, of the p that was computed."""
 SPARSE_LOSS = 16.0

@@ -170,6 +170,13 @@ def operator_cases() -> Iterator[Case]:
             for options in ({}, {"where": a.mask}, {"sample_weight": a.sample_weight + 0.5}):
                 hessian = partial(sg.cross_entropy_hessian, a.x, axis=axis, **options)
                 yield f"cross_entropy_hessian {where} {' '.join(options)}", lambda h=hessian: h().toarray()
+                for name, more in (("sparsemax", {}), ("entmax", {}), ("entmax", {"alpha": 1.25})):
+                    hessian = partial(getattr(sg, f"{name}_loss_hessian"), a.x, axis=axis, **options, **more)
+                    label = f"{where} {' '.join((*options, *more))}"
+                    yield f"{name}_loss_hessian {label}", lambda h=hessian: h().toarray()
+                    if "sample_weight" not in options:
+                        jacobian = partial(getattr(sg, f"{name}_jacobian"), a.x, axis=axis, **options, **more)
+                        yield f"{name}_jacobian {label}", lambda j=jacobian: j().toarray()
 
 
 def _through(layer: Any, a: Inputs, *more: Any) -> Any:
@@ -202,6 +209,8 @@ def other_cases() -> Iterator[Case]:
             yield f"calculate_gradient {at}", lambda a=a: [sg.calculate_gradient(a.x, n) for n in (True, False)]
             yield f"Softmax {at}", lambda a=a: _through(sg.Softmax(a.axis), a)
             yield f"Softmax {at} textbook", lambda a=a: _through(sg.Softmax(a.axis), a, False)
+            yield f"Sparsemax {at}", lambda a=a: _through(sg.Sparsemax(a.axis), a)
+            yield f"Entmax {at}", lambda a=a: _through(sg.Entmax(axis=a.axis), a)
             yield f"LogSoftmax {at}", lambda a=a: _through(sg.LogSoftmax(a.axis), a)
             yield f"SoftmaxCrossEntropy {at}", lambda a=a: _through(sg.SoftmaxCrossEntropy(a.axis), a, a.labels)
             options = {"label_smoothing": 0.1, "ignore_index": 1, "z_loss": 1e-3}

@@ -109,7 +109,7 @@ class Entmax(_Layer):
     Parameters
     ----------
     alpha : float or array_like, default: 1.5
-        As in `entmax`. It may be set anew between calls, as training it does.
+        As in `entmax`. It may be set between calls, as training does.
     axis : int, tuple of ints or None, default: -1
         The axis or axes along which the probabilities sum to 1.
 

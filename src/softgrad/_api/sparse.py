@@ -124,9 +124,9 @@ def entmax(
     Notes
     -----
     Peters, Niculae & Martins, "Sparse sequence-to-sequence models", ACL 2019. The errors at α = 1.5 are those of
-    `sparsemax`, 2⁻⁹⁹ √p in the place of 2⁻¹⁰⁰. At other α of float64 an entry is off by
-    2 + 2 \\|log p\\| units in its last place, and by what τ costs whose sum is rounded: 2⁻⁵¹ times the share
-    p^(2−α)/Σ p^(2−α) of the entry, times 1 + H(p).
+    `sparsemax`, with 2⁻⁹⁹ √p instead of 2⁻¹⁰⁰. At other α an entry of float64 is off by 2 + 2 \\|log p\\| units in its
+    last place and by what the rounding of Σ p costs: 2⁻⁵¹ (1 − Σ p log p) p^(2−α)/Σ p^(2−α). Narrower types are
+    computed in float64.
 
     Examples
     --------

@@ -92,8 +92,8 @@ def entmax_vjp(p: Any, g: Any, /, alpha: Any = 1.5, *, axis: Axis = -1, out: Arr
     Returns
     -------
     ndarray
-        The gradient with respect to the logits, within 8 ulp of q_i (\\|g_i − g_k\\| + Σ q_j \\|g_j − g_k\\|/Σ q), where
-        k is the largest entry of q. With a temperature T, divide by T.
+        The gradient with respect to the logits, within 8 ulp of q_i (\\|g_i − g_k\\| + Σ q_j \\|g_j − g_k\\|/Σ q); k is the
+        largest entry of q. With a temperature T, divide by T.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def entmax_alpha_vjp(p: Any, g: Any, /, alpha: Any = 1.5, *, axis: Axis = -1) ->
     Returns
     -------
     ndarray or scalar
-        One number per slice, within 16 ulp of the terms of the formula below with g − g_k in the place of g, where k is
+        One number per slice, within 16 ulp of the terms of the formula below with g − g_k instead of g, where k is
         the largest entry of p.
 
     Raises

@@ -180,8 +180,8 @@ def soft_entmax_loss(
     Returns
     -------
     ndarray or scalar
-        One loss per row, never a mean, within 16 ulp of Σ (D + p^(α−1) \\|p − y\\|), where D are the terms of Notes, and
-        (1 + α) times that where p is 0. A row with a negative target is NaN.
+        One loss per row, never a mean, within 16 ulp of Σ (D + p^(α−1) \\|p − y\\|) with the D of Notes, and (1 + α)
+        times that where p is 0. A row with a negative target is NaN.
 
     Raises
     ------

@@ -171,7 +171,8 @@ def _by_kinks(xp: Any, gap: Pair, s: Array) -> Array:
     """α above 2, where the slope of p is infinite at the edge of the support.
 
     The unknown is the smallest positive entry, π, of the gap r: the others are p_j = (c_j + π^s)^(1/s) with
-    c_j = r − s d_j, which is a norm of (c_j^(1/s), π) and so convex in π. From the tangent at π = 0 Newton's steps fall monotonically.
+    c_j = r − s d_j, which is a norm of (c_j^(1/s), π) and so convex in π. From the tangent at π = 0 Newton's steps
+    fall monotonically.
     """
     u = _margins(xp, gap, s)
     few = _candidates(xp, u)

@@ -7,8 +7,8 @@ Martins & Niculae, "Learning with Fenchel–Young losses", JMLR 21 (2020)). With
     Σ D(y, p) + Σ_{p = 0} (d − σ/s) y,   D(y, p) = (y^α + s p^α − α p^s y)/(α s),
 
 where D is the Bregman divergence of Ω. Nothing cancels, and the loss is 0 exactly where p = y. The gradient is p − y;
-of the sum above, where Σ y is not 1, p − y + (Σ y − 1) q/Σq with q = p^(2−α) on the support, and as that of cross-entropy
-(Σ y) p − y at α = 1.
+of the sum above, where Σ y is not 1, p − y + (Σ y − 1) q/Σq with q = p^(2−α) on the support: at α = 1 (Σ y) p − y, as
+that of cross-entropy.
 """
 
 from __future__ import annotations
