@@ -42,9 +42,13 @@ def _scalar(function, inputs):
     return sum((r * (1 + 0.1 * i) * (2.0 + r)).sum() for i, r in enumerate(results))
 
 
+ONE_OF_EACH = {name.partition(" ")[0]: name for name in DERIVATIVES}
+IN_JAX = [name for function, name in ONE_OF_EACH.items() if "sparsemax_loss" not in function]  # entmax_loss at α = 2
+
+
 @pytest.mark.slow
 # The rules are those that PyTorch's checks went through, and compiling takes seconds: one call of each function.
-@pytest.mark.parametrize("name", {name.partition(" ")[0]: name for name in DERIVATIVES}.values())
+@pytest.mark.parametrize("name", IN_JAX)
 def test_jax_derivatives_of_both_orders_are_those_of_torch(name):
     function, inputs = _torch_call(name)
     gradients = torch.autograd.grad(_scalar(function, inputs), inputs, create_graph=True)

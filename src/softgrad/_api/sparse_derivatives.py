@@ -92,8 +92,8 @@ def entmax_vjp(p: Any, g: Any, /, alpha: Any = 1.5, *, axis: Axis = -1, out: Arr
     Returns
     -------
     ndarray
-        The gradient with respect to the logits, within 8 ulp of q_i (\\|g_i − g_k\\| + Σ q_j \\|g_j − g_k\\|/Σ q); k is the
-        largest entry of q. With a temperature T, divide by T.
+        The gradient with respect to the logits, within 8 ulp of q_i (\\|g_i − g_k\\| + Σ q_j \\|g_j − g_k\\|/Σ q); k is
+        the largest entry of q. With a temperature T, divide by T.
 
     Raises
     ------
