@@ -196,7 +196,7 @@ def test_apply_replaces_its_own_input_by_force(softgrad, logits):
         ("show 1 2 --plot nowhere/figure.png", "nowhere/figure.png: No such file or directory"),
         ("nonsense", "No such command 'nonsense'"),
         ("--nonsense", "No such option: --nonsense"),
-        ("apply softmax logits.npy", "Missing argument 'OUT'"),
+        ("apply softmax logits.npy", "Missing argument 'IN"),
         ("apply softplus logits.npy out.npy", "Invalid value for 'FUNCTION'"),
         ("apply softmax logits.npy out.npy --axis 2", "axis 2 is out of bounds for array of dimension 2"),
         ("apply softmax logits.npy out.npy --axis last", "Invalid value for '--axis'"),
@@ -209,7 +209,7 @@ def test_apply_replaces_its_own_input_by_force(softgrad, logits):
         ("apply softmax logits.npy folder.npy --force", "folder.npy: Is a directory"),
         (
             "apply softmax logits.npy out.txt",
-            "out.txt: the suffix must be .csv, .npy, .parquet, .safetensors or .zarr; got .txt",
+            "out.txt: the suffix must be .arrow, .csv, .feather, .npy, .npz, .parquet, .safetensors, ",
         ),
         ("apply softmax missing.npy out.npy", "missing.npy: No such file or directory"),
         ("apply softmax missing.csv out.npy", "missing.csv: No such file or directory"),

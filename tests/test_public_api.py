@@ -47,6 +47,7 @@ NAMES = {
     "log_softmax_jvp",
     "log_softmax_vjp",
     "logsumexp",
+    "read_blocks",
     "selective_log_softmax",
     "set_workers",
     "soft_cross_entropy",

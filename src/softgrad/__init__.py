@@ -25,6 +25,7 @@ _HOMES = (
     "softgrad._api.layers",
     "softgrad._api.states",
     "softgrad.files.apply",
+    "softgrad.files.read",
 )
 """Modules that say in `__all__` which of the public names are theirs. `__init__.pyi` names them for type checkers."""
 

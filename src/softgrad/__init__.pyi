@@ -20,5 +20,6 @@ from softgrad._api.states import *
 from softgrad._numpy.kernels import *
 from softgrad._numpy.threads import *
 from softgrad.files.apply import *
+from softgrad.files.read import *
 
 __version__: str

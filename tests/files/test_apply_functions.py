@@ -90,7 +90,7 @@ def test_a_temperature_for_every_slice():
         ("entropy-grad x.npy y.npy", "entropy-grad needs --grad FILE"),
         ("entropy-grad x.npy y.npy --grad y.npy", "target must be a path, or a sequence of different paths"),
         ("cross-entropy x.npy y.npy --labels missing.npy", "missing.npy: No such file or directory"),
-        ("cross-entropy x.npy y.npy --labels bad.csv", "x.npy, slice [5]: labels must lie in [0, 5); labels is 5"),
+        ("cross-entropy x.npy y.npy --labels bad.csv", "bad.csv: labels must lie in [0, 5); labels[5] is 5"),
         (
             "cross-entropy x.npy y.npy --labels weight.npy",
             "weight.npy: labels must have shape (20,), as x.npy has it; got (5,)",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 import safetensors.numpy
@@ -99,8 +100,12 @@ def test_headers_of_npy(header, version, capsys):
 
 
 @pytest.mark.parametrize(
-    "source", ["x.safetensors", "x.parquet", "lists.parquet", "x.csv", "x.zarr/zarr.json", "x.zarr/c/0/0"]
-)
+    "source",
+    [
+        "x.safetensors", "x.parquet", "lists.parquet", "x.csv", "x.zarr/zarr.json", "x.zarr/c/0/0", "x.npz",
+        "compressed.npz", "x.arrow", "stream.arrow",
+    ],
+)  # fmt: skip
 def test_other_formats_that_were_changed_at_random(source):
     name = source.split("/", maxsplit=1)[0]
     if name == "x.safetensors":
@@ -109,6 +114,14 @@ def test_other_formats_that_were_changed_at_random(source):
         Path(name).write_text("a,b,c,d\n" + "".join(",".join(map(repr, row)) + "\n" for row in X.tolist()))
     elif name == "x.zarr":
         zarr.create_array(name, data=X, chunks=(3, 4))
+    elif name == "x.npz":
+        np.savez(name, X)
+    elif name == "compressed.npz":
+        np.savez_compressed(name, X)
+    elif name.endswith(".arrow"):
+        table = pa.table({f"c{j}": column for j, column in enumerate(X.T)})
+        with (pa.ipc.new_stream if name == "stream.arrow" else pa.ipc.new_file)(name, table.schema) as file:
+            file.write_table(table, max_chunksize=2)
     elif name == "x.parquet":
         pa.parquet.write_table(pa.table({f"c{j}": column for j, column in enumerate(X.T)}), name)
     else:

@@ -293,5 +293,5 @@ def test_another_format_is_a_row_in_the_table(tmp_path, monkeypatch):
     np.save(tmp_path / "x.npy", logits((3, 4)))
     os.rename(tmp_path / "x.npy", tmp_path / "x.logits")
     apply_blocks(sg.softmax, tmp_path / "x.logits", tmp_path / "y.NPY")
-    with pytest.raises(ValueError, match=r"y\.txt: the suffix must be \.csv, .*\.zarr or \.logits; got \.txt"):
+    with pytest.raises(ValueError, match=r"y\.txt: the suffix must be \.arrow, \.csv, .*\.zarr or \.logits; got \.txt"):
         apply_blocks(sg.softmax, tmp_path / "x.logits", Path(tmp_path) / "y.txt")

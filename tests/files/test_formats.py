@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -10,6 +11,8 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pyarrow as pa
+import pyarrow.feather
+import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 import safetensors.numpy
@@ -41,18 +44,36 @@ def logits(shape, dtype="f4"):
 
 
 def save(name, x):
-    """Write an array by the format's own library."""
+    """Write an array by the format's own library; returns what `apply_blocks` reads."""
+    if name == "shards":
+        cuts = [0, len(x) // 3, len(x) // 3, len(x)]  # one of them is empty
+        return [save(f"shard{k}.npy", x[cuts[k] : cuts[k + 1]]) for k in range(3)]
     if name.endswith(".npy"):
         np.save(name, x)
+    elif name == "compressed.npz":
+        np.savez_compressed(name, logits=x)
+    elif name.endswith(".npz"):
+        np.savez(name, logits=x)
     elif name.endswith(".zarr"):
         zarr.create_array(name, data=x, chunks=tuple(max(1, n // 3) for n in x.shape))
-    elif name.endswith("lists.parquet"):
-        column = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), x.shape[1])
-        pa.parquet.write_table(pa.table({"logits": column}), name, row_group_size=7)
-    elif name.endswith(".parquet"):
-        pa.parquet.write_table(pa.table({f"c{j}": column for j, column in enumerate(x.T)}), name, row_group_size=7)
+    elif name.endswith((".parquet", ".arrow", ".feather")):
+        columns = {f"c{j}": column for j, column in enumerate(x.T)}
+        if name.startswith("lists"):
+            columns = {"logits": pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), x.shape[1])}
+        save_table(name, pa.table(columns))
     else:
         safetensors.numpy.save_file({"logits": x}, name)
+    return name
+
+
+def save_table(name, table):
+    """Write a table of Arrow, 7 rows at a time."""
+    if name.endswith(".parquet"):
+        pa.parquet.write_table(table, name, row_group_size=7)
+    else:
+        new = pa.ipc.new_stream if name.startswith("stream") else pa.ipc.new_file
+        with new(name, table.schema) as file:
+            file.write_table(table, max_chunksize=7)
 
 
 def load(name):
@@ -61,8 +82,8 @@ def load(name):
         return np.load(name)
     if name.endswith(".zarr"):
         return np.asarray(zarr.open_array(name, mode="r")[...])
-    if name.endswith(".parquet"):
-        table = pa.parquet.read_table(name)
+    if name.endswith((".parquet", ".arrow", ".feather")):
+        table = pa.parquet.read_table(name) if name.endswith(".parquet") else pa.feather.read_table(name)
         if table.num_columns == 1 and not pa.types.is_fixed_size_list(table.schema[0].type):
             return table.column(0).to_numpy()
         columns = [np.stack(table.column(0).to_numpy())] if table.num_columns == 1 else table.columns
@@ -71,43 +92,50 @@ def load(name):
     return x
 
 
-SOURCES = ("x.npy", "x.zarr", "x.parquet", "lists.parquet", "x.safetensors")
+SOURCES = (
+    "x.npy", "x.npz", "compressed.npz", "x.zarr", "x.parquet", "lists.parquet", "x.arrow", "lists.arrow", "x.feather",
+    "stream.arrow", "x.safetensors", "shards",
+)  # fmt: skip
+TARGETS = ("y.npy", "y.zarr", "y.parquet", "y.arrow", "y.feather", "y.safetensors")
 
 
 @pytest.mark.parametrize("axis", [0, -1])
-@pytest.mark.parametrize("target", ["y.npy", "y.zarr", "y.parquet", "y.safetensors"])
 @pytest.mark.parametrize("source", SOURCES)
-def test_every_combination(source, target, axis, sizes):
-    x = logits((100, 7))
-    save(source, x)
+def test_every_combination(source, axis, sizes):
+    x = logits((50, 7))
+    given = save(source, x)
+    before = set(os.listdir())
     for function in FUNCTIONS:
-        contents = sg.apply_blocks(function, source, target, axis=axis, force=True)
         expected = function(x, axis=axis)
-        got = load(target)
-        assert contents.final_shape == expected.shape
-        assert_close(got if got.shape == expected.shape else got.reshape(expected.shape), expected)
-    assert sorted(os.listdir()) == sorted({source, target})
+        for target in TARGETS:
+            contents = sg.apply_blocks(function, given, target, axis=axis, force=True)
+            got = load(target)
+            assert contents.final_shape == expected.shape
+            assert_close(got if got.shape == expected.shape else got.reshape(expected.shape), expected)
+    assert set(os.listdir()) == before | set(TARGETS)
 
 
 @pytest.mark.parametrize("shape", [(300,), (6, 20, 4), (1, 1), (5, 0), (0, 5)], ids=str)
-@pytest.mark.parametrize("name", ["x.zarr", "x.safetensors"])
+@pytest.mark.parametrize("name", ["x.zarr", "x.safetensors", "x.npz", "compressed.npz", "shards"])
 def test_any_shape_and_axis(name, shape, sizes):
     x = logits(shape, "f8")
-    save(name, x)
+    source = save(name, x)
     for axis in range(-1, len(shape) - 1):
         for function in FUNCTIONS:
-            for target in ("y.npy", f"y{name[1:]}"):
-                sg.apply_blocks(function, name, target, axis=axis, force=True)
+            for target in ("y.npy", "y.zarr", "y.safetensors"):
+                sg.apply_blocks(function, source, target, axis=axis, force=True)
                 assert_close(load(target), function(x, axis=axis))
 
 
-@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "i8", "u4", "?"])
 @pytest.mark.parametrize("source", SOURCES)
-def test_every_dtype(source, dtype, sizes):
-    x = logits((40, 6), dtype)
-    save(source, x)
-    sg.apply_blocks(sg.softmax, source, f"y{source[source.index('.') :]}", axis=0)
-    assert_close(load(f"y{source[source.index('.') :]}"), sg.softmax(x, axis=0))
+def test_every_dtype(source, sizes):
+    target = f"y{os.path.splitext(source)[1]}".replace(".npz", ".npy") if "." in source else "y.npy"
+    for dtype in ("f2", "f4", "f8", "i1", "i8", "u4", "?"):
+        x = logits((40, 6), dtype)
+        if source.endswith(".zarr"):
+            shutil.rmtree(source, ignore_errors=True)
+        sg.apply_blocks(sg.softmax, save(source, x), target, axis=0, force=True)
+        assert_close(load(target), sg.softmax(x, axis=0))
 
 
 def test_bfloat16(sizes):
@@ -119,19 +147,37 @@ def test_bfloat16(sizes):
         header, data = read_safetensors("y.safetensors")
         assert header == {"x": {"dtype": "BF16", "shape": [40, 6], "data_offsets": [0, 480]}}
         assert_close(np.frombuffer(data, BFLOAT16).reshape(40, 6), sg.softmax(x, axis=axis), ulp=1)
-    for target in ("y.npy", "y.zarr", "y.parquet"):
-        with pytest.raises(TypeError, match="holds no bfloat16"):
+    for target in ("y.npy", "y.zarr", "y.parquet", "y.arrow"):
+        with pytest.raises(TypeError, match=r"holds no bfloat16.*; pass dtype='float32' \(--dtype float32\)"):
             sg.apply_blocks(sg.softmax, "x.safetensors", target)
-    sg.apply_blocks(partial(sg.softmax, dtype="float32"), "x.safetensors", "y.npy")
-    assert_close(np.load("y.npy"), sg.softmax(x, dtype="float32"))
+        sg.apply_blocks(sg.softmax, "x.safetensors", target, dtype="float32")
+        assert_close(load(target), sg.softmax(x, dtype="float32"))
+
+
+def test_the_dtype_of_the_results(sizes):
+    x = logits((40, 6))
+    np.save("x.npy", x)
+    for dtype in ("float16", "bfloat16", np.float32, "f8"):
+        sg.apply_blocks(sg.softmax, "x.npy", "y.safetensors", where=x > -4, dtype=dtype, force=True)
+        found = np.dtype(BFLOAT16 if dtype == "bfloat16" else dtype)
+        (got,) = safetensors.numpy.load_file("y.safetensors").values()
+        assert got.dtype == found
+        assert_same(np.asarray(got), sg.softmax(x, where=x > -4, dtype=found))
+    sg.apply_blocks(lambda block, axis: block * 1e-30, "x.npy", "y.npy", dtype="f2")  # rounded, without a warning
+    assert_same(np.load("y.npy"), np.zeros((40, 6), "f2") * np.sign(x).astype("f2"))
 
 
 def test_order_of_memory():
     x = np.asfortranarray(logits((30, 20)))
     np.save("x.npy", x)
+    np.savez("x.npz", x)
     for target in ("y.safetensors", "y.zarr", "y.parquet"):
-        sg.apply_blocks(sg.softmax, "x.npy", target)
-        assert_close(load(target), sg.softmax(x))
+        for source in ("x.npy", "x.npz", ["x.npy"]):
+            sg.apply_blocks(sg.softmax, source, target, force=True)
+            assert_close(load(target), sg.softmax(x))
+    np.savez_compressed("x.npz", x)
+    with pytest.raises(ValueError, match=r"x\.npz: array 'arr_0' is compressed and in Fortran order.*numpy\.savez"):
+        sg.apply_blocks(sg.softmax, "x.npz", "y.npy")
 
 
 # tables
@@ -211,7 +257,7 @@ def test_tensors_are_named():
     with pytest.raises(ValueError, match="there is no tensor 'w'; there is 'x', 'y'"):
         sg.apply_blocks(sg.softmax, "both.safetensors", "n.npy", tensor="w")
     np.save("x.npy", x)
-    with pytest.raises(ValueError, match=r"tensor is for \.safetensors files"):
+    with pytest.raises(ValueError, match=r"tensor is for \.npz and \.safetensors files"):
         sg.apply_blocks(sg.softmax, "x.npy", "n.npy", tensor="x")
 
 
@@ -252,16 +298,16 @@ def cut(name, keep):
     os.truncate(name, int(os.path.getsize(name) * keep))
 
 
-@pytest.mark.parametrize("keep", [0, 0.01, 0.5, 0.99])
-@pytest.mark.parametrize("name", ["x.npy", "x.parquet", "lists.parquet", "x.safetensors"])
-def test_truncated_files(name, keep, capsys):
-    save(name, logits((1000, 5)))
-    cut(name, keep)
-    assert cli.run(["apply", "softmax", name, "y.npy"]) == cli.FAILURE
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert err.startswith(f"softgrad: {name}: ")
-    assert os.listdir() == [name]
+@pytest.mark.parametrize("name", [name for name in SOURCES if name not in ("x.zarr", "shards")])
+def test_truncated_files(name, capsys):
+    for keep in (0, 0.01, 0.5, 0.9, 0.99):
+        save(name, logits((1000, 5)))
+        cut(name, keep)
+        assert cli.run(["apply", "softmax", name, "y.npy"]) == cli.FAILURE
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert err.startswith(f"softgrad: {name}: ")
+        assert os.listdir() == [name]
 
 
 def test_damaged_pages_of_a_table(capsys):
@@ -270,7 +316,7 @@ def test_damaged_pages_of_a_table(capsys):
         file.seek(4)
         file.write(bytes(2996))
     assert cli.run(["apply", "softmax", "x.parquet", "y.npy"]) == cli.FAILURE
-    assert capsys.readouterr().err.startswith("softgrad: x.parquet: not a readable Parquet file")
+    assert capsys.readouterr().err.startswith("softgrad: x.parquet: not a .parquet file that can be read")
     assert os.listdir() == ["x.parquet"]
 
 
@@ -315,14 +361,15 @@ def test_only_an_array_is_replaced_and_only_by_force():
     assert_same(load("x.zarr"), sg.softmax(x))
 
 
-@pytest.mark.parametrize(("library", "name"), [("zarr", "x.zarr"), ("pyarrow", "x.parquet")])
-def test_a_library_that_is_not_installed_is_named(library, name, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("library", "name", "extra"),
+    [("zarr", "x.zarr", "zarr"), ("pyarrow", "x.parquet", "parquet"), ("pyarrow", "x.arrow", "parquet")],
+)
+def test_a_library_that_is_not_installed_is_named(library, name, extra, capsys, monkeypatch):
     save(name, logits((3, 4)))
     monkeypatch.setitem(sys.modules, library, None)
     assert cli.run(["apply", "softmax", name, "y.npy"]) == cli.FAILURE
-    assert capsys.readouterr().err.endswith(
-        f'needs {library}: pip install "softgrad[{name[2:]}]"\n'.replace("needs", "need")
-    )
+    assert capsys.readouterr().err.endswith(f'need {library}: pip install "softgrad[{extra}]"\n')
 
 
 # memory
@@ -336,7 +383,9 @@ np.save("warm.npy", np.ones((4, 4), np.float32))
 if target.endswith(".zarr") or source.endswith(".zarr"):
     import zarr, zarr.storage
 if target.endswith(".parquet") or source.endswith(".parquet"):
-    import pyarrow.parquet
+    import pyarrow.feather
+import pyarrow.ipc
+import pyarrow.parquet
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 apply_blocks(sg.softmax, source, target, axis=axis)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

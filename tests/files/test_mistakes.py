@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch):
     Path("tabs.csv").write_text("a\tb\n1\t2\n")
 
 
-BFLOAT16 = r"holds no bfloat16.*bind dtype='float32' to the function \(--dtype float32\), or write a .safetensors file"
+BFLOAT16 = r"holds no bfloat16.*; pass dtype='float32' \(--dtype float32\), or write a .safetensors file"
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,12 @@ BFLOAT16 = r"holds no bfloat16.*bind dtype='float32' to the function \(--dtype f
             ValueError,
             "a group: there is no array 'x'; there is 'logits', ",
         ),
-        ((sg.softmax, "x.npy"), {"tensor": "x"}, ValueError, r"tensor is for .safetensors files and .zarr groups"),
+        (
+            (sg.softmax, "x.npy"),
+            {"tensor": "x"},
+            ValueError,
+            r"tensor is for .npz and .safetensors files and .zarr groups",
+        ),
         ((sg.softmax, "semicolons.csv"), {}, ValueError, "fields are separated by commas, not by semicolons"),
         ((sg.softmax, "decimal.csv"), {}, ValueError, "fields are separated by commas, not by semicolons"),
         ((sg.softmax, "tabs.csv"), {}, ValueError, "fields are separated by commas, not by tabs"),
@@ -99,7 +104,8 @@ def test_an_array_that_xarray_wrote():
 
 @pytest.mark.parametrize("target", ["y.npy", "y.csv", "y.parquet", "y.zarr"])
 def test_what_the_message_says_helps(target):
-    sg.apply_blocks(partial(sg.softmax, dtype="float32"), "bf16.safetensors", target)
+    sg.apply_blocks(sg.softmax, "bf16.safetensors", target, dtype="float32")
+    sg.apply_blocks(partial(sg.softmax, dtype="float32"), "bf16.safetensors", target, force=True)
     assert cli.run(["apply", "softmax", "bf16.safetensors", target, "--dtype", "float32", "--force"]) == 0
     assert cli.run(["apply", "softmax", "bf16.safetensors", "y.safetensors", "--force"]) == 0
 

@@ -1,10 +1,13 @@
 """Tables as pandas writes them: an index is no class, and is carried to the output; columns are chosen by name."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.feather
+import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 
@@ -220,7 +223,7 @@ def test_columns_are_for_tables_with_names():
     with pytest.raises(ValueError, match=r"x\.csv: columns are chosen by name, and the file has no header"):
         sg.apply_blocks(sg.softmax, "x.csv", "y.npy", columns=["a"])
     np.save("x.npy", X)
-    with pytest.raises(ValueError, match=r"columns is for tables, \.csv and \.parquet files"):
+    with pytest.raises(ValueError, match=r"columns is for tables \(\.arrow, \.csv, \.feather, \.parquet\)"):
         sg.apply_blocks(sg.softmax, "x.npy", "y.npy", columns=["a"])
 
 
@@ -253,20 +256,112 @@ KINDS = {
     "list": pa.list_(pa.float64()),
     "large_list": pa.large_list(pa.float64()),
     "fixed_size_list": pa.list_(pa.float64(), 3),
+    "list_view": pa.list_view(pa.float64()),
+    "large_list_view": pa.large_list_view(pa.float64()),
     "float32": pa.large_list(pa.float32()),
 }
 
 
-@pytest.mark.parametrize("kind", ["list", "large_list", "fixed_size_list", "float32"])
-def test_lists_of_every_kind(kind, sizes):
-    pa.parquet.write_table(pa.table({"logits": pa.array(X.tolist(), KINDS[kind])}), "x.parquet")
-    sg.apply_blocks(sg.softmax, "x.parquet", "y.npy")
+def write(name, table):
+    """Write a table to Parquet or to an Arrow file, two rows at a time."""
+    if name.endswith(".parquet"):
+        pa.parquet.write_table(table, name, row_group_size=2)
+    else:
+        with pa.ipc.new_file(name, table.schema) as file:
+            file.write_table(table, max_chunksize=2)
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.arrow"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_lists_of_every_kind(kind, name, sizes):
+    write(name, pa.table({"logits": pa.array(X.tolist(), KINDS[kind])}))
+    sg.apply_blocks(sg.softmax, name, "y.npy")
     np.testing.assert_allclose(np.load("y.npy"), sg.softmax(X), rtol=1e-6 if kind == "float32" else 1e-14)
 
 
-@pytest.mark.parametrize("rows", [[None, [1.0, 2.0]], [[1.0, 2.0], None], [None], [[1.0, None]], [[], [1.0]]])
-@pytest.mark.parametrize("kind", ["list", "large_list"])
-def test_lists_with_holes(kind, rows):
-    pa.parquet.write_table(pa.table({"a": pa.array(rows, KINDS[kind])}), "x.parquet")
-    with pytest.raises(ValueError, match=r"^x\.parquet: (column 'a' has missing values|the lists of column 'a' must)"):
-        sg.apply_blocks(sg.softmax, "x.parquet", "y.npy")
+@pytest.mark.parametrize("name", ["x.parquet", "x.arrow"])
+def test_lists_of_lists_and_tensors(name, sizes):
+    x = np.random.default_rng(1).normal(size=(5, 2, 3))
+    flat = pa.array(x.ravel())
+    rows = pa.FixedSizeListArray.from_arrays(flat, 6)
+    tensors = [
+        (pa.array(x.tolist()), x),
+        (pa.FixedSizeListArray.from_arrays(pa.FixedSizeListArray.from_arrays(flat, 3), 2), x),
+        (pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(pa.float64(), [2, 3]), rows), x),
+        (
+            pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(pa.float64(), [2, 3], permutation=[1, 0]), rows),
+            x.transpose(0, 2, 1),
+        ),
+    ]
+    for column, expected in tensors:
+        write(name, pa.table({"id": list("abcde"), "logits": column}))
+        for axis in (-1, 1):
+            found = sg.apply_blocks(sg.softmax, name, "y.npy", columns="logits", axis=axis, force=True)
+            assert found.final_shape == expected.shape
+            np.testing.assert_allclose(np.load("y.npy"), sg.softmax(expected, axis=axis), rtol=1e-14)
+
+
+def test_numbers_that_are_encoded_as_categories():
+    column = pa.array([1.5, 2.5, 1.5, -3.0]).dictionary_encode()
+    write("x.arrow", pa.table({"a": column, "b": [0, 1, 2, 3]}))
+    sg.apply_blocks(sg.softmax, "x.arrow", "y.npy")
+    np.testing.assert_array_equal(np.load("y.npy"), sg.softmax(np.array([[1.5, 0], [2.5, 1], [1.5, 2], [-3.0, 3]])))
+
+
+NESTED = pa.list_(pa.list_(pa.float64()))
+HOLES = [
+    ([None, [1.0, 2.0]], None, "column 'a' has missing values, the first in row 0"),
+    ([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], None], None, "column 'a' has missing values, the first in row 3"),
+    ([None], None, "column 'a' has missing values, the first in row 0"),
+    ([[1.0, None]], None, "column 'a' has missing values, the first in row 0"),
+    ([[1.0, 2.0]] * 3 + [[1.0, None]], None, "column 'a' has missing values, the first in row 3"),
+    ([[], [1.0]], None, "the lists of column 'a' must have 0 entries, as the first; that of row 1 has 1"),
+    (
+        [[1.0, 2.0]] * 3 + [[1.0]],
+        None,
+        "the lists of column 'a' must have 2 entries, as the first; that of row 3 has 1",
+    ),
+    ([[[1.0], [2.0]], [[1.0], None]], NESTED, "column 'a' has missing values, the first in row 1"),
+    (
+        [[[1.0], [2.0]]] * 3 + [[[1.0], []]],
+        NESTED,
+        "the lists of column 'a' must have 1 entries, as the first; that of row 3",
+    ),
+    ([1.0, 2.0, None], pa.float64(), "column 'a' has missing values, the first in row 2"),
+]
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.arrow"])
+def test_missing_values_and_lists_of_other_lengths(name, sizes):
+    for rows, kind, message in HOLES:
+        for given in [kind] if kind is not None else [KINDS[known] for known in ("list", "large_list", "list_view")]:
+            write(name, pa.table({"a": pa.array(rows, given)}))
+            with pytest.raises(ValueError, match=rf"^{re.escape(name)}: {re.escape(message)}"):
+                sg.apply_blocks(sg.softmax, name, "y.npy")
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.arrow"])
+def test_a_column_that_is_text_is_named(name):
+    write(name, pa.table({"a": [1.0], "b": ["x"]}))
+    with pytest.raises(TypeError, match=rf"^{re.escape(name)}: column 'b' must hold real numbers; got string"):
+        sg.apply_blocks(sg.softmax, name, "y.npy")
+    write(name, pa.table({"a": [["x"]]}))
+    with pytest.raises(TypeError, match=rf"^{re.escape(name)}: column 'a' must hold real numbers; got string"):
+        sg.apply_blocks(sg.softmax, name, "y.npy")
+
+
+def test_arrow_files_keep_index_and_names():
+    df = frame("named")
+    df.to_parquet("x.parquet")
+    sg.apply_blocks(sg.softmax, "x.parquet", "y.feather")
+    sg.apply_blocks(sg.log_softmax, "y.feather", "z.csv")
+    found = pa.feather.read_table("y.feather").to_pandas()
+    pd.testing.assert_frame_equal(found, pd.DataFrame(sg.softmax(X), index=df.index, columns=df.columns), rtol=1e-14)
+    assert list(pd.read_csv("z.csv", index_col=0).index) == list(df.index)
+
+
+@pytest.mark.filterwarnings("ignore:Feather V1:DeprecationWarning")
+def test_the_first_version_of_feather_is_refused():
+    pa.feather.write_feather(pa.table({"a": [1.0]}), "x.feather", version=1)
+    with pytest.raises(ValueError, match=r"^x\.feather: not an Arrow file"):
+        sg.apply_blocks(sg.softmax, "x.feather", "y.npy")

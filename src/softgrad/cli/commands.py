@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from rich.progress import (
 import softgrad
 from softgrad.cli import terminal
 from softgrad.cli.functions import DTYPES, FUNCTIONS, bound
-from softgrad.files import FORMATS, apply_blocks, unfinished
+from softgrad.files import FORMATS, apply_blocks
 
 app = typer.Typer(
     name="softgrad",
@@ -38,10 +37,6 @@ app = typer.Typer(
 
 class CommandError(Exception):
     """What the user gave cannot be carried out; the message is for the user."""
-
-
-PYTHON_NAMES = re.compile(r"\b(force|resume)=True")
-"""Options as messages of Python spell them."""
 
 
 def _function(text: str) -> str:
@@ -92,9 +87,9 @@ def run(arguments: list[str]) -> int | None:
         return code
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        raise CommandError(_on_command_line(f"{where}{error.strerror or error}")) from error
+        raise CommandError(f"{where}{error.strerror or error}") from error
     except (IndexError, TypeError, ValueError) as error:
-        raise CommandError(_on_command_line(str(error))) from error
+        raise CommandError(str(error)) from error
     except ModuleNotFoundError as error:
         if error.name not in ("ml_dtypes", "pyarrow", "zarr"):
             raise
@@ -106,10 +101,6 @@ def run(arguments: list[str]) -> int | None:
         if not hasattr(error, "format_message"):
             raise
         raise CommandError(error.format_message()) from error
-
-
-def _on_command_line(message: str) -> str:
-    return PYTHON_NAMES.sub(r"--\1", message)
 
 
 def _version(wanted: bool) -> None:
@@ -173,21 +164,24 @@ def apply_(
     function: Annotated[
         str, typer.Argument(parser=_function, metavar="FUNCTION", help=f"One of {', '.join(FUNCTIONS)}.")
     ],
-    source: Annotated[
-        Path, typer.Argument(metavar="IN", help="The file to read: .npy, .csv, .parquet, .safetensors or .zarr.")
+    sources: Annotated[
+        list[str], typer.Argument(metavar="IN", help=f"The file to read, or shards: {', '.join(FORMATS)}.")
     ],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, of any of these.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, of any but .npz and .json.")],
     *,
-    labels: Annotated[str | None, _given("The label of every slice, or indices into it.", metavar="FILE")] = None,
-    targets: Annotated[
-        str | None, _given("Target probabilities, or the logits of q of kl-divergence.", metavar="FILE")
+    labels: Annotated[
+        list[str] | None,
+        _given("The label of every slice, a number or the name of a column; or indices.", metavar="FILE"),
     ] = None,
-    where: Annotated[str | None, _given("The mask of valid entries, of 0 and 1.", metavar="FILE")] = None,
+    targets: Annotated[
+        list[str] | None, _given("Target probabilities, or the logits of q of kl-divergence.", metavar="FILE")
+    ] = None,
+    where: Annotated[list[str] | None, _given("The mask of valid entries, of 0 and 1.", metavar="FILE")] = None,
     temperature: Annotated[
         Any,
         _given("Divide the logits by T, or by one number for each slice.", parser=_number_or_file, metavar="T|FILE"),
     ] = None,
-    sample_weight: Annotated[str | None, _given("The weight of every slice.", metavar="FILE")] = None,
+    sample_weight: Annotated[list[str] | None, _given("The weight of every slice.", metavar="FILE")] = None,
     weight: Annotated[str | None, _given("The weight of every class.", metavar="FILE")] = None,
     ignore_index: Annotated[int | None, _given("The label that stands for none.", parser=_integer, metavar="N")] = None,
     label_smoothing: Annotated[
@@ -197,7 +191,7 @@ def apply_(
     gamma: Annotated[float | None, _given("The exponent of the focal loss.", parser=_real, metavar="X")] = None,
     alpha: Annotated[Any, _given("The α of entmax.", parser=_number_or_file, metavar="X|FILE")] = None,
     dtype: Annotated[
-        str | None, _given(f"{', '.join(DTYPES)}. Default: that of IN.", parser=_dtype, metavar="TYPE")
+        str | None, _given(f"{', '.join(DTYPES)}. Default: that of the function.", parser=_dtype, metavar="TYPE")
     ] = None,
     axis: Annotated[
         int,
@@ -214,7 +208,9 @@ def apply_(
     tensor: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="The array of a .safetensors file or .zarr group.", rich_help_panel=ABOUT_FILES
+            metavar="NAME",
+            help="The array of a file or group that holds several.",
+            rich_help_panel=ABOUT_FILES,
         ),
     ] = None,
     columns: Annotated[
@@ -244,9 +240,12 @@ def apply_(
     The file is read, computed and written block by block. OUT appears under its name when it is complete; an
     interrupted run leaves nothing behind, or the finished chunks of a .zarr array.
 
+    Several files IN are shards of one array, one after the other. Of an operand, such as labels, shards are given by
+    repeating its option; of a file with several arrays or columns that of the name of the option is taken.
+
     A .csv file holds numbers separated by commas. A first row without any number is a header. Names that are numbers
     are taken for data, but not over an index: columns at the left without a name, which are no data. The entries of a
-    row of a .parquet file are its columns, or those of one column of lists.
+    row of a .parquet or .arrow file are its columns, or those of one column of lists.
 
     For example:
 
@@ -255,12 +254,14 @@ def apply_(
     `softgrad apply cross-entropy logits.zarr loss.npy --labels y.csv`
 
     `softgrad apply cross-entropy-grad x.npy loss.npy --grad g.npy --labels y.npy`
+
+    `softgrad apply entropy a.safetensors b.safetensors h.npy --dtype float32`
     """
     began = time.monotonic()
     options = {
-        "labels": labels, "targets": targets, "where": where, "temperature": temperature,
-        "sample_weight": sample_weight, "weight": weight, "ignore_index": ignore_index,
-        "label_smoothing": label_smoothing, "z_loss": z_loss, "gamma": gamma, "alpha": alpha, "dtype": dtype,
+        "labels": _shards(labels), "targets": _shards(targets), "where": _shards(where), "temperature": temperature,
+        "sample_weight": _shards(sample_weight), "weight": weight, "ignore_index": ignore_index,
+        "label_smoothing": label_smoothing, "z_loss": z_loss, "gamma": gamma, "alpha": alpha,
     }  # fmt: skip
     if function.endswith("-grad") != (grad is not None):
         raise CommandError(
@@ -269,14 +270,15 @@ def apply_(
             else f"--grad is for functions with a gradient, called …-grad; {function} has none"
         )
     call, arrays = bound(function, options)
-    with _says_what_is_kept(target), _progress(function) as advance:
+    with _progress(function) as advance:
         found = apply_blocks(
             call,
-            source,
+            _shards(sources),
             target if grad is None else (target, grad),
             axis=axis,
             tensor=tensor,
             columns=None if columns is None else [name for names in columns for name in names],
+            dtype=dtype,
             force=force,
             resume=resume,
             progress=advance,
@@ -286,6 +288,11 @@ def apply_(
     for path, result in written:
         shape = " x ".join(map(str, result.final_shape)) or "1"
         _report(f"wrote {path}: {shape} {result.dtype} in {time.monotonic() - began:.1f} s")
+
+
+def _shards(files: list[str] | None) -> str | list[str] | None:
+    """One file, or a list of several; None for none."""
+    return files[0] if files and len(files) == 1 else files or None
 
 
 def _number(text: str) -> float:
@@ -304,18 +311,6 @@ def _plots() -> Any:
             raise
         raise CommandError('--plot needs matplotlib: pip install "softgrad[plot]"') from None
     return figure
-
-
-@contextmanager
-def _says_what_is_kept(target: Path) -> Iterator[None]:
-    """Note with a signal that interrupts a run that its finished blocks are kept."""
-    try:
-        yield
-    except BaseException as error:
-        part = None if isinstance(error, Exception) else unfinished(target)
-        if part is not None:
-            error.add_note(f"{part} keeps what is finished, and --resume goes on with it")
-        raise
 
 
 @contextmanager

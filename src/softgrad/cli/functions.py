@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-import numpy as np
-
 import softgrad
-from softgrad.files import bfloat16
 
 KNOWN = (
     "softmax", "log_softmax", "logsumexp", "sparsemax", "entmax", "entropy", "tsallis_entropy", "cross_entropy",
@@ -49,8 +45,6 @@ def bound(name: str, options: dict[str, Any]) -> tuple[Callable[..., Any], dict[
     for operand in [p.name for p in parameters.values() if p.kind is p.POSITIONAL_ONLY][1:]:
         if operand not in arrays:
             raise OptionError(f"{name} needs --{_option(operand)} FILE")
-    if (dtype := arrays.pop("dtype", None)) is not None:
-        function = partial(function, dtype=bfloat16() if dtype == "bfloat16" else np.dtype(dtype))
     return function, arrays
 
 

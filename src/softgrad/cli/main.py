@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,10 @@ from types import FrameType
 
 FAILURE = 2
 """Exit code of a command that cannot be carried out as it was given."""
+
+
+PYTHON_NAMES = re.compile(r"\b(force|resume)=True")
+"""Options as messages of Python spell them."""
 
 
 class Stopped(BaseException):
@@ -37,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = run(sys.argv[1:] if arguments is None else arguments)
     except Stopped as stopped:
         words = "interrupted" if stopped.signum == signal.SIGINT else "terminated"
-        _report("; ".join([words, *getattr(stopped, "__notes__", ())]))
+        _report(words, stopped)
         for number in _signals():  # Python's own end, which restores the defaults, is not to be interrupted
             signal.signal(number, signal.SIG_IGN)
         code = 128 + stopped.signum
@@ -56,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return int(commands.run(list(arguments)) or 0)
     except commands.CommandError as error:
-        _report(str(error))
+        _report(str(error), error.__cause__)
         return FAILURE
 
 
@@ -86,5 +91,7 @@ class _Stop:
             raise Stopped(signum, frame)
 
 
-def _report(message: str) -> None:
-    print(f"softgrad: {' '.join(message.split())}", file=sys.stderr)
+def _report(message: str, error: BaseException | None = None) -> None:
+    """Print one line: a message, and the notes of the error that it is about."""
+    line = " ".join("; ".join([message, *getattr(error, "__notes__", ())]).split())
+    print("softgrad:", PYTHON_NAMES.sub(r"--\1", line), file=sys.stderr)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,26 +16,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from softgrad._validation.axis import normalize_axis
-from softgrad.files.blocks import Contents, Selection
-from softgrad.files.formats.table import Format, Reader, Writer, format_of
+from softgrad.files.atomic import unfinished
+from softgrad.files.blocks import Contents
+from softgrad.files.formats.safetensors import bfloat16
+from softgrad.files.formats.table import Format, Reader, Writer, format_of, writer_of
 from softgrad.files.journal import Journal, NoJournal, clear, identity
-from softgrad.files.operands import Call, call_of
+from softgrad.files.operands import Call, Slices, call_of, slices_of
 from softgrad.files.passes import Normalization, Plan, as_results
 from softgrad.files.run import Run
+from softgrad.files.selection import selected
+from softgrad.files.sources import open_source
 
 __all__ = ["apply_blocks"]
 
 
 def apply_blocks(
     function: Callable[..., Any],
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Any,
     target: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | None],
     /,
     *,
     axis: int = -1,
     tensor: str | None = None,
     columns: Sequence[str] | None = None,
+    dtype: Any = None,
     force: bool = False,
     resume: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -50,16 +54,24 @@ def apply_blocks(
         block's shape, one value per slice, or several of these.
         `softmax`, `log_softmax` and `logsumexp` (options bound with `functools.partial`) may also be called with
         ``out``, and where slices are long are computed from their `LogSumExpState` instead, in two passes.
-    source, target : path
-        Files, several targets for a function with several results, such as loss and gradient (None for one to leave
-        out); their suffixes name their formats: ``.npy``, ``.csv``, ``.parquet``, ``.safetensors``, or the directory
-        of a Zarr array, ``.zarr``. They may be the same file if `force` is given.
+    source : path, sequence of paths, or array
+        A file whose suffix names its format: ``.npy``, ``.npz``, ``.csv``, ``.parquet``, ``.arrow`` or ``.feather``,
+        ``.safetensors`` or the ``.safetensors.index.json`` of several, or the directory of a Zarr array or group,
+        ``.zarr`` (``data.zarr/name`` is an array in it). Several files, shards, are one array: its first axis goes
+        through one after the other. An array is taken as it is; Zarr arrays and HDF5 data sets are read in blocks.
+    target : path, or sequence of paths
+        A file of these formats except ``.npz`` and ``.json``; several for a function with several results, such as
+        loss and gradient, None for one to leave out. It may be `source` if `force` is given.
     axis : int, default: -1
         The axis of the slices.
     tensor : str, optional
-        The name of the array to read from a ``.safetensors`` file or a ``.zarr`` group that holds several.
+        The name of the array to read from an ``.npz`` or ``.safetensors`` file or a ``.zarr`` group that holds several.
+        Not needed for a group with one array besides the coordinates that xarray writes.
     columns : sequence of str, optional
         The names of the columns to read from a table. Default: all but those of an index.
+    dtype : data type, optional
+        The type of the results, in which functions of softgrad compute them; those of others are rounded to it. For a
+        target that does not hold the type of `source`, such as bfloat16.
     force : bool, default: False
         Whether an existing `target` is replaced.
     resume : bool, default: False
@@ -73,10 +85,12 @@ def apply_blocks(
 
     **arrays
         Operands and options of the function, by the names of its parameters: ``labels``, ``targets``, ``where``,
-        ``temperature``, ``sample_weight`` and so on. An array, or the path of a file of any of these formats, that has
+        ``temperature``, ``sample_weight`` and so on. An array, a file or shards of any of these formats, which has
         one entry for each slice, or as many as `source`, is taken block by block with it, and so is a file larger than
-        memory. A number is the same for all slices; ``weight`` has one for each class. Labels in tables may be written
-        as floating numbers, masks as 0 and 1.
+        memory. A number is the same for all slices; ``weight`` has one for each class.
+        Of a file with several arrays, or a table with several columns, that of the name of the parameter is taken
+        (``label`` for ``labels``). Labels in tables may be written as floating numbers, masks as 0 and 1. Where the
+        columns of `source` name the classes, labels may be these names: text in a table, or a sequence of strings.
 
     Returns
     -------
@@ -88,30 +102,34 @@ def apply_blocks(
     OSError
         If a file cannot be read or written; FileExistsError if `target` exists and `force` is not given.
     TypeError, ValueError, numpy.exceptions.AxisError
-        If `source` is damaged, truncated or no array of real numbers, if a suffix is unknown, if `target` cannot hold
-        the result, and what `function` raises.
+        If `source` is damaged, truncated or no array of real numbers, if a suffix is unknown, if an operand does not
+        fit `source` (before work begins), if `target` cannot hold the result, and what `function` raises, with the file
+        and the place in it.
     ModuleNotFoundError
         If the library of a format is not installed.
 
     See Also
     --------
+    read_blocks : blocks of files, for computations of one's own.
     LogSumExpState : blocks that come from elsewhere.
 
     Notes
     -----
-    A block takes about 2 MiB, 32 MiB where a slice is not one run of the file, or one chunk of a Zarr array. Longer
+    A block takes about 2 MiB, 32 MiB where a slice is not one run of the file, or one chunk of a Zarr array or record
+    batch of an Arrow file. Longer
     slices than that are held in memory only for other functions than those named above.
 
-    The rows of a table, in text or Parquet, are those of an array of two dimensions; so is one column of lists. Names
-    of columns stay while the columns do. An array without them becomes one column of lists in Parquet. The index of a
-    table that pandas wrote, which is the columns that Parquet's metadata names or those of text whose header is empty,
-    is no part of the array; it is carried to a table that has the same rows.
+    The rows of a table, in text, Parquet or Arrow, are those of an array of two dimensions; one column of lists,
+    nested or tensors of one shape, may have more. Names of columns stay while the columns do. An array without them
+    becomes one column of lists in Parquet. The index of a table that pandas wrote, which is the columns that
+    Parquet's metadata names or those of text whose header is empty, is no part of the array; it is carried to a table
+    that has the same rows.
 
     The first row of text is names if no field of it is a number. Names that are numbers, such as the 0, 1, 2, … of
     pandas' own, are names over an index; without one they cannot be distinguished from data and are taken for data.
 
     `target` appears under its name when it is complete; whatever interrupts the work leaves nothing behind, but for a
-    Zarr array the finished chunks, in ``.NAME.part`` in the same folder.
+    Zarr array the finished chunks, in ``.NAME.part`` in the same folder; a note of the error says so.
 
     Examples
     --------
@@ -137,33 +155,48 @@ def apply_blocks(
     """
     if not callable(function):
         raise TypeError(f"function must be callable, such as softgrad.softmax; got {function!r}")
-    if isinstance(axis, tuple) or not hasattr(axis, "__index__"):
-        raise TypeError(f"axis must be one integer: files hold slices along one axis; got {axis!r}")
-    source = Path(source)
-    selection = Selection(tensor, None if columns is None else _names(columns))
-    source_format, outputs = format_of(source), _outputs(target)
-    _check_options(selection, resume, source_format, outputs)
+    selection, outputs = selected(tensor, columns), _outputs(target)
+    dtype = None if dtype is None else _dtype(dtype)
+    if resume and [output is not None and output.form.resumable for output in outputs] != [True]:
+        raise ValueError("resume is for .zarr targets, one at a time, whose finished chunks can be recognised")
     with ExitStack() as files:
         outputs = [output and output.entered(files, force) for output in outputs]
         opened = partial(_opened, files)
 
         def open_reader() -> Reader:
-            return opened(source_format.reader(source, selection))
+            return opened(open_source(source, selection))
 
         reader = open_reader()
-        (sliced,) = normalize_axis(axis, len(reader.contents.shape))
-        call = call_of(function, arrays, source, reader.contents.shape, sliced, opened)
-        plan = _plan(call, reader, outputs, sliced)
+        slices = slices_of(source, reader, axis)
+        call = call_of(function, arrays, slices, opened, dtype)
+        plan = _plan(call, slices, outputs, dtype)
         journal = _journal(plan, outputs, resume)
         files.callback(journal.close)
         writers = tuple(
-            None if output is None or result is None else output.writer(files, result)
+            None if output is None or result is None else output.opened(files, result)
             for output, result in zip(outputs, plan.results, strict=True)
         )
         count = _counter(progress, reader.nbytes, math.prod(plan.given.shape) * plan.passes)
         unused = [reader]
-        Run(plan, lambda: unused.pop() if unused else open_reader(), writers, journal, count)()
+        with _says_what_is_kept(target, journal):
+            Run(plan, lambda: unused.pop() if unused else open_reader(), writers, journal, count)()
     return plan.result if len(plan.results) == 1 else plan.results
+
+
+def _dtype(dtype: Any) -> np.dtype[Any]:
+    return bfloat16() if isinstance(dtype, str) and dtype == "bfloat16" else np.dtype(dtype)
+
+
+@contextmanager
+def _says_what_is_kept(target: Any, journal: NoJournal) -> Iterator[None]:
+    """Note with whatever ends a run that its finished blocks are kept."""
+    try:
+        yield
+    except BaseException as error:
+        part = unfinished(Path(target)) if isinstance(target, str | os.PathLike) else None
+        if part is not None and journal.kept and "resume=True" not in str(error):
+            error.add_note(f"{part} keeps the finished blocks, {journal.kept} of them; resume=True goes on with them")
+        raise
 
 
 class _Output(NamedTuple):
@@ -171,14 +204,20 @@ class _Output(NamedTuple):
 
     path: Path
     form: Format
+    writer: type[Writer]
+
+    @classmethod
+    def of(cls, path: Path) -> _Output:
+        form = format_of(path)
+        return cls(path, form, writer_of(path))
 
     def entered(self, files: ExitStack, force: bool) -> _Output:
         return self._replace(path=files.enter_context(self.form.replacing(self.path, force)))
 
-    def writer(self, files: ExitStack, result: Contents) -> Writer:
+    def opened(self, files: ExitStack, result: Contents) -> Writer:
         if result.index is not None:
             files.callback(result.index.close)
-        return files.enter_context(closing(self.form.writer(self.path, result)))
+        return files.enter_context(closing(self.writer(self.path, result)))
 
 
 def _outputs(target: Any) -> list[_Output | None]:
@@ -186,38 +225,33 @@ def _outputs(target: Any) -> list[_Output | None]:
     written = [os.path.realpath(path) for path in targets if path is not None]
     if not written or len(set(written)) < len(written):
         raise ValueError(f"target must be a path, or a sequence of different paths; got {target!r}")
-    return [None if path is None else _Output(Path(path), format_of(Path(path))) for path in targets]
+    return [None if path is None else _Output.of(Path(path)) for path in targets]
 
 
 def _opened(files: ExitStack, reader: Reader) -> Reader:
     return files.enter_context(closing(reader))
 
 
-def _names(columns: Sequence[str]) -> tuple[str, ...]:
-    names = (columns,) if isinstance(columns, str) else tuple(columns)
-    if not names or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"columns must be names of columns; got {columns!r}")
-    return names
-
-
-def _plan(call: Call, reader: Reader, outputs: list[_Output | None], axis: int) -> Plan:
-    given = reader.contents
-    found = _results(call, given, axis)
+def _plan(call: Call, slices: Slices, outputs: list[_Output | None], dtype: np.dtype[Any] | None) -> Plan:
+    found = _results(call, slices.contents, slices.axis)
+    if dtype is not None:
+        found = [replace(result, dtype=dtype) for result in found]
     if len(found) != len(outputs):
         what = "one result" if len(found) == 1 else f"{len(found)} results"
         raise ValueError(f"the function returns {what}: give as many targets, None for those to leave out")
     results = [
-        None if output is None else _written(result, output.form) for output, result in zip(outputs, found, strict=True)
+        None if output is None else _written(result, output.writer)
+        for output, result in zip(outputs, found, strict=True)
     ]
-    by_rows = reader.by_rows or any(operand.by_rows for operand in call.operands)
-    by_rows = by_rows or any(output.form.writer.by_rows for output in outputs if output is not None)
-    return Plan.of(call, given, tuple(results), axis, by_rows)
+    by_rows = slices.reader.by_rows or any(operand.reader.by_rows for operand in call.operands)
+    by_rows = by_rows or any(output.writer.by_rows for output in outputs if output is not None)
+    return Plan.of(call, slices, tuple(results), by_rows)
 
 
-def _written(result: Contents, form: Format) -> Contents:
+def _written(result: Contents, writer: type[Writer]) -> Contents:
     """A result as a format holds it, with an index of its own."""
     index = None if result.index is None else result.index.again()
-    return replace(result, index=index, order=result.order if form.writer.any_order else "C")
+    return replace(result, index=index, order=result.order if writer.any_order else "C")
 
 
 def _journal(plan: Plan, outputs: list[_Output | None], resume: bool) -> NoJournal:
@@ -244,17 +278,6 @@ def _counter(progress: Callable[[int, int], None], nbytes: int, entries: int) ->
         progress(nbytes * done // max(1, entries), nbytes)
 
     return count
-
-
-def _check_options(selection: Selection, resume: bool, source: Format, outputs: list[_Output | None]) -> None:
-    if selection.tensor is not None and not source.has_tensors:
-        raise ValueError(
-            f"tensor is for .safetensors files and .zarr groups, which hold several; got {selection.tensor!r}"
-        )
-    if selection.columns is not None and not source.has_columns:
-        raise ValueError(f"columns is for tables, .csv and .parquet files; got {list(selection.columns)}")
-    if resume and [output is not None and output.form.resumable for output in outputs] != [True]:
-        raise ValueError("resume is for .zarr targets, one at a time, whose finished chunks can be recognised")
 
 
 def _results(call: Call, given: Contents, axis: int) -> list[Contents]:

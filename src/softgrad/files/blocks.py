@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -39,22 +38,8 @@ ENTRIES = 2**20
 """Entries to compute at once: enough to outweigh a call, few enough for the processor's cache."""
 
 
-OTHER_DTYPE = "bind dtype='float32' to the function (--dtype float32), or write a .safetensors file"
+OTHER_DTYPE = "pass dtype='float32' (--dtype float32), or write a .safetensors file"
 """What helps where a format does not hold the dtype of a result."""
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which array of a file is meant."""
-
-    tensor: str | None = None
-    """The name of the array, where a file holds several."""
-    columns: tuple[str, ...] | None = None
-    """The columns of a table."""
-
-    def places(self, names: tuple[str, ...]) -> tuple[int, ...]:
-        """Where the columns are among `names`."""
-        return tuple(_place(name, names) for name in self.columns or ())
 
 
 class Index(Protocol):
@@ -118,14 +103,6 @@ class Contents:
         """Where the result for a region of whole slices belongs."""
         changed = (self.reduced, self.resized)
         return tuple(slice(0, self.shape[a]) if a in changed else part for a, part in enumerate(region))
-
-
-def _place(name: str, names: tuple[str, ...]) -> int:
-    if name not in names:
-        raise ValueError(f"there is no column {name!r}; the columns are {reprlib.repr(list(names))[1:-1]}")
-    if names.count(name) > 1:
-        raise ValueError(f"{names.count(name)} columns are called {name!r}")
-    return names.index(name)
 
 
 def shape_of(region: Region) -> tuple[int, ...]:

@@ -59,6 +59,11 @@ class NoJournal:
         self.finished: dict[str, tuple[str, str]] = {}
         """The digests of what was read and written, by region."""
 
+    @property
+    def kept(self) -> int:
+        """How many blocks are finished, in a file that a later run can read."""
+        return 0
+
     def record(self, unit: Region, read: Digest, written: Digest) -> None:
         """Do nothing."""
 
@@ -86,6 +91,11 @@ class Journal(NoJournal):
         """Add a finished block."""
         self._file.write(json.dumps([key_of(unit), str(read), str(written)]) + "\n")
         self._file.flush()
+
+    @property
+    def kept(self) -> int:
+        """How many blocks the journal lists as finished."""
+        return (self.folder / JOURNAL).read_bytes().count(b"\n") - 1
 
     def close(self) -> None:
         """Close the journal."""

@@ -24,7 +24,7 @@ from softgrad.files.blocks import (
     shape_of,
     whole_slices,
 )
-from softgrad.files.operands import Call
+from softgrad.files.operands import Call, Slices
 
 Array = np.ndarray[Any, Any]
 
@@ -73,17 +73,17 @@ class Plan:
     """How a file is processed: in blocks of whole slices once, or of partial slices twice where slices are long."""
 
     call: Call
-    given: Contents
+    slices: Slices
     results: tuple[Contents | None, ...]
     """One for each result of the function; None for one that is not written."""
-    axis: int
     lengths: Lengths
     long: Normalization | None
     """What is computed of partial slices; None: blocks hold whole ones."""
 
     @classmethod
-    def of(cls, call: Call, given: Contents, results: tuple[Contents | None, ...], axis: int, by_rows: bool) -> Plan:
+    def of(cls, call: Call, slices: Slices, results: tuple[Contents | None, ...], by_rows: bool) -> Plan:
         """Choose by how the slices are stored in the file."""
+        given, axis = slices.contents, slices.axis
         lengths = whole_slices(given, axis, by_rows)
         long = None if call.operands else Normalization.of(call.function)
         if long is not None and needs_parts(given, axis, lengths, by_rows):
@@ -92,7 +92,17 @@ class Plan:
             long = None
         grid = given.chunks or lengths
         results = tuple(None if result is None else replace(result, chunks=grid) for result in results)
-        return cls(call, given, results, axis, lengths, long)
+        return cls(call, slices, results, lengths, long)
+
+    @property
+    def given(self) -> Contents:
+        """The source."""
+        return self.slices.contents
+
+    @property
+    def axis(self) -> int:
+        """The axis of the slices."""
+        return self.slices.axis
 
     @property
     def result(self) -> Contents:
@@ -137,7 +147,7 @@ class Plan:
         by_slice = self.long is not None and self.long.by_slice
         return [self.result.place(part) for part in ([unit] if by_slice else self.parts(unit))]
 
-    @silent  # a cast may underflow, and that is its result
+    @silent
     def narrowed(self, values: Array) -> Array:
         """Values in the dtype of the result."""
         return values.astype(self.result.dtype, copy=False)
@@ -167,12 +177,16 @@ class Plan:
                 index, cause = self._located(error, block, given, region)
                 starts = [part.start for a, part in enumerate(unit) if a != self.axis]
                 place = tuple(start + i for start, i in zip(starts, index, strict=True))
-                raise self.call.located(cause, place) from None
-            for result, whole, part in zip(self.results, values, found, strict=True):
-                if result is not None and whole is not None:
-                    place = result.place(region)
-                    whole[place] = np.reshape(part, shape_of(place))
+                raise self.call.located(cause, place, self.slices) from None
+            self._store(values, found, region)
         return values
+
+    @silent  # a cast may underflow, and that is its result
+    def _store(self, values: list[Array | None], found: tuple[Any, ...], region: Region) -> None:
+        for result, whole, part in zip(self.results, values, found, strict=True):
+            if result is not None and whole is not None:
+                place = result.place(region)
+                whole[place] = np.reshape(part, shape_of(place))
 
     def _called(self, block: Array, given: list[Array], region: Region) -> tuple[Any, ...]:
         operands = [operand.taken(v, region) for operand, v in zip(self.call.operands, given, strict=True)]

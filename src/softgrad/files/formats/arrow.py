@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,18 @@ def library() -> Any:
     """The module pyarrow; ModuleNotFoundError that names the extra if it is not installed."""
     try:
         import pyarrow  # noqa: PLC0415  only these files need it
+        import pyarrow.ipc  # noqa: PLC0415
         import pyarrow.parquet  # noqa: PLC0415
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            '.parquet files need pyarrow: pip install "softgrad[parquet]"', name="pyarrow"
+            '.parquet and .arrow files need pyarrow: pip install "softgrad[parquet]"', name="pyarrow"
         ) from None
     return pyarrow
+
+
+def concatenated(arrays: Iterable[Any]) -> Any:
+    """Arrays of one type, one after the other."""
+    return library().concat_arrays(list(arrays))
 
 
 def from_texts(columns: list[list[str]], integers: list[bool]) -> list[Any]:

@@ -12,8 +12,9 @@ from typing import Any, ClassVar, NoReturn, TextIO
 
 import numpy as np
 
-from softgrad.files.blocks import OTHER_DTYPE, Contents, Region, Selection
+from softgrad.files.blocks import OTHER_DTYPE, Contents, Region
 from softgrad.files.formats import arrow
+from softgrad.files.selection import Classes, Selection
 
 Array = np.ndarray[Any, Any]
 
@@ -28,7 +29,7 @@ class CsvReader:
     numbers, 0, 1, 2, …; over other tables such a row is data, since nothing distinguishes it from a row of logits.
     """
 
-    by_rows: ClassVar[bool] = True
+    by_rows = True
 
     def __init__(self, path: Path, selection: Selection) -> None:
         self._path = path
@@ -44,6 +45,8 @@ class CsvReader:
     def read(self, region: Region) -> Array:
         """Return the rows of the first slice of `region`."""
         lines = self._lines.take(region[0])
+        if self._classes is not None:
+            return self._codes(lines, self._classes)
         whole = len(self._chosen) == self._width
         if not whole:  # NumPy counts only the columns that it reads
             self._check_widths(lines)
@@ -77,26 +80,56 @@ class CsvReader:
         fields = tuple(_fields(first))
         self._width = len(fields)
         n_index = _index_columns(fields)
-        self._has_header = n_index > 0 or not any(map(_is_number, fields))
+        second = next(lines, None)
+        self._has_header = n_index > 0 or (
+            not any(map(_is_number, fields)) and not self._names_classes(fields, second, selection)
+        )
         self._names = fields if self._has_header else None
         self._chosen = self._choose(selection, n_index)
-        rows = sum(1 for _ in lines) + (not self._has_header)
-        if rows == 0:
+        if second is None and self._has_header:
             hint = _separator_hint(first)
             raise ValueError(f"{self._path}: no rows of numbers under the header{hint}")
+        row = second[1] if second is not None and self._has_header else first
+        is_text = selection.classes is not None and not all(map(_is_number, self._taken(row)))
+        self._classes = selection.classes if is_text else None
         names = None if self._names is None else tuple(self._names[c] for c in self._chosen)
         index = CsvIndex(self._path, n_index) if n_index else None
-        return Contents((rows, len(self._chosen)), np.dtype(np.float64), names=names, index=index)
+        dtype = np.dtype(np.int64 if is_text else np.float64)
+        rows = sum(1 for _ in lines) + (second is not None) + (not self._has_header)
+        return Contents((rows, len(self._chosen)), dtype, names=names, index=index)
+
+    @staticmethod
+    def _names_classes(fields: tuple[str, ...], second: Line | None, selection: Selection) -> bool:
+        """Whether the first row is data: names of classes, and not the name of a column of numbers."""
+        if selection.classes is None or not any(field in selection.classes.names for field in fields):
+            return False
+        return second is None or not any(map(_is_number, _fields(second[1])))
 
     def _choose(self, selection: Selection, n_index: int) -> tuple[int, ...]:
-        if selection.columns is None:
-            return tuple(range(n_index, self._width))
         if self._names is None:
-            raise ValueError(f"{self._path}: columns are chosen by name, and the file has no header")
+            if selection.columns is not None:
+                raise ValueError(f"{self._path}: columns are chosen by name, and the file has no header")
+            return tuple(range(self._width))
         try:
-            return selection.places(self._names)
+            return selection.places(self._names, range(n_index))
         except ValueError as error:
             raise ValueError(f"{self._path}: {error}") from None
+
+    def _taken(self, line: str) -> list[str]:
+        """The fields of a line that are in the columns chosen."""
+        fields = _fields(line)
+        return [fields[column] for column in self._chosen if column < len(fields)]
+
+    def _codes(self, lines: list[Line], classes: Classes) -> Array:
+        """The numbers of the classes that the rows name."""
+        self._check_widths(lines)
+        texts = [self._taken(line) for _, line in lines]
+        codes, bad = classes.codes(itertools.chain.from_iterable(texts))
+        if bad is not None:
+            row, place = divmod(bad, len(self._chosen))
+            where = self._place(lines[row][0], self._chosen[place])
+            raise ValueError(f"{where}: {classes.refusal(texts[row][place])}")
+        return codes.reshape(len(lines), len(self._chosen))
 
     def _check_widths(self, lines: list[Line]) -> None:
         for _, line in lines:

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from softgrad.files.blocks import Contents, Region, Selection, shape_of
+from softgrad.files.blocks import Contents, Region, shape_of
+from softgrad.files.selection import Selection
 
 Array = np.ndarray[Any, Any]
 
@@ -21,7 +22,7 @@ Array = np.ndarray[Any, Any]
 class FlatReader:
     """An array in a file, of either order. A format adds `_describe`, which finds where and what it is."""
 
-    by_rows: ClassVar[bool] = False
+    by_rows = False
     contents: Contents
     nbytes: int
 

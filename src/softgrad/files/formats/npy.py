@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -18,25 +19,30 @@ VERSIONS = {
 """How the header of each version is read."""
 
 
+def contents_of(file: Any, where: str) -> Contents:
+    """What the header at this place of a file says of the array after it; `where` names the file in messages."""
+    try:
+        version = np.lib.format.read_magic(file)
+        with warnings.catch_warnings():  # a header of Python 2 warns
+            warnings.simplefilter("ignore")
+            shape, fortran, dtype = VERSIONS[version](file)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header is evaluated as Python, with any error of its parser
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{where}: not a NumPy array file ({reason})") from None
+    if dtype.kind not in "fiub":
+        raise TypeError(f"{where}: the array must hold real numbers; got dtype {dtype}")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"{where}: not a NumPy array file (its header gives shape {shape})")
+    return Contents(tuple(map(int, shape)), dtype, "F" if fortran else "C")
+
+
 class NpyReader(FlatReader):
     """An array in a .npy file, of either order."""
 
     def _describe(self) -> tuple[Contents, int]:
-        try:
-            version = np.lib.format.read_magic(self._file)
-            with warnings.catch_warnings():  # a header of Python 2 warns
-                warnings.simplefilter("ignore")
-                shape, fortran, dtype = VERSIONS[version](self._file)
-        except OSError:
-            raise
-        except Exception as error:  # a damaged header is evaluated as Python, with any error of its parser
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"{self._path}: not a NumPy array file ({reason})") from None
-        if dtype.kind not in "fiub":
-            raise TypeError(f"{self._path}: the array must hold real numbers; got dtype {dtype}")
-        if min(shape, default=0) < 0:
-            raise ValueError(f"{self._path}: not a NumPy array file (its header gives shape {shape})")
-        return Contents(tuple(map(int, shape)), dtype, "F" if fortran else "C"), self._file.tell()
+        return contents_of(self._file, str(self._path)), self._file.tell()
 
 
 class NpyWriter(FlatWriter):

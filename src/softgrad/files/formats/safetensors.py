@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
 from softgrad.files.blocks import Contents
 from softgrad.files.formats.flat import FlatReader, FlatWriter
+from softgrad.files.selection import Selection
 
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
@@ -62,15 +65,10 @@ class SafetensorsReader(FlatReader):
         return header, 8 + length
 
     def _choose(self, names: list[str]) -> str:
-        found = ", ".join(map(repr, names)) or "none"
-        tensor = self._selection.tensor
-        if tensor is None:
-            if len(names) != 1:
-                raise ValueError(f"{self._path}: tensor must name one of {found}")
-            return names[0]
-        if tensor not in names:
-            raise ValueError(f"{self._path}: there is no tensor {tensor!r}; there is {found}")
-        return tensor
+        try:
+            return self._selection.array(names, "tensor")
+        except ValueError as error:
+            raise ValueError(f"{self._path}: {error}") from None
 
     def _dtype(self, name: str, code: str) -> np.dtype[Any]:
         if code == "BF16":
@@ -83,6 +81,21 @@ class SafetensorsReader(FlatReader):
         raise ValueError(f"{self._path}: not a safetensors file ({reason})")
 
 
+def of_index(path: Path, selection: Selection) -> SafetensorsReader:
+    """The reader of a tensor that an index file (.safetensors.index.json) says to be in another file beside it."""
+    text = path.read_bytes()
+    try:
+        files = json.loads(text)["weight_map"]
+        places = {str(name): path.parent / file for name, file in files.items()}
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        raise ValueError(f'{path}: not the index of safetensors files: no "weight_map" of tensors to files') from None
+    try:
+        tensor = selection.array(sorted(places), "tensor")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return SafetensorsReader(places[tensor], replace(selection, tensor=tensor))
+
+
 class SafetensorsWriter(FlatWriter):
     """A .safetensors file with one tensor, under the name that it had where it was read."""
 
@@ -92,9 +105,7 @@ class SafetensorsWriter(FlatWriter):
         codes = {np.dtype(kind): code for code, kind in DTYPES.items()}
         code = "BF16" if contents.dtype.name == "bfloat16" else codes.get(contents.dtype)
         if code is None:
-            raise TypeError(
-                f"a .safetensors file holds no {contents.dtype}; bind another dtype to the function (--dtype)"
-            )
+            raise TypeError(f"a .safetensors file holds no {contents.dtype}; pass another dtype (--dtype float64)")
         entry = {"dtype": code, "shape": contents.final_shape, "data_offsets": [0, contents.nbytes]}
         text = json.dumps({contents.tensor or DEFAULT: entry}, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)  # so that the numbers are aligned

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -13,24 +13,25 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from softgrad.files.atomic import replacing, replacing_directory
-from softgrad.files.blocks import Contents, Region, Selection
+from softgrad.files.blocks import Contents, Region
+from softgrad.files.formats import npz, safetensors
 from softgrad.files.formats.csv import CsvReader, CsvWriter
+from softgrad.files.formats.feather import ArrowReader, ArrowWriter
 from softgrad.files.formats.npy import NpyReader, NpyWriter
 from softgrad.files.formats.parquet import ParquetReader, ParquetWriter
 from softgrad.files.formats.safetensors import SafetensorsReader, SafetensorsWriter
 from softgrad.files.formats.zarr import ZarrReader, ZarrWriter, not_replaced
+from softgrad.files.selection import Selection
 
 Array = np.ndarray[Any, Any]
 
 
 class Reader(Protocol):
-    """An open input file. With `by_rows`, `read` is called for rows from the first to the last, each at most once."""
+    """An open array. With `by_rows`, `read` is called for rows from the first to the last, each at most once."""
 
-    by_rows: ClassVar[bool]
+    by_rows: bool
     contents: Contents
     nbytes: int
-
-    def __init__(self, path: Path, selection: Selection) -> None: ...
 
     def read(self, region: Region) -> Array:
         """Return the entries of `region`."""
@@ -65,8 +66,9 @@ class ResumableWriter(Writer, Protocol):
 class Format(NamedTuple):
     """How files of one suffix are read and written, and what they can do."""
 
-    reader: type[Reader]
-    writer: type[Writer]
+    reader: Callable[[Path, Selection], Reader]
+    writer: type[Writer] | None = None
+    """None: these files are only read."""
     replacing: Callable[[Path, bool], AbstractContextManager[Path]] = replacing
     """How an output comes to its name when it is complete."""
     has_tensors: bool = False
@@ -78,10 +80,14 @@ class Format(NamedTuple):
 
 
 FORMATS = {
+    ".arrow": Format(ArrowReader, ArrowWriter, has_columns=True),
     ".csv": Format(CsvReader, CsvWriter, has_columns=True),
+    ".feather": Format(ArrowReader, ArrowWriter, has_columns=True),
     ".npy": Format(NpyReader, NpyWriter),
+    ".npz": Format(npz.reader, has_tensors=True),
     ".parquet": Format(ParquetReader, ParquetWriter, has_columns=True),
     ".safetensors": Format(SafetensorsReader, SafetensorsWriter, has_tensors=True),
+    ".safetensors.index.json": Format(safetensors.of_index, has_tensors=True),
     ".zarr": Format(
         ZarrReader,
         ZarrWriter,
@@ -95,10 +101,24 @@ FORMATS = {
 
 def format_of(path: Path) -> Format:
     """The format that the suffix of `path` names; ValueError if there is none."""
-    suffix = path.suffix.lower()
-    if suffix in FORMATS:
-        return FORMATS[suffix]
+    name = path.name.lower()
+    form = next((form for suffix, form in FORMATS.items() if name.endswith(suffix)), None)
+    if form is not None:
+        return form
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    *others, last = FORMATS
-    raise ValueError(f"{path}: the suffix must be {', '.join(others)} or {last}; got {suffix or 'none'}")
+    raise ValueError(f"{path}: the suffix must be {_listed(FORMATS)}; got {path.suffix or 'none'}")
+
+
+def writer_of(path: Path) -> type[Writer]:
+    """The writer of the format that the suffix of `path` names; ValueError if there is none."""
+    writer = format_of(path).writer
+    if writer is None:
+        written = _listed([suffix for suffix, form in FORMATS.items() if form.writer is not None])
+        raise ValueError(f"{path}: such files are only read; the suffix of a target must be {written}")
+    return writer
+
+
+def _listed(suffixes: Iterable[str]) -> str:
+    *others, last = suffixes
+    return f"{', '.join(others)} or {last}"

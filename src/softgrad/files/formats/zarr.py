@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from softgrad.files.blocks import OTHER_DTYPE, Contents, Region, Selection
+from softgrad.files.blocks import OTHER_DTYPE, Contents, Region
+from softgrad.files.selection import Selection
 
 Array = np.ndarray[Any, Any]
 
@@ -22,7 +23,7 @@ OWN_FILES = re.compile(r"(zarr\.json|\.zarray|\.zattrs|(c|\d+)([./]\d+)*)(\.[0-9
 class ZarrReader:
     """A Zarr array, or one of those in a group: the one that is named, or the only one."""
 
-    by_rows: ClassVar[bool] = False
+    by_rows = False
 
     def __init__(self, path: Path, selection: Selection) -> None:
         self._path = path
@@ -30,7 +31,7 @@ class ZarrReader:
         if not path.is_dir():
             path.open("rb").close()  # if it does not exist
             raise NotADirectoryError(20, "Not a directory", str(path))
-        self._array = self._open(selection.tensor)
+        self._array = self._open(selection)
         dtype = np.dtype(self._array.dtype)
         if dtype.kind not in "fiub":
             raise TypeError(f"{path}: the array must hold real numbers; got dtype {dtype}")
@@ -51,32 +52,33 @@ class ZarrReader:
     def close(self) -> None:
         """Do nothing: every chunk is a file that was closed when it was read."""
 
-    def _open(self, tensor: str | None) -> Any:
+    def _open(self, selection: Selection) -> Any:
         store = self._zarr.storage.LocalStore(self._path, read_only=True)
-        names = self._names(store)
-        if names is None:
+        members, tensor = self._members(store), selection.tensor
+        if members is None:
             if tensor is not None:
                 raise ValueError(
                     f"{self._path}: tensor names an array of a group, and this is no group; got {tensor!r}"
                 )
-        elif tensor is None and len(names) == 1:
-            tensor = names[0]
-        elif tensor is None or tensor not in names:
-            what = "tensor must name one of" if tensor is None else f"there is no array {tensor!r}; there is"
-            found = ", ".join(map(repr, names)) or "none"
-            raise ValueError(f"{self._path}: not a Zarr array but a group: {what} {found}")
+        else:
+            names = sorted(members)
+            variables = [name for name in names if not _is_coordinate(name, members[name])]
+            try:
+                tensor = selection.array(variables if tensor is None and len(variables) == 1 else names, "array")
+            except ValueError as error:
+                raise ValueError(f"{self._path}: not a Zarr array but a group: {error}") from None
         try:
             return self._zarr.open_array(store, path=tensor, mode="r")
         except Exception as error:  # whatever the metadata makes of it
             raise ValueError(f"{self._path}: not a Zarr array ({_first_line(error)})") from None
 
-    def _names(self, store: Any) -> list[str] | None:
+    def _members(self, store: Any) -> dict[str, Any] | None:
         """The arrays of a group; None if it is none."""
         try:
             with warnings.catch_warnings():  # of types of other arrays in the group
                 warnings.simplefilter("ignore")
                 members = self._zarr.open_group(store, mode="r").members(max_depth=None)
-                return sorted(name for name, member in members if hasattr(member, "dtype"))
+                return {name: member for name, member in members if hasattr(member, "dtype")}
         except Exception:  # no group, or one that cannot be read: opened as an array, it says why
             return None
 
@@ -153,6 +155,12 @@ def _reopened(zarr: Any, path: Path, store: Any) -> Any:
         raise ValueError(
             f"{path}: the interrupted run is damaged ({_first_line(error)}); run without resume=True to start again"
         ) from None
+
+
+def _is_coordinate(name: str, array: Any) -> bool:
+    """Whether an array names the entries of others along a dimension: xarray gives it that name."""
+    dimensions = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
+    return list(dimensions or ()) == [name.rpartition("/")[2]]
 
 
 def _first_line(error: BaseException) -> str:
