@@ -200,6 +200,12 @@ def _file(a: Inputs, function: Any) -> Any:
         return np.load(f"{folder}/y.npy")
 
 
+def _blocks(a: Inputs) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/x.npy", a.x)
+        return [block.values for block in sg.read_blocks(f"{folder}/x.npy", axis=a.axis)]
+
+
 def other_cases() -> Iterator[Case]:
     """Layers, streams, the seeds' function, files, products with features, SciPy's signatures, boosting."""
     for dtype in DTYPES:
@@ -223,6 +229,7 @@ def other_cases() -> Iterator[Case]:
                 yield f"compat.scipy.{name} {at}", lambda a=a, f=function: (f(a.x), f(a.x, axis=a.axis))
                 if dtype not in ("longdouble", "bfloat16"):
                     yield f"apply_blocks {name} {at}", lambda a=a, name=name: _file(a, getattr(sg, name))
+                    yield f"read_blocks {name} {at}", lambda a=a: _blocks(a)
             if dtype == "float64":
                 z = a.x + 1j * a.g
                 yield f"compat.scipy.softmax complex {at}", lambda z=z, axis=axis: compat.softmax(z, axis=axis)

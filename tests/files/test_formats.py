@@ -382,7 +382,7 @@ source, target, axis = sys.argv[1], sys.argv[2], int(sys.argv[3])
 np.save("warm.npy", np.ones((4, 4), np.float32))
 if target.endswith(".zarr") or source.endswith(".zarr"):
     import zarr, zarr.storage
-if target.endswith(".parquet") or source.endswith(".parquet"):
+if target.endswith((".parquet", ".arrow")) or source.endswith(".parquet"):
     import pyarrow.feather
 import pyarrow.ipc
 import pyarrow.parquet
@@ -393,7 +393,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 @pytest.mark.parametrize(
-    ("target", "axis"), [("y.npy", 0), *((f"y.{kind}", 1) for kind in ("npy", "zarr", "parquet", "safetensors"))]
+    ("target", "axis"),
+    [("y.npy", 0), *((f"y.{kind}", 1) for kind in ("npy", "zarr", "parquet", "arrow", "safetensors"))],
 )
 def test_memory_is_bounded(target, axis):
     """A file of 160 MB, a hole in the disk: far more than the bound, which does not grow with it."""
@@ -408,6 +409,28 @@ def test_memory_is_bounded(target, axis):
         check=True,
     )
     assert int(done.stdout) < 100 * 1024  # KiB
+
+
+def test_memory_is_bounded_by_rows_and_shards():
+    """Archives that are compressed, shards, labels: 80 MB of zeros in each."""
+    x = np.zeros((20_000, 1000), "f4")
+    np.savez_compressed("x.npz", x)
+    np.save("x.npy", x)
+    np.save("labels.npy", np.zeros(80_000, np.int64))
+    program = MEMORY.replace(
+        "apply_blocks(sg.softmax, source, target, axis=axis)",
+        """
+sg.apply_blocks(sg.cross_entropy, [source, "x.npy", "x.npy", source], target, axis=axis, labels="labels.npy")
+""",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "x.npz", "y.npy", "-1"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert int(done.stdout) < 100 * 1024  # KiB, of 320 MB
 
 
 def test_a_table_of_one_chunk_is_read_in_blocks():

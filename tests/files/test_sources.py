@@ -212,6 +212,46 @@ def test_what_is_wrong_in_a_shard_is_named_there(sizes):
     assert not os.path.exists("y.npy")
 
 
+@pytest.mark.parametrize("labels", ["l.npy", "l.csv", "l.zarr", "l.npz", "l.arrow"])
+def test_a_label_out_of_range_far_into_a_file(labels, monkeypatch):
+    monkeypatch.setattr(blocks, "ENTRIES", 2**12)
+    x, given = np.zeros((70_000, 3), "f4"), np.zeros(70_000, np.int64)
+    given[[65_017, 69_999]] = 3
+    save = {"npy": npy, "npz": compressed}
+    if labels[2:] in save:
+        save[labels[2:]](labels, given)
+    elif labels == "l.zarr":
+        zarr.create_array(labels, data=given, chunks=(9000,))
+    elif labels == "l.csv":
+        pd.DataFrame({"label": given}).to_csv(labels, index=False)
+    else:
+        pd.DataFrame({"label": given}).to_feather(labels)
+    message = rf"^{re.escape(labels)}: labels must lie in \[0, 3\); labels\[65017\] is 3$"
+    with pytest.raises((IndexError, ValueError), match=message):
+        sg.apply_blocks(sg.cross_entropy, x, "y.npy", labels=labels)
+    assert not os.path.exists("y.npy")
+
+
+def test_other_operands_are_named_with_file_and_entry(sizes):
+    np.save("x.npy", X)
+    weights = np.ones(40)
+    weights[33] = -2
+    np.save("w.npy", weights)
+    messages = {
+        "sample_weight": (sg.cross_entropy, r"^w\.npy: sample_weight must be .*; sample_weight\[33\] is -2\.0$"),
+        "temperature": (sg.softmax, r"^w\.npy, temperature\[33\]: temperature must be at least 0"),
+    }
+    for name, (function, message) in messages.items():
+        labels = {"labels": LABELS} if function is sg.cross_entropy else {}
+        with pytest.raises(ValueError, match=message):
+            sg.apply_blocks(function, "x.npy", "y.npy", **labels, **{name: "w.npy"})
+    choices = np.zeros((40, 2), int)
+    choices[33, 1] = 7
+    np.save("k.npy", choices)
+    with pytest.raises((IndexError, ValueError), match=r"^k\.npy: index must lie in \[0, 7\); index\[33, 1\] is 7$"):
+        sg.apply_blocks(sg.selective_log_softmax, "x.npy", "y.npy", index="k.npy")
+
+
 def test_a_shard_that_changes_is_noticed(monkeypatch):
     monkeypatch.setattr(blocks, "BYTES", 400)
     paths = in_shards(npy, ".npy", X)
@@ -299,11 +339,11 @@ def test_labels_beside_logits_in_every_format_of_several_arrays():
     group = zarr.open_group("x.zarr", mode="w")
     group.create_array("logits", data=X)
     group.create_array("labels", data=LABELS)
-    group.create_array("more/labels", data=(LABELS + 1) % 7)
+    group.create_array("more/labels.v2", data=(LABELS + 1) % 7)
     for source in ("x.zarr/logits", Path("x.zarr") / "logits"):
         sg.apply_blocks(sg.cross_entropy, source, "y.npy", labels="x.zarr", force=True)
         assert_same(np.load("y.npy"), sg.cross_entropy(X, LABELS))
-    sg.apply_blocks(sg.cross_entropy, "x.zarr/logits", "y.npy", labels="x.zarr/more/labels", force=True)
+    sg.apply_blocks(sg.cross_entropy, "x.zarr/logits", "y.npy", labels="x.zarr/more/labels.v2", force=True)
     assert_same(np.load("y.npy"), sg.cross_entropy(X, (LABELS + 1) % 7))
     with pytest.raises(
         ValueError, match=r"x\.zarr: .*there is no array 'nope'; there is 'labels', 'logits', 'more/lab"

@@ -105,11 +105,18 @@ class Operand:
             index = (row, *index[1:])
         return where, f"{self.name}[{', '.join(map(str, index))}]" if index else self.name
 
-    def place_of_slice(self, index: tuple[int, ...], axis: int) -> tuple[str, str]:
-        """The file that holds what belongs to a slice of the source, and how messages call that."""
-        full = (*index[:axis], 0, *index[axis:])
-        own = [0 if a is None else full[a] for i, a in enumerate(self.axes) if a != axis and i not in self.squeezed]
-        return self.place(tuple(own))
+    def place_of_slice(self, index: tuple[int, ...], axis: int, found: tuple[int, ...] = ()) -> tuple[str, str]:
+        """The file that holds what belongs to a slice of the source, and how messages call that.
+
+        `found` is the index of an entry in what the function was given for that slice alone, if it is known.
+        """
+        of_slice = dict(zip((a for a in range(len(index) + 1) if a != axis), index, strict=True))
+        axes = [a for i, a in enumerate(self.axes) if i not in self.squeezed]
+        if len(found) == len(axes):
+            return self.place(
+                tuple(of_slice.get(a, i) if a is not None else i for a, i in zip(axes, found, strict=True))
+            )
+        return self.place(tuple(of_slice[a] for a in axes if a in of_slice))
 
     def taken(self, values: Array, region: Region) -> Array:
         """The entries of a region of a block, as the function expects them."""
@@ -154,11 +161,16 @@ class Call:
         """The error of a call on one slice, with its place: in the file of the operand that it is about, if any."""
         where = slices.place(index)
         message = str(error)
-        for operand in self.operands:  # of the only slice
-            file, entry = operand.place_of_slice(index, slices.axis)
-            found = re.sub(rf"\b{operand.name}(\[0(, 0)*\])?( (?:is|has|sums?)\b)", rf"{entry}\3", message)
-            if found != message:
-                message, where = found, file or where
+        for operand in self.operands:
+            name = operand.name
+            entry = re.search(rf"\b{name}(?:\[([\d, ]+)\])?(?= (?:is|has|sums?)\b)", message)
+            if entry is not None:  # `labels[0] is 17`, or `labels is 17`, of the only slice
+                found = tuple(map(int, (entry[1] or "").split(", "))) if entry[1] else ()
+                file, called = operand.place_of_slice(index, slices.axis, found)
+                message, where = message[: entry.start()] + called + message[entry.end() :], file or where
+            elif message.startswith(f"{name} "):
+                file, called = operand.place_of_slice(index, slices.axis)
+                where = f"{file}, {called}" if file else where
         return type(error)(f"{where}: {message}")
 
 

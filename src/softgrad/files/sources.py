@@ -52,7 +52,7 @@ def described(source: Any) -> str:
 
 def _open_file(path: Path, selection: Selection) -> Reader:
     inside = next((parent for parent in path.parents if parent.suffix.lower() == ".zarr"), None)
-    if inside is not None and not path.suffix:  # data.zarr/logits
+    if inside is not None and not path.name.lower().endswith(tuple(FORMATS)):  # data.zarr/logits
         selection = replace(selection, tensor=path.relative_to(inside).as_posix())
         path = inside
     form = format_of(path)

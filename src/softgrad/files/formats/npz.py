@@ -69,11 +69,12 @@ class CompressedReader:
     def __init__(self, path: Path, selection: Selection, member: zipfile.ZipInfo) -> None:
         self._path, self._row = path, 0
         self._archive = zipfile.ZipFile(path)
+        self._file: Any = None
         try:
-            self._file: Any = self._archive.open(member)
+            self._file = self._archive.open(member)
             contents = self._contents(selection.tensor)
         except BaseException:
-            self._archive.close()
+            self.close()
             raise
         self.contents = replace(contents, tensor=selection.tensor)
         self.nbytes = contents.nbytes
@@ -93,6 +94,8 @@ class CompressedReader:
 
     def close(self) -> None:
         """Close the archive."""
+        if self._file is not None:
+            self._file.close()  # holds the archive open
         self._archive.close()
 
     def _contents(self, name: str | None) -> Contents:
