@@ -66,9 +66,9 @@ def _of_entmax(x, axis, where):
     return sg.entmax(x, axis=axis, where=where), directions(x)
 
 
-def _twice_entmax(x, axis, where):
-    """Directions for which the terms of a product do not cancel."""
-    return (sg.entmax(x, axis=axis, where=where),) * 2
+def _twice_softmax(x, axis, where):
+    """Probabilities and directions for which the terms of a derivative by α do not cancel."""
+    return (sg.softmax(x, axis=axis, where=where),) * 2
 
 
 def _of_tsallis(x, axis, where):
@@ -106,7 +106,7 @@ CASES = (
     Case("sparsemax_vjp", _of_sparsemax, takes=AXIS),
     Case("entmax_vjp", _of_entmax, takes=AXIS),
     Case("entmax_vjp", _of_entmax, {"alpha": np.array(2.5)}, takes=AXIS, id="entmax_vjp of an array"),
-    Case("entmax_alpha_vjp", _twice_entmax, takes=AXIS),
+    Case("entmax_alpha_vjp", _twice_softmax, takes=AXIS),
     Case("entmax_loss", _labels, {"sample_weight": np.float64(0.5), "ignore_index": 7}),
     Case("entmax_loss_grad", _labels, {"alpha": 1.25}),
     Case("soft_entmax_loss", _targets, {"alpha": np.array(3.0)}),

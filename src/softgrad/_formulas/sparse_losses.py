@@ -76,7 +76,7 @@ def _of_label(xp: Any, p: Array, gap: Array, target: Target, alpha: Array) -> tu
     terms, error = compensated_sum(xp, others ** xp.where(alpha == limit, 2 * xp.ones_like(alpha), alpha))
     loss = first + (terms + error) / alpha
     loss = xp.where(alpha == limit, own_gap, loss)
-    return loss[..., 0], xp.where(at_label, -rest, p)
+    return loss[..., 0], xp.where(at_label, 0 - rest, p)
 
 
 def _of_distribution(xp: Any, p: Array, gap: Array, target: Target, alpha: Array) -> tuple[Array, Array]:
