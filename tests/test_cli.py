@@ -184,6 +184,22 @@ def test_apply_replaces_its_own_input_by_force(softgrad, logits):
     np.testing.assert_array_equal(np.load("logits.npy"), sg.softmax(logits))
 
 
+def test_sample_draws_what_the_function_draws(softgrad, logits):
+    assert softgrad("sample", "logits.npy", "drawn.npy", "--seed", 3)[0] == 0
+    np.testing.assert_array_equal(np.load("drawn.npy"), sg.sample(logits, rng=3))
+    filters = ("--temperature", 0.7, "--top-k", 3, "--top-p", 0.8, "--min-p", 0.1)
+    assert softgrad("sample", "logits.npy", "several.csv", "--seed", 3, "--size", 5, *filters)[0] == 0
+    where = sg.top_p_mask(logits, 0.8, temperature=0.7, where=sg.top_k_mask(logits, 3))
+    where = sg.min_p_mask(logits, 0.1, temperature=0.7, where=where)
+    expected = sg.sample(logits, 5, rng=3, temperature=0.7, where=where)
+    np.testing.assert_array_equal(np.loadtxt("several.csv", delimiter=",", ndmin=2), expected)
+    assert softgrad("sample", "logits.npy", "every.npy", "--seed", 1, "--size", 4, "--without-replacement")[0] == 0
+    np.testing.assert_array_equal(np.load("every.npy"), sg.sample(logits, 4, rng=1, replace=False))
+    code, _, said = softgrad("sample", "logits.npy", "drawn.npy", "--force")
+    assert code == 0
+    assert "wrote drawn.npy: 50 int64" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -211,6 +227,11 @@ def test_apply_replaces_its_own_input_by_force(softgrad, logits):
             "apply softmax logits.npy out.txt",
             "out.txt: the suffix must be .arrow, .csv, .feather, .npy, .npz, .parquet, .safetensors, ",
         ),
+        ("sample logits.npy out.npy --size 9 --without-replacement", "size must be at least 0 and at most 4"),
+        ("sample logits.npy out.npy --top-p 2", "p must lie in [0, 1]; got 2.0"),
+        ("sample logits.npy out.npy --top-k 0", "k must be at least 1; got 0"),
+        ("sample logits.npy out.npy --size 2 --axis 0", "size is for slices along the last axis of a file"),
+        ("sample logits.npy out.npy --seed -1", "rng must be a numpy.random.Generator, a seed or None; got -1"),
         ("apply softmax missing.npy out.npy", "missing.npy: No such file or directory"),
         ("apply softmax missing.csv out.npy", "missing.csv: No such file or directory"),
         ("apply softmax folder.npy out.npy", "folder.npy: Is a directory"),

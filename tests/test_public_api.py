@@ -39,6 +39,7 @@ NAMES = {
     "entropy_grad",
     "focal_loss",
     "focal_loss_grad",
+    "gumbel_softmax",
     "kl_divergence",
     "kl_divergence_grad",
     "linear_cross_entropy",
@@ -47,7 +48,10 @@ NAMES = {
     "log_softmax_jvp",
     "log_softmax_vjp",
     "logsumexp",
+    "min_p_mask",
     "read_blocks",
+    "sample",
+    "sample_log_prob",
     "selective_log_softmax",
     "set_workers",
     "soft_cross_entropy",
@@ -69,6 +73,8 @@ NAMES = {
     "sparsemax_loss_hessian",
     "sparsemax_vjp",
     "tsallis_entropy",
+    "top_k_mask",
+    "top_p_mask",
 }
 FUNCTIONS = sorted(name for name in NAMES if inspect.isfunction(getattr(sg, name)))
 CLASSES = sorted(name for name in NAMES if inspect.isclass(getattr(sg, name)))
@@ -91,6 +97,11 @@ SIGNATURES = {
     "entmax_vjp": "(p, g, /, alpha=1.5, *, axis=-1, out=None)",
     "entmax_alpha_vjp": "(p, g, /, alpha=1.5, *, axis=-1)",
     "calculate_gradient": "(x, normalization=True)",
+    "top_k_mask": "(x, /, k, *, axis=-1, where=None, workers=None)",
+    "top_p_mask": "(x, /, p, *, axis=-1, temperature=1.0, where=None, workers=None)",
+    "min_p_mask": "(x, /, p, *, axis=-1, temperature=1.0, where=None, workers=None)",
+    "sample": "(logits, /, size=None, *, rng=None, axis=-1, temperature=1.0, where=None, replace=True, workers=None)",
+    "gumbel_softmax": "(logits, /, *, rng=None, axis=-1, temperature=1.0, hard=False, where=None)",
 }
 OPERATOR = (
     "shape",

@@ -87,6 +87,9 @@ FUNCTIONS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "kl_divergence": ("x x2", ("where",), ""),
     "kl_divergence_grad": ("x x2", ("where",), "out grad_p_out grad_q_out"),
     "selective_log_softmax": ("x labels", ("where",), ""),
+    "top_k_mask": ("x k", ("where",), ""),
+    "top_p_mask": ("x share", ("where", "temperature"), ""),
+    "min_p_mask": ("x share", ("where", "temperature"), ""),
 }
 """For each function that takes an axis: operands, sets of options, and buffers for its results."""
 
@@ -261,6 +264,21 @@ def other_cases() -> Iterator[Case]:
         yield f"boosting.catboost_objective {dtype}", lambda a=a, f=cat: [f(list(row), 2, 0.5) for row in a.x]
 
 
+def draw_cases() -> Iterator[Case]:
+    for dtype in DTYPES:
+        for shape, axis in (((10,), -1), ((15, 7), -1), ((7, 15), 0), ((20, 300), -1), ((4, 3000), -1)):
+            a = Inputs(dtype, shape, axis)
+            for options in ({}, {"where": a.mask}, {"temperature": 0.7}):
+                at = f"{dtype} {shape} axis={axis} {' '.join(options)}"
+                draw = partial(sg.sample, a.x, axis=axis, rng=1, **options)
+                yield f"sample {at}", lambda f=draw: (f(), f(20), f(2, replace=False))
+                for replace in (True, False):
+                    of_draws = partial(sg.sample_log_prob, a.x, draw(2), axis=axis, replace=replace, **options)
+                    yield f"sample_log_prob {at} replace={replace}", of_draws
+                relax = partial(sg.gumbel_softmax, a.x, axis=axis, rng=1, **options)
+                yield f"gumbel_softmax {at}", lambda f=relax: (f(), f(hard=True))
+
+
 def regression_cases() -> Iterator[Case]:
     try:
         from softgrad.regression import SoftmaxRegression  # noqa: PLC0415  needs scikit-learn
@@ -285,6 +303,7 @@ def cases() -> Iterator[Case]:
     yield from layout_cases()
     yield from operator_cases()
     yield from other_cases()
+    yield from draw_cases()
     yield from regression_cases()
 
 

@@ -82,6 +82,7 @@ class Inputs:
             rows[i] = kinds[(i + stream) % len(kinds)](rows[i])
         return x / np.longdouble(3) if self.dtype == "longdouble" else x.astype(DTYPES[self.dtype])
 
+    k, share = np.int64(2), np.float64(0.8)
     x = cached_property(lambda self: self.logits(0))
     x2 = cached_property(lambda self: self.logits(1))
     g = cached_property(lambda self: self.logits(2))

@@ -23,6 +23,8 @@ _HOMES = (
     "softgrad._api.linear_losses",
     "softgrad._api.hessians",
     "softgrad._api.layers",
+    "softgrad._api.decoding",
+    "softgrad._api.sampling",
     "softgrad._api.states",
     "softgrad.files.apply",
     "softgrad.files.read",

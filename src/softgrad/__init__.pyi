@@ -3,6 +3,7 @@ from softgrad import compat as compat
 from softgrad import files as files
 from softgrad import regression as regression
 from softgrad import testing as testing
+from softgrad._api.decoding import *
 from softgrad._api.derivatives import *
 from softgrad._api.focal import *
 from softgrad._api.hessians import *
@@ -12,6 +13,7 @@ from softgrad._api.linear_losses import *
 from softgrad._api.losses import *
 from softgrad._api.operators import *
 from softgrad._api.results import *
+from softgrad._api.sampling import *
 from softgrad._api.softmax import *
 from softgrad._api.sparse import *
 from softgrad._api.sparse_derivatives import *

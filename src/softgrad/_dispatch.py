@@ -21,7 +21,7 @@ import numpy as np
 
 from softgrad._numpy import kernels
 from softgrad._validation.arrays import LABELLED
-from softgrad._validation.axis import Axis
+from softgrad._validation.axis import Axis, Rows
 
 Plain = TypeVar("Plain", bound=Callable[..., Any])
 
@@ -29,7 +29,16 @@ SLICE, VALUE, CHOICES, CLASSES, MATRIX = "n", "", "k", "c", "n,n"
 """What belongs to one slice: n entries along `axis`, one number, k chosen entries, n entries that all slices share, a
 matrix."""
 
-OPTIONS = {"where": SLICE, "b": SLICE, "temperature": VALUE, "alpha": VALUE, "sample_weight": VALUE, "weight": CLASSES}
+OPTIONS = {
+    "where": SLICE,
+    "b": SLICE,
+    "temperature": VALUE,
+    "alpha": VALUE,
+    "k": VALUE,
+    "p": VALUE,
+    "sample_weight": VALUE,
+    "weight": CLASSES,
+}
 """Options that may be arrays, and what of them belongs to one slice."""
 
 BUFFERS = ("out", "grad_out", "hess_out", "grad_p_out", "grad_q_out")
@@ -56,6 +65,8 @@ class Function:
     results: tuple[str, ...]
     whole: bool = False
     """Whether it needs all entries of a slice at once."""
+    constant: bool = False
+    """Whether results are masks or indices, which have no derivative and need none."""
     public: Callable[..., Any] = field(init=False)
     """What users call."""
     kind: Any = field(init=False)
@@ -105,16 +116,17 @@ def _declared(module: str, name: str) -> Function:
 
 
 def dispatched(
-    signature: str, *, kernel: bool = False, half: bool = True, whole: bool = False
+    signature: str, *, kernel: bool = False, half: bool = True, whole: bool = False, constant: bool = False
 ) -> Callable[[Plain], Plain]:
     """Declare a public function; `kernel` if a kernel of its name computes the call without most of its options.
 
-    Without `half` that kernel is not for float16 and bfloat16, whose result is float32. `whole`: as `Function` has it.
+    Without `half` that kernel is not for float16 and bfloat16, whose result is float32. `whole` and `constant` are
+    described at `Function`.
     """
     operands, results = (tuple(re.findall(r"\(([^)]*)\)", side)) for side in signature.split("->"))
 
     def declare(plain: Plain) -> Plain:
-        function = FUNCTIONS[plain.__name__] = Function(plain.__name__, plain, operands, results, whole)
+        function = FUNCTIONS[plain.__name__] = Function(plain.__name__, plain, operands, results, whole, constant)
         name, ndarray, packed = function.name, np.ndarray, None
         takes_out = "out" in (plain.__kwdefaults__ or ())
 
@@ -193,6 +205,20 @@ def _imported(package: str) -> ModuleType:
     from softgrad._libraries import xarray  # noqa: PLC0415
 
     return xarray
+
+
+def rows_of(x: Any, axis: Axis) -> Rows:
+    """The slices of an array of any library; ValueError where it has no such axis."""
+    library = library_of(type(x))
+    if library is not None and library.__name__.rpartition(".")[2] in LABELLED:
+        axis = library.positions(axis, x)
+    return Rows.of(tuple(x.shape) if hasattr(x, "shape") else np.shape(x), axis)
+
+
+def is_lazy(x: Any) -> bool:
+    """Whether `x` is an array of Dask, or one with labels that holds such an array."""
+    held = getattr(x, "variable", x)
+    return any(type(a).__module__.partition(".")[0] == "dask" for a in (x, getattr(held, "_data", None)))
 
 
 def refuse(options: dict[str, Any], names: tuple[str, ...], reason: str) -> None:

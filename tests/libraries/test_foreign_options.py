@@ -105,14 +105,14 @@ def test_another_number_of_operands_is_pythons_own_type_error(function):
     public = getattr(sg, function.name)
     count = len(function.operands)
     parameters = inspect.signature(function.plain).parameters.values()
-    by_position = [1.5 for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]  # alpha
+    by_position = [1.5 for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]  # alpha, k, p
     for to in (np.asarray, torch.tensor, jnp.asarray, pd.DataFrame):
         operands = [to(LOGITS)] * count
         for surplus in (pd.Series([1.0]), xr.DataArray([1.0]), torch.ones(1), False):
             most = count + len(by_position)
-            with pytest.raises(TypeError, match=rf"takes (from {count} to )?{most} positional argument"):
+            with pytest.raises(TypeError, match=rf"takes (from \d to )?{most} positional argument"):
                 public(*operands, *by_position, surplus)
-        with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        with pytest.raises(TypeError, match=r"missing [12] required positional argument"):
             public(*operands[1:])
 
 

@@ -44,6 +44,12 @@ def operands(function, dtype=np.float64):
     return [make[part]() for part in function.operands]
 
 
+def required(function):
+    """Numbers that a function needs besides its operands."""
+    names = [name for name in inspect.signature(function.plain).parameters if name not in function.names]
+    return {name: value for name, value in {"k": 2, "p": 0.5}.items() if name in names}
+
+
 def option_values(option):
     part, make = OPTIONS[option]
     return part, make(np.random.default_rng(4), M, N)
@@ -102,10 +108,11 @@ def test_every_function(label, function, axis):
         arrays = operands(function, dtype)
         labelled = [label(x, part, axis) for x, part in zip(arrays, function.operands, strict=True)]
         plain = [turned(x, part, axis) for x, part in zip(arrays, function.operands, strict=True)]
-        expected = function.plain(*plain, axis=axis)
-        assert_labelled(function, function(*labelled, axis=axis), expected, label, axis)
+        options = {"axis": axis, **required(function)}
+        expected = function.plain(*plain, **options)
+        assert_labelled(function, function(*labelled, **options), expected, label, axis)
         if "k" not in function.results:  # chosen entries have no labels but their own
-            assert_labelled(function, function(labelled[0], *plain[1:], axis=axis), expected, label, axis)
+            assert_labelled(function, function(labelled[0], *plain[1:], **options), expected, label, axis)
 
 
 @both_libraries
@@ -116,9 +123,10 @@ def test_every_option(label, function, option, axis):
     labelled = [label(x, part, axis) for x, part in zip(arrays, function.operands, strict=True)]
     plain = [turned(x, part, axis) for x, part in zip(arrays, function.operands, strict=True)]
     part, values = option_values(option)
-    expected = function.plain(*plain, axis=axis, **{option: turned(values, part, axis)})
+    options = {"axis": axis, **required(function)}
+    expected = function.plain(*plain, **options, **{option: turned(values, part, axis)})
     for given in (label(values, part, axis), turned(values, part, axis)):
-        got = function(*labelled, axis=axis, **{option: given})
+        got = function(*labelled, **options, **{option: given})
         assert_labelled(function, got, expected, label, axis)
 
 

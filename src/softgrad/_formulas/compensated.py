@@ -56,6 +56,29 @@ def compensated_sum(xp: Any, x: Array) -> tuple[Array, Array]:
     return x, xp.where(xp.isfinite(error), error, xp.zeros_like(error))
 
 
+def compensated_cumulative_sum(xp: Any, x: Array) -> Pair:
+    """x_1 + … + x_i for every entry of the last axis, as pairs: sums of neighbours first, then those in between."""
+    return _cumulative(xp, (x, xp.zeros_like(x)))
+
+
+def _cumulative(xp: Any, a: Pair) -> Pair:
+    n = a[0].shape[-1]
+    if n < 2:
+        return a
+    half = n // 2
+    odd = (a[0][..., 1::2], a[1][..., 1::2])
+    even = (a[0][..., ::2], a[1][..., ::2])
+    upto_odd = _cumulative(xp, plus((even[0][..., :half], even[1][..., :half]), odd))
+    before = (n - 1) // 2
+    later = plus((upto_odd[0][..., :before], upto_odd[1][..., :before]), (even[0][..., 1:], even[1][..., 1:]))
+    found = []
+    for first, rest, upto in zip(even, later, upto_odd, strict=True):
+        upto_even = xp.concat([first[..., :1], rest], axis=-1)
+        joined = xp.reshape(xp.stack([upto_even[..., :half], upto], axis=-1), (*first.shape[:-1], 2 * half))
+        found.append(xp.concat([joined, upto_even[..., half:]], axis=-1))
+    return found[0], found[1]
+
+
 def plus(a: Pair, b: Pair) -> Pair:
     total, error = two_sum(a[0], b[0])
     return two_sum(total, error + (a[1] + b[1]))

@@ -169,7 +169,7 @@ def shifted_logits(
     m = xp.max(x, axis=-1, keepdims=True) if shift is None else shift
     y, error = two_sum(x, -m)
     if not (is_one(temperature)):
-        temperature = xp.astype(xp.asarray(temperature), x.dtype)
+        temperature = xp.asarray(temperature, dtype=x.dtype)
         usable = (temperature != 0) & (temperature != infinity(xp, temperature))
         divisor = xp.where(usable, temperature, xp.ones_like(temperature))
         quotient = y / divisor

@@ -31,6 +31,8 @@ def call(function: Function, operands: tuple[Any, ...], options: dict[str, Any])
         return _through_numpy(function, operands, options)
     operands = tuple(map(_as_array, operands))
     options = {k: _as_array(v) if k in OPTIONS and _is_array(v) else v for k, v in options.items()}
+    if function.constant:
+        return function.plain(*map(jax.lax.stop_gradient, operands), **options)
     if function.is_operator:
         return function.plain(*operands, **options)
     operands, given, restore = as_rows(function, operands, options, jnp)

@@ -73,7 +73,7 @@ class _Pandas(Labelled):
 
 
 _library = _Pandas()
-call, array, together = _library.call, _library.array, _library.together
+call, array, together, positions = _library.call, _library.array, _library.together, _library.positions
 
 
 def _labels(x: Any) -> tuple[Any, ...]:

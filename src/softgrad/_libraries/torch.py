@@ -37,6 +37,8 @@ def call(function: Function, operands: tuple[Any, ...], options: dict[str, Any])
 
 
 def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    if function.constant:
+        operands = tuple(a.detach() if isinstance(a, torch.Tensor) else a for a in operands)
     tensors = [a for a in (*operands, *options.values()) if isinstance(a, torch.Tensor)]
     for tensor in tensors:
         if tensor.layout != torch.strided:
@@ -48,7 +50,7 @@ def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]
     device = tensors[0].device
     operands = tuple(_as_tensor(a, device) for a in operands)
     options = {k: _as_tensor(v, device) if k in OPTIONS and _is_array(v) else v for k, v in options.items()}
-    if is_operator or not (tracked or traced):
+    if is_operator or not (tracked or traced) or (function.constant and tracked):
         return function.plain(*operands, **options)
     return _of_rows(function, operands, options, tracked)
 
@@ -286,8 +288,10 @@ def _made(ctx: Any) -> tuple[tuple[Tensor, ...], Call]:
 
 
 @functools.cache
-def _parameters(function: Function) -> frozenset[str]:
-    return frozenset(inspect.signature(function.plain).parameters)
+def _optional(function: Function) -> tuple[str, ...]:
+    """The options of a function that may be arrays."""
+    names = tuple(inspect.signature(function.plain).parameters)[len(function.operands) :]
+    return tuple(name for name in OPTIONS if name in names)
 
 
 @functools.cache
@@ -296,7 +300,7 @@ def _operator(function: Function) -> Any:
 
     Every tensor is an argument of its own, for PyTorch batches no lists of tensors.
     """
-    optional = [name for name in OPTIONS if name in _parameters(function)]
+    optional = _optional(function)
     arguments = [f"Tensor {name}" for name in function.names] + [f"Tensor? {name}" for name in optional]
     results = ", ".join(["Tensor"] * len(function.results))
 
@@ -348,7 +352,7 @@ def _as_tuple(result: Any) -> tuple[Any, ...]:
 def _rows_of(spec: _Spec, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     operands, options = spec.split(tensors)
     operator = _operator(spec.function)
-    optional = [options[name] if name in spec.names else None for name in OPTIONS if name in _parameters(spec.function)]
+    optional = [options[name] if name in spec.names else None for name in _optional(spec.function)]
     return _as_tuple(operator(*operands, *optional, _written(spec.options)))
 
 

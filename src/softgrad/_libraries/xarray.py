@@ -62,7 +62,7 @@ class _XArray(Labelled):
 
 
 _library = _XArray()
-call, array, together = _library.call, _library.array, _library.together
+call, array, together, positions = _library.call, _library.array, _library.together, _library.positions
 
 
 def _last_dim(chosen: Any, dims: list[Any]) -> Any:

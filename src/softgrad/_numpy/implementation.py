@@ -30,12 +30,14 @@ class Implementation(Generic[*Operands]):
     results: tuple[str, ...]
     kernel: Callable[[Outs, int, Array, *Operands], None] | None = None
     """Writes the results, with so many threads, from rows of a dtype that the kernels know."""
+    dtype: Literal["bool", "int64"] | None = None
+    """The dtype of the results, by its name, if it is not that of `x`."""
 
     def __call__(self, x: Array, *operands: *Operands, workers: int = 1) -> Any:
         """The results of rows of any library, as a tuple if there are several."""
         if namespace(x) is not np:
             return self.formula(x, *operands)
-        outs = tuple(np.empty(self._shape(result, x, operands), x.dtype) for result in self.results)
+        outs = tuple(np.empty(self._shape(result, x, operands), self.dtype or x.dtype) for result in self.results)
         self.into(outs, workers, x, *operands)
         return outs if len(outs) > 1 else outs[0]
 

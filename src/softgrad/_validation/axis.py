@@ -82,7 +82,8 @@ class Rows(NamedTuple):
         return math.prod(self.shape)
 
     @property
-    def _order(self) -> tuple[int, ...]:
+    def order(self) -> tuple[int, ...]:
+        """The axes with those of the slices last."""
         if len(self.axes) == 1:
             (axis,) = self.axes
             return (*range(axis), *range(axis + 1, len(self.shape)), axis)
@@ -92,14 +93,14 @@ class Rows(NamedTuple):
         """`x` (of `shape`) as rows: batch axes first, the slice along one last axis. A view where there is one."""
         if self._is_last:
             return x
-        moved = x.transpose(self._order) if xp is np else xp.permute_dims(x, self._order)
+        moved = x.transpose(self.order) if xp is np else xp.permute_dims(x, self.order)
         return moved if len(self.axes) == 1 else xp.reshape(moved, (*self.batch_shape, self.n))
 
     def from_rows(self, rows: Any, xp: Any = np) -> Any:
         """Rows back to an array of `shape`: the inverse of `to_rows`."""
         if self._is_last:
             return rows
-        order = self._order
+        order = self.order
         if len(self.axes) != 1:
             rows = xp.reshape(rows, tuple(self.shape[a] for a in order))
         return xp.permute_dims(rows, tuple(map(order.index, range(len(order)))))

@@ -39,6 +39,8 @@ class Logits(NamedTuple):
     """Whether entries that are masked out are −inf, and results are 0 there and for rows without a valid entry."""
     value_dtype: Any = None
     """Of results with one number per row, if it is not `dtype`."""
+    is_discrete: bool = False
+    """Whether results are masks: they are computed in `dtype`, not in that of `x`."""
 
     @classmethod
     def of(cls, x: Any, axis: Axis, where: Any = None, dtype: Any = None, name: str = "x") -> Logits:
@@ -134,6 +136,9 @@ class Logits(NamedTuple):
 
         `out`, `workers` and `keepdims` are the user's.
         """
+        if function.dtype is not None and not self.is_discrete:
+            discrete = self._replace(dtype=getattr(self.xp, function.dtype), is_discrete=True)
+            return discrete.solve(function, out, *operands, workers=workers, keepdims=keepdims)
         if self.xp is not np:
             return self._solve_foreign(function, {"out": out}, operands, workers, keepdims)[0]
         (result,) = function.results
@@ -186,10 +191,11 @@ class Logits(NamedTuple):
             check_out(out, self._shape(result, keepdims), self._dtype(result), argument)
         of_row = result == VALUE
         computed = value_dtype(np, self.x.dtype) if of_row and self.filled else self.x.dtype
+        computed = self.dtype if self.is_discrete else computed
         if computed != self._dtype(result) or (not of_row and len(self.rows.axes) != 1):
             return None, np.empty(self.rows.batch_shape if of_row else self.x.shape, computed)
         if not of_row:
-            whole = np.empty_like(self.whole, subok=False) if out is None else out
+            whole = np.empty_like(self.whole, computed, subok=False) if out is None else out
             return whole, self.rows.to_rows(whole)
         whole = np.empty(self._shape(result, keepdims), computed) if out is None else out
         return whole, np.reshape(whole, self.rows.batch_shape) if keepdims else whole

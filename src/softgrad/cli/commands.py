@@ -6,6 +6,7 @@ import csv
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from rich.progress import (
 
 import softgrad
 from softgrad.cli import terminal
+from softgrad.cli.draws import filtered
 from softgrad.cli.functions import DTYPES, FUNCTIONS, bound
 from softgrad.files import FORMATS, apply_blocks
 
@@ -293,6 +295,55 @@ def apply_(
 def _shards(files: list[str] | None) -> str | list[str] | None:
     """One file, or a list of several; None for none."""
     return files[0] if files and len(files) == 1 else files or None
+
+
+@app.command()
+def sample(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The file of logits: .npy, .csv, .parquet and so on.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write: the index of each draw.")],
+    *,
+    size: Annotated[int | None, _given("Draws from each slice. Default: one.", parser=_integer, metavar="K")] = None,
+    seed: Annotated[
+        int | None, _given("The seed of the draws. Default: another each time.", parser=_integer, metavar="N")
+    ] = None,
+    temperature: Annotated[
+        Any,
+        _given("Divide the logits by T, or by one number for each slice.", parser=_number_or_file, metavar="T|FILE"),
+    ] = 1.0,
+    where: Annotated[str | None, _given("The mask of valid entries, of 0 and 1.", metavar="FILE")] = None,
+    top_k: Annotated[int | None, _given("Keep the K largest entries.", parser=_integer, metavar="K")] = None,
+    top_p: Annotated[
+        float | None, _given("Keep the most probable entries that reach P.", parser=_real, metavar="P")
+    ] = None,
+    min_p: Annotated[
+        float | None, _given("Keep what is P times as probable as the largest.", parser=_real, metavar="P")
+    ] = None,
+    without_replacement: Annotated[
+        bool, typer.Option("--without-replacement", help="Draw no entry twice.", rich_help_panel=ABOUT_FUNCTION)
+    ] = False,
+    axis: Annotated[
+        int, typer.Option(parser=_integer, metavar="N", help="The axis of the slices.", rich_help_panel=ABOUT_FILES)
+    ] = -1,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace OUT if it exists.", rich_help_panel=ABOUT_FILES)
+    ] = False,
+) -> None:
+    """Draw entries of a file of logits that may be larger than memory, with the probabilities of softmax.
+
+    Filters keep entries in the order top-k, top-p, min-p, each of what the one before keeps, at the temperature of the
+    draws. The draws depend on the seed alone, not on how the file is read. -1 stands for a slice without anything to
+    draw, with NaN for example.
+
+    For example: `softgrad sample logits.npy tokens.npy --temperature 0.8 --top-p 0.95 --seed 1`
+    """
+    began = time.monotonic()
+    arrays = {"size": size, "where": where, "top_k": top_k, "top_p": top_p, "min_p": min_p, "temperature": temperature}
+    given = {name: value for name, value in arrays.items() if value is not None}
+    call = partial(filtered, rng=seed, replace=not without_replacement)
+    with _progress("sample") as advance:
+        result = apply_blocks(call, source, target, axis=axis, force=force, progress=advance, **given)
+    shape = " x ".join(map(str, result.final_shape)) or "1"
+    _report(f"wrote {target}: {shape} {result.dtype} in {time.monotonic() - began:.1f} s")
 
 
 def _number(text: str) -> float:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from softgrad._api.sampling import OF_NUMBERS, uniforms_for
 from softgrad._dispatch import CHOICES, CLASSES, FUNCTIONS, OPTIONS, SLICE, VALUE, Function
-from softgrad._validation.axis import normalize_axis
+from softgrad._validation.axis import Rows, normalize_axis
 from softgrad.files.blocks import Contents, Region
 from softgrad.files.formats.table import Reader
 from softgrad.files.selection import Classes, Selection
@@ -185,10 +186,11 @@ def call_of(
 
     A function of softgrad computes in `dtype`, if it has that option.
     """
+    function, arrays, first = _with_numbers(function, arrays, slices)
     declared = _declared(function)
     if declared is not None and dtype is not None and "dtype" in inspect.signature(declared.plain).parameters:
         function = partial(function, dtype=dtype)
-    order = declared.names[1:] if declared is not None else ()
+    order = declared.names[1 + len(first) :] if declared is not None else ()
     found, options = separated(arrays, slices, opened, declared)
     if options:
         function = partial(function, **options)
@@ -197,7 +199,7 @@ def call_of(
         raise TypeError(f"{declared.name if declared else ''} needs {', '.join(missing)}, too")
     if missing and not _bound_positionally(function):
         raise TypeError(f"{declared.name if declared else 'function'} needs {', '.join(missing)}: an array or a file")
-    first = [found.pop(name) for name in order if name in found]
+    first += [found.pop(name) for name in order if name in found]
     return Call(function, (*first, *found.values()), len(first))
 
 
@@ -223,6 +225,27 @@ def separated(
         else:
             operands[name] = _operand(name, kind, reader, described(value), slices)
     return operands, options
+
+
+def _with_numbers(
+    function: Callable[..., Any], arrays: dict[str, Any], slices: Slices
+) -> tuple[Callable[..., Any], dict[str, Any], list[Operand]]:
+    """A function with a generator as one of uniform numbers, which are its first operand; any other as it is."""
+    plain: Any = function
+    options, shape, axis = arrays, slices.contents.shape, slices.axis
+    while isinstance(plain, partial):
+        plain, options = plain.func, {**plain.keywords, **options}
+    if plain not in OF_NUMBERS:
+        return function, arrays, []
+    of_numbers, core = OF_NUMBERS[plain]
+    options, size = {**options}, options.get("size")
+    options.pop("size", None)
+    if size is not None and axis != len(shape) - 1:
+        raise ValueError(f"size is for slices along the last axis of a file; got axis {axis}")
+    rows = Rows.of(shape, axis)
+    uniforms = uniforms_for(rows, core, options.pop("rng", None), size, options.get("replace", True)).lazily()
+    axes = tuple(range(len(shape))) if core == SLICE else (*rows.batch_axes, *([] if size is None else [None]))
+    return of_numbers, options, [Operand("uniforms", ArrayReader(uniforms, Selection()), "", axes)]
 
 
 def _bound_positionally(function: Any) -> bool:

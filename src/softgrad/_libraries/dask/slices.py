@@ -68,7 +68,11 @@ class Slices:
         for name, array in arrays.items():
             exactly = name in required and cores[name] != SLICE
             found = located(name, array, math.prod(shape[a] for a in axes), options)
-            placed[name] = _placed(name, found, cores[name], shape, axes, exactly)
+            operand = _placed(name, found, cores[name], shape, axes, exactly)
+            if function.whole and CHOSEN in operand.dimensions:
+                in_one = {operand.dimensions.index(CHOSEN): -1}
+                operand = operand._replace(array=operand.array.rechunk(in_one))
+            placed[name] = operand
         return cls(function, _in_blocks_of_the_first(placed, axes), options, shape, axes, keepdims)
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from softgrad._formulas.namespace import Array, namespace
-from softgrad._libraries.derivatives import information, losses, products, softmax, sparse
+from softgrad._libraries.derivatives import information, losses, products, sampling, softmax, sparse
 from softgrad._libraries.derivatives.rules import Rule
 
 
@@ -23,6 +23,8 @@ RULES: dict[str, Rule] = {**softmax.RULES, **losses.RULES, **information.RULES, 
 
 COMPOSED: dict[str, Callable[..., Array]] = {
     "selective_log_softmax": information.selected,
+    "gumbel_softmax_from": sampling.relaxed,
+    "sample_log_prob": sampling.log_prob,
     "_centred": products.centred_formula,
     "_scaled": _scaled,
     **sparse.COMPOSED,

@@ -1,0 +1,201 @@
+"""Draws from rows, first with sums that are rounded, then, where a sum is as near as its error bound, with better ones.
+
+Whatever the first steps decide, the formula would decide: the draws are the same on every instruction-set level.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from softgrad._formulas import sampling as formulas
+from softgrad._formulas.namespace import NDArray as Array
+from softgrad._formulas.namespace import is_one
+from softgrad._numpy import kernels, softmax
+from softgrad._numpy.decoding import comparable, count_of_leading, cumulative_sums, sum_error
+from softgrad._numpy.implementation import CHOSEN, Implementation, Outs
+from softgrad._numpy.row_loop import BLOCK, RowLoop
+from softgrad._numpy.threads import over_rows
+
+SHORT = 127
+"""Entries up to which the cumulative sums of a row are computed, not only those of its blocks."""
+
+TINY = 2.0**-40
+"""Rows are divided by temperatures between this and its inverse; others are for softmax alone."""
+
+COMPARED = 4
+"""Draws of a row up to which they are compared with all sums; more are searched for."""
+
+SINGLE_ERROR = 2.0**-21
+"""A bound of the relative error of sums of float32 probabilities or exponentials: four times that of one."""
+
+Found = tuple[Array, Array]
+"""What is drawn, and whether that is sure."""
+
+
+def _draws(outs: Outs, workers: int, x: Array, u: Array, where: Array | None, temperature: Array | float) -> None:
+    _by_rows(_drawn, outs, workers, x, where, u, temperature)
+
+
+def _draws_without_replacement(
+    outs: Outs, workers: int, x: Array, u: Array, where: Array | None, temperature: Array | float
+) -> None:
+    _by_rows(_drawn_one_by_one, outs, workers, x, where, u, temperature)
+
+
+def _by_rows(
+    function: Callable[..., Array],
+    outs: Outs,
+    workers: int,
+    x: Array,
+    where: Array | None,
+    u: Array,
+    temperature: Array | float,
+) -> None:
+    each = (u, np.asarray(temperature, np.float64))
+    if where is None:
+        # Sums of blocks of long rows are computed from the rows in place: the more rows, the fewer calls.
+        copied = x.shape[-1] <= SHORT or x.dtype.itemsize == 2
+        entries = BLOCK if copied else 4 * BLOCK if not is_one(temperature) else 16 * BLOCK
+        loop = RowLoop(lambda x, *each: function(comparable(x, None), *each), "(n),(k),()->(k)", entries)
+        over_rows(loop, (x, *each), outs, workers)
+    else:
+        loop = RowLoop(lambda x, where, *each: function(comparable(x, where), *each), "(n),(n),(k),()->(k)")
+        over_rows(loop, (x, where, *each), outs, workers)
+
+
+def _drawn_one_by_one(x: Array, u: Array, temperature: Array) -> Array:
+    found = np.empty(u.shape, np.int64)
+    x = x.copy()
+    for draw in range(u.shape[-1]):
+        found[:, draw : draw + 1] = index = _drawn(x, u[:, draw : draw + 1], temperature)
+        rows = np.flatnonzero(index >= 0)
+        x[rows, index[rows, 0]] = -np.inf
+    return found
+
+
+def _drawn(x: Array, u: Array, temperature: Array) -> Array:
+    steps = (_single, _double, _exact) if x.dtype == np.float32 else (_double, _exact)
+    return _by_steps(steps, x, u, temperature)
+
+
+def _by_steps(steps: tuple[Callable[..., Found], ...], x: Array, u: Array, temperature: Array) -> Array:
+    """What the first of the steps draws, and where that is not sure the next ones."""
+    index, sure = steps[0](x, u, temperature)
+    for row in np.flatnonzero(~sure.all(axis=-1)):
+        here, draws = slice(row, row + 1), np.flatnonzero(~sure[row])
+        index[row, draws] = _by_steps(steps[1:], x[here], u[here, draws], temperature[here])
+    return index
+
+
+def _single(x: Array, u: Array, temperature: Array) -> Found:
+    return _rounded(x, u, temperature, SINGLE_ERROR)
+
+
+def _double(x: Array, u: Array, temperature: Array) -> Found:
+    return _rounded(x.astype(np.float64), u, temperature, 0.0)
+
+
+def _exact(x: Array, u: Array, temperature: Array) -> Found:
+    return formulas.draws(x, u, None, temperature), np.ones(u.shape, np.bool)
+
+
+def _rounded(x: Array, u: Array, temperature: Array, error: float) -> Found:
+    n, k = x.shape[-1], u.shape[-1]
+    if n == 0:
+        return np.full(u.shape, formulas.NOTHING), np.ones(u.shape, np.bool)
+    length = 2 ** math.ceil(math.log2(n) / 2)
+    if n <= SHORT or k * length >= n or not ((temperature > TINY) & (temperature < 1 / TINY)).all():
+        return _of_cumulative_sums(x, u, temperature, error + sum_error(n))
+    return _of_block_sums(x, u, temperature, error + sum_error(n), length)
+
+
+def _of_cumulative_sums(x: Array, u: Array, temperature: Array, error: float) -> Found:
+    one = bool((temperature == 1).all())
+    cumulative = cumulative_sums(softmax.softmax(x, None, 1.0 if one else temperature))
+    total = cumulative[:, -1:]
+    most = u * total
+    index = _first_beyond(cumulative, most)
+    return _checked(index, *_around(cumulative, index, 0.0), most, total, error)
+
+
+def _of_block_sums(x: Array, u: Array, temperature: Array, error: float, length: int) -> Found:
+    """The sum of each block, then the cumulative sums of those where a draw lies."""
+    count, n = x.shape
+    if not (temperature == 1).all():
+        x = _tempered(x, temperature)
+        # An exponent y errs by 2^-22 |y|, and the mean of |y| under the distribution is no more than log n.
+        error = error + (2.0**-22 * math.log(n) if x.dtype == np.float32 else 0.0)
+    largest, others = _sums(x, length)
+    most_of_all = largest.max(axis=-1, keepdims=True)
+    masses = np.where(largest == -np.inf, 0.0, (1 + others) * np.exp(largest - most_of_all))
+    cumulative = np.cumsum(masses, axis=-1)
+    total = cumulative[:, -1:]
+    most = u * total
+    block = np.minimum(_first_beyond(cumulative, most), masses.shape[-1] - 1)
+    before, _ = _around(cumulative, block, 0.0)
+    place = block[..., np.newaxis] * length + np.arange(length)
+    rows = np.arange(count)[:, np.newaxis, np.newaxis]
+    e = np.exp(x[rows, np.minimum(place, n - 1)] - most_of_all[..., np.newaxis].astype(np.float64))
+    e[place >= n] = 0
+    within = before[..., np.newaxis] + np.cumsum(e, axis=-1)
+    flat, wanted = within.reshape(-1, length), most.reshape(-1, 1)
+    index = _first_beyond(flat, wanted)
+    lower, upper = (side.reshape(most.shape) for side in _around(flat, index, before.reshape(-1, 1)))
+    return _checked(block * length + index.reshape(most.shape), lower, upper, most, total, error)
+
+
+def _checked(index: Array, lower: Array, upper: Array, most: Array, total: Array, error: float) -> Found:
+    """The entries, −1 in rows without a distribution, and which are sure: their sums are far enough from `most`."""
+    defined = total > 0
+    sure = (upper - most > error * total) & (most - lower > error * total)
+    return np.where(defined, index, formulas.NOTHING), sure | ~defined
+
+
+def _around(cumulative: Array, index: Array, first: Array | float) -> tuple[Array, Array]:
+    """The sums without and with the entry at `index`; without the first it is `first`."""
+    n = cumulative.shape[-1]
+    before = np.take_along_axis(cumulative, np.maximum(index - 1, 0), axis=-1)
+    return np.where(index > 0, before, first), np.take_along_axis(cumulative, np.minimum(index, n - 1), axis=-1)
+
+
+def _first_beyond(cumulative: Array, most: Array) -> Array:
+    """The first entry of each row that exceeds each of `most`; the number of entries if none does."""
+    count, k = most.shape
+    index = np.empty(most.shape, np.int64)
+    if k <= COMPARED:
+        for draw in range(k):
+            index[:, draw] = count_of_leading(cumulative <= most[:, draw : draw + 1])
+    else:
+        for row in range(count):
+            index[row] = np.searchsorted(cumulative[row], most[row], side="right")
+    return index
+
+
+def _sums(x: Array, length: int) -> tuple[Array, Array]:
+    """The maximum of each block and Σ e^(x − max) − 1."""
+    whole = x.shape[-1] // length * length
+    parts = [x[:, :whole].reshape(len(x), -1, length), x[:, np.newaxis, whole:]]
+    found = []
+    for part in parts:
+        if part.shape[-1]:
+            outs = tuple(np.empty(part.shape[:-1]) for _ in range(3))
+            kernels.run("max_and_rest", (part,), outs, 1)
+            found.append((outs[0], outs[1] + outs[2]))
+    largest, others = (np.concatenate(both, axis=-1) for both in zip(*found, strict=True))
+    return largest, others
+
+
+def _tempered(x: Array, temperature: Array) -> Array:
+    """(x − max x)/T, whose rounding changes little."""
+    shifted = x - x.max(axis=-1, keepdims=True)
+    shifted /= temperature[:, np.newaxis].astype(x.dtype)
+    return np.asarray(shifted)
+
+
+draws = Implementation(formulas.draws, (CHOSEN,), _draws, "int64")
+draws_without_replacement = Implementation(
+    formulas.draws_without_replacement, (CHOSEN,), _draws_without_replacement, "int64"
+)
