@@ -15,7 +15,8 @@ LAYERS = [
     {"_validation"},
     {"_dispatch"},
     {"_api"},
-    {"boosting", "regression", "compat", "files", "testing", "cli", "_libraries", "__init__", "__main__"},
+    {"boosting", "calibration", "regression", "compat", "files", "testing"},
+    {"cli", "_libraries", "__init__", "__main__"},
 ]
 """Packages and modules of softgrad, lowest first; those of one set may import each other, without cycles."""
 

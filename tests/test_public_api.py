@@ -12,6 +12,7 @@ import softgrad as sg
 NAMES = {
     "DivergenceGrad",
     "Entmax",
+    "Evaluation",
     "LinearLossGrad",
     "LogSoftmax",
     "LogSumExpState",
@@ -37,6 +38,7 @@ NAMES = {
     "entmax_vjp",
     "entropy",
     "entropy_grad",
+    "evaluate",
     "focal_loss",
     "focal_loss_grad",
     "gumbel_softmax",
@@ -133,7 +135,7 @@ def test_all_is_the_promise():
 
 def test_dir_offers_public_names_and_modules():
     modules = [name for name in dir(sg) if inspect.ismodule(getattr(sg, name))]
-    assert modules == ["boosting", "compat", "files", "regression", "testing"]
+    assert modules == ["boosting", "calibration", "compat", "files", "regression", "testing"]
     assert set(dir(sg)) == NAMES | set(modules) | {"__version__"}
 
 

@@ -28,10 +28,11 @@ _HOMES = (
     "softgrad._api.states",
     "softgrad.files.apply",
     "softgrad.files.read",
+    "softgrad.calibration.evaluation",
 )
 """Modules that say in `__all__` which of the public names are theirs. `__init__.pyi` names them for type checkers."""
 
-_MODULES = ("boosting", "compat", "files", "regression", "testing")
+_MODULES = ("boosting", "calibration", "compat", "files", "regression", "testing")
 
 
 def __getattr__(name: str) -> typing.Any:

@@ -1,4 +1,5 @@
 from softgrad import boosting as boosting
+from softgrad import calibration as calibration
 from softgrad import compat as compat
 from softgrad import files as files
 from softgrad import regression as regression
@@ -21,6 +22,7 @@ from softgrad._api.sparse_losses import *
 from softgrad._api.states import *
 from softgrad._numpy.kernels import *
 from softgrad._numpy.threads import *
+from softgrad.calibration.evaluation import *
 from softgrad.files.apply import *
 from softgrad.files.read import *
 

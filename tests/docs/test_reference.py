@@ -30,7 +30,9 @@ def test_every_public_name_has_a_page():
     assert sorted(listed()["softgrad"]) == sorted([*sg.__all__, "regression.SoftmaxRegression"])
 
 
-@pytest.mark.parametrize("module", ["softgrad.boosting", "softgrad.testing", "softgrad.compat.scipy"])
+@pytest.mark.parametrize(
+    "module", ["softgrad.boosting", "softgrad.calibration", "softgrad.testing", "softgrad.compat.scipy"]
+)
 def test_modules_are_complete(module):
     assert sorted(listed()[module]) == sorted(importlib.import_module(module).__all__)
 

@@ -1,0 +1,126 @@
+"""Everything that an evaluation adds up over rows: for one batch, and merged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from softgrad._formulas.namespace import NDArray as Array
+from softgrad.calibration import sums
+from softgrad.calibration.batches import Batch
+from softgrad.calibration.classes import Classes
+from softgrad.calibration.reliability import Cells, ReliabilityBins, bins_of
+from softgrad.calibration.scores import scores
+
+MEANS = ("nll", "brier", "entropy", "confidence", "accuracy")
+"""Scores of which the mean is reported."""
+
+
+class Options(NamedTuple):
+    """What evaluations that are merged have in common."""
+
+    n_classes: int
+    top_k: tuple[int, ...]
+    bins: int
+    per_class: bool
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sums:
+    """Everything that is added up over rows; sums in double words, high and low along the first axis."""
+
+    count: int
+    weight: Array
+    """Σ w and Σ w²."""
+    means: Array
+    """Σ w v for every score v."""
+    moments: Array
+    """Σ w² v and Σ w² v², plain sums: they are only for intervals."""
+    bytes: Array
+    """Σ w bytes."""
+    cell_count: Array
+    cells: Array
+    """Σ w, Σ w confidence and Σ w [correct] of every cell of confidence."""
+    labels: Array
+    """Σ w of every class."""
+    classes: Classes | None
+
+    @classmethod
+    def of(cls, options: Options, batch: Batch) -> Sums:
+        """The sums of a batch."""
+        s = scores(batch)
+        values = np.stack([*s[:4], s.correct, *(s.rank < k for k in options.top_k)])
+        weight = np.ones(len(s.nll)) if batch.weight is None else batch.weight
+        weighted = values if batch.weight is None else values * weight
+        cells, size = Cells(options.bins), Cells(options.bins).size
+        place = cells.places(s.confidence)
+        correct = weighted[MEANS.index("accuracy")]
+        of_cells = [sums.grouped(place, v, size) for v in (weight, weighted[MEANS.index("confidence")], correct)]
+        with np.errstate(all="ignore"):
+            moments = np.stack([weighted @ weight, (weighted * weighted).sum(axis=-1)])
+        return cls(
+            len(s.nll),
+            sums.summed(np.stack([weight, weight * weight])),
+            sums.summed(weighted),
+            moments,
+            sums.zeros() if batch.n_bytes is None else sums.summed(batch.n_bytes * weight),
+            np.bincount(place, minlength=size),
+            np.stack(of_cells, axis=1),
+            sums.grouped(batch.labels, weight, options.n_classes),
+            Classes.of(batch, s, weight, options.bins) if options.per_class else None,
+        )
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(
+            self.count + other.count,
+            sums.added(self.weight, other.weight),
+            sums.added(self.means, other.means),
+            self.moments + other.moments,
+            sums.added(self.bytes, other.bytes),
+            self.cell_count + other.cell_count,
+            sums.added(self.cells, other.cells),
+            sums.added(self.labels, other.labels),
+            None if self.classes is None or other.classes is None else self.classes + other.classes,
+        )
+
+    def uniform_bins(self, bins: int) -> ReliabilityBins:
+        """Bins of the same width."""
+        cells = Cells(bins)
+        return self._binned(cells.uniform, cells.edges)
+
+    def quantile_bins(self, bins: int) -> ReliabilityBins:
+        """Bins of nearly the same weight; their bounds are the largest confidences in them, to the width of a cell."""
+        weight, confidence, _ = self.cells[0]
+        used = np.flatnonzero(weight)
+        if not used.size:
+            return self.uniform_bins(bins)
+        below = np.cumsum(weight)
+        middle = bins * (below - weight / 2)[used] / below[-1]
+        place = np.zeros(len(weight), np.int64)
+        place[used] = np.minimum(middle.astype(np.int64), bins - 1)
+        edges = np.linspace(0.0, 1.0, bins + 1)
+        for i in range(1, bins):
+            last = np.searchsorted(place[used], i) - 1
+            edges[i] = confidence[used[last]] / weight[used[last]] if last >= 0 else 0.0
+        return self._binned(place, edges)
+
+    def _binned(self, place: Array, edges: Array) -> ReliabilityBins:
+        bins = len(edges) - 1
+        count = np.bincount(place, self.cell_count, bins).astype(np.int64)
+        totals = []
+        for high, low in self.cells.swapaxes(0, 1):
+            total = sums.added(sums.grouped(place, high, bins), sums.grouped(place, low, bins))
+            totals.append(total[0])
+        return bins_of(edges, count, *totals)
+
+    def equals(self, other: Sums) -> bool:
+        """Whether every number is the same."""
+        return all(_equal(getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    return bool(np.array_equal(a, b, equal_nan=isinstance(a, np.ndarray)))
