@@ -29,6 +29,7 @@ _HOMES = (
     "softgrad.files.apply",
     "softgrad.files.read",
     "softgrad.calibration.evaluation",
+    "softgrad.calibration.temperature",
 )
 """Modules that say in `__all__` which of the public names are theirs. `__init__.pyi` names them for type checkers."""
 

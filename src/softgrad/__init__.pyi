@@ -23,6 +23,7 @@ from softgrad._api.states import *
 from softgrad._numpy.kernels import *
 from softgrad._numpy.threads import *
 from softgrad.calibration.evaluation import *
+from softgrad.calibration.temperature import *
 from softgrad.files.apply import *
 from softgrad.files.read import *
 

@@ -1,4 +1,9 @@
-"""Evaluation and calibration of classifiers by their logits."""
+"""Calibration of classifiers by their logits; `TemperatureScaling` and `VectorScaling` need the extra ``sklearn``."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from softgrad.calibration.reliability import (
     ReliabilityBins,
@@ -6,5 +11,25 @@ from softgrad.calibration.reliability import (
     reliability_curve,
     smooth_calibration_error,
 )
+from softgrad.calibration.vector import VectorFit, fit_vector_scaling
 
-__all__ = ["ReliabilityBins", "expected_calibration_error", "reliability_curve", "smooth_calibration_error"]
+if TYPE_CHECKING:
+    from softgrad.calibration.scaling import TemperatureScaling, VectorScaling
+
+__all__ = [
+    "ReliabilityBins",
+    "TemperatureScaling",
+    "VectorFit",
+    "VectorScaling",
+    "expected_calibration_error",
+    "fit_vector_scaling",
+    "reliability_curve",
+    "smooth_calibration_error",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """An estimator on its first use, which imports scikit-learn."""
+    if name not in ("TemperatureScaling", "VectorScaling"):
+        raise AttributeError(f"module 'softgrad.calibration' has no attribute {name!r}")
+    return getattr(importlib.import_module("softgrad.calibration.scaling"), name)

@@ -427,6 +427,7 @@ def evaluate(
     See Also
     --------
     cross_entropy : the losses themselves.
+    fit_temperature : the temperature that makes the loss smallest.
 
     Notes
     -----
