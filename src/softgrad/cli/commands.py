@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ from rich.progress import (
 )
 
 import softgrad
+from softgrad.calibration import table
 from softgrad.cli import terminal
 from softgrad.cli.draws import filtered
 from softgrad.cli.functions import DTYPES, FUNCTIONS, bound
@@ -156,9 +159,14 @@ ABOUT_FUNCTION, ABOUT_FILES = "Options of the function", "Files"
 """The groups of options in the help."""
 
 
-def _given(help_text: str, **options: Any) -> Any:
+def _given(help_text: str, *names: str, **options: Any) -> Any:
     """An option of the function."""
-    return typer.Option(help=help_text, rich_help_panel=ABOUT_FUNCTION, **options)
+    return typer.Option(*names, help=help_text, rich_help_panel=ABOUT_FUNCTION, **options)
+
+
+def _about_file(help_text: str, **options: Any) -> Any:
+    """An option about the files."""
+    return typer.Option(help=help_text, rich_help_panel=ABOUT_FILES, **options)
 
 
 @app.command(name="apply")
@@ -344,6 +352,92 @@ def sample(
         result = apply_blocks(call, source, target, axis=axis, force=force, progress=advance, **given)
     shape = " x ".join(map(str, result.final_shape)) or "1"
     _report(f"wrote {target}: {shape} {result.dtype} in {time.monotonic() - began:.1f} s")
+
+
+@app.command()
+def evaluate(
+    logits: Annotated[Path, typer.Argument(metavar="LOGITS", help="The file of logits.")],
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="The file of labels, one for every slice.")],
+    *,
+    temperature: Annotated[
+        Any,
+        _given("Divide the logits by T, or by one for each slice.", parser=_number_or_file, metavar="T|FILE"),
+    ] = 1.0,
+    fit_temperature: Annotated[
+        bool, _given("Find the temperature of the smallest loss, and compare.", "--fit-temperature")
+    ] = False,
+    sample_weight: Annotated[str | None, _given("The weight of every slice.", metavar="FILE")] = None,
+    where: Annotated[str | None, _given("The mask of valid logits, of 0 and 1.", metavar="FILE")] = None,
+    ignore_index: Annotated[int | None, _given("The label that stands for none.", parser=_integer, metavar="N")] = None,
+    top_k: Annotated[str, _given("Accuracies among the first k.", metavar="K,K,…")] = "1,5",
+    bins: Annotated[int, _given("Bins of the calibration errors.", parser=_integer, metavar="N")] = 15,
+    n_bytes: Annotated[
+        Any,
+        _given("Bytes of text, in total or for each slice: bits per byte.", parser=_number_or_file, metavar="N|FILE"),
+    ] = None,
+    per_class: Annotated[bool, _given("A row for each class, too.", "--per-class")] = False,
+    axis: Annotated[int, _about_file("The axis of the classes.", parser=_integer, metavar="N")] = -1,
+    tensor: Annotated[str | None, _about_file("The array of a file that holds several.", metavar="NAME")] = None,
+    columns: Annotated[
+        list[Any] | None,
+        _about_file("The columns of a table. Default: all but an index.", parser=_names, metavar="A,B,…"),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the reliability diagram: .png, .pdf or .svg.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; what is no number is null.")] = False,
+) -> None:
+    """Compare logits with labels: losses, accuracies, calibration.
+
+    The files may be larger than memory; they are read block by block, with --fit-temperature several times.
+
+    For example:
+
+    `softgrad evaluate logits.npy labels.npy --plot reliability.png`
+
+    `softgrad evaluate logits.safetensors labels.csv --fit-temperature`
+    """
+    if plot:
+        _plots().check_suffix(plot)
+    if fit_temperature and temperature != 1:
+        raise CommandError("--fit-temperature finds the temperature itself; leave --temperature out")
+    chosen = None if columns is None else [name for names in columns for name in names]
+    common: dict[str, Any] = {
+        "axis": axis, "where": where, "sample_weight": sample_weight, "ignore_index": ignore_index, "tensor": tensor,
+        "columns": chosen,
+    }  # fmt: skip
+    options: dict[str, Any] = {
+        "top_k": [_integer(k) for k in top_k.split(",")], "bins": bins, "n_bytes": n_bytes, "per_class": per_class,
+    }  # fmt: skip
+    with _progress("evaluate") as advance:
+        found = softgrad.evaluate(logits, labels, temperature=temperature, progress=advance, **options, **common)
+    evaluations, report = {"": found}, found.to_dict()
+    if fit_temperature:
+        with _progress("fit-temperature") as advance:
+            fit = softgrad.fit_temperature(logits, labels, progress=advance, **common)
+        with _progress("evaluate") as advance:
+            after = softgrad.evaluate(
+                logits, labels, temperature=fit.temperature, progress=advance, **options, **common
+            )
+        evaluations = {"T = 1": found, f"T = {fit.temperature:.5g}": after}
+        report["fit_temperature"] = {**fit._asdict(), "evaluation": after.to_dict()}
+    typer.echo(json.dumps(_without_nan(report), indent=2, allow_nan=False) if as_json else table.text(evaluations))
+    if plot:
+        axes = None
+        for name, evaluation in evaluations.items():
+            figure = evaluation.plot(axes, label=name)
+            axes = figure.axes[:2]
+        figure.savefig(plot)
+        _report(f"wrote {plot}")
+
+
+def _without_nan(value: Any) -> Any:
+    """What JSON can hold: null for what is no finite number."""
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _number(text: str) -> float:
