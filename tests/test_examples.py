@@ -63,6 +63,26 @@ def test_dask_cluster_agrees_with_numpy():
 
 
 @pytest.mark.parametrize(
+    ("name", "options", "last"),
+    [
+        ("calibration", (), r"the calibration error fell from 0\.\d{3} to 0\.0\d\d \(required: to a third\)\n"),
+        (
+            "token_losses",
+            ("--tokens", "100000"),
+            r"24 MB of logits, \d\d? MB of memory \(allowed: 64\)\n2\.\d{3} bits",
+        ),
+    ],
+)
+def test_what_an_example_draws_and_ends_with(name, options, last, tmp_path):
+    command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), "--output", str(tmp_path), *options]
+    environment = {**os.environ, "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(last, done.stdout), done.stdout
+    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
     ("name", "last"),
     [
         ("decoding", r"known windows at T = 1: .*\nthe picture is in .*\ntest loss: [12]\.\d\d bits per byte "),
