@@ -96,7 +96,7 @@ def read(shard: Path, labels: Array) -> tuple[sg.Evaluation, Array]:
 
 
 def draw(evaluation: sg.Evaluation, losses: Array, letters: Array, path: Path) -> None:
-    """A piece of the text, each letter on a ground as dark as it is surprising; the losses; the reliability."""
+    """Some of the text, each letter on a ground as dark as it is surprising; the losses; the reliability."""
     figure = plt.figure(figsize=(11, 6.5), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(1.15, 1))
     axes = above.subplots()
@@ -133,13 +133,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         names = [Path(folder) / f"logits-{i + 1:05}-of-{SHARDS:05}.safetensors" for i in range(SHARDS)]
         ends = [arguments.tokens * i // SHARDS for i in range(SHARDS + 1)]
-        pieces = [tested[start : stop + CONTEXT] for start, stop in itertools.pairwise(ends)]
-        for name, piece in zip(names, pieces, strict=True):
-            write_shard(name, model, piece)
+        chunks = [tested[start : stop + CONTEXT] for start, stop in itertools.pairwise(ends)]
+        for name, chunk in zip(names, chunks, strict=True):
+            write_shard(name, model, chunk)
         size = sum(name.stat().st_size for name in names)
         tracemalloc.start()
-        found = [read(name, piece[CONTEXT:]) for name, piece in zip(names, pieces, strict=True)]
-        _, peak = tracemalloc.get_traced_memory()
+        found = [read(name, chunk[CONTEXT:]) for name, chunk in zip(names, chunks, strict=True)]
+        _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     evaluation = sum((part for part, _ in found[1:]), found[0][0])
     losses = np.concatenate([part for _, part in found])
@@ -149,8 +149,8 @@ def main() -> int:
     console.print(f"\nmean of the losses in the files: {losses.mean(dtype=np.float64):.6f} nats")
     draw(evaluation, losses, tested[CONTEXT:], arguments.output / "token_losses.png")
     console.print(f"the picture is {arguments.output / 'token_losses.png'}")
-    small = peak < MEMORY
-    console.print(f"{size / 2**20:.0f} MB of logits, {peak / 2**20:.0f} MB of memory (allowed: {MEMORY / 2**20:.0f})")
+    small = most < MEMORY
+    console.print(f"{size / 2**20:.0f} MB of logits, {most / 2**20:.0f} MB of memory (allowed: {MEMORY / 2**20:.0f})")
     fine = same and small and evaluation.bits < REQUIRED_BITS
     verdict = f"{evaluation.bits_per_byte:.3f} bits per byte (required: {REQUIRED_BITS})"
     console.print(verdict, style="green" if fine else "red", highlight=False)

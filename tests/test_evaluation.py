@@ -451,9 +451,9 @@ def test_mistakes_name_the_place(tmp_path):
     np.save(labels_file, labels)
     with pytest.raises(ValueError, match=r"y.npy: labels must have shape \(600000,\)"):
         sg.evaluate(logits_file, labels_file)
-    poisoned = np.tile(logits, (200, 1))
-    poisoned[400_003, 2] = np.nan
-    np.save(logits_file, poisoned)
+    has_nan = np.tile(logits, (200, 1))
+    has_nan[400_003, 2] = np.nan
+    np.save(logits_file, has_nan)
     message = "the logits must not hold NaN or +inf, nor −inf alone"
     with pytest.raises(ValueError, match=re.escape(f"{logits_file}, slice [400003]: {message}")):
         sg.evaluate(logits_file, np.tile(labels, 200))
