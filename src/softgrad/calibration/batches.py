@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -31,6 +31,9 @@ from softgrad.files.overlap import read_ahead
 
 Found = TypeVar("Found")
 Progress = Callable[[int, int], None]
+
+SHORT, SHORTER = 2**10, 4
+"""Entries of a slice that counts as short, and how much more of such slices a block holds."""
 
 PATHS = (str, os.PathLike)
 
@@ -161,7 +164,7 @@ class InMemory(Data):
                     merged[:] = [add(merged[0], result) if merged else result]
                     done += 1
 
-        blocks = list(enumerate(array_regions(shape, axis, order))) or [(0, _all(shape))]
+        blocks = list(enumerate(_blocks(shape, axis, order))) or [(0, _all(shape))]
         threads.side_by_side(run, blocks, threads.count(self.workers, self.logits.size))
         return merged[0]
 
@@ -342,6 +345,15 @@ def _files(arrays: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 def _start(region: Region, axis: int) -> tuple[int, ...]:
     """The position of the first slice of a region."""
     return tuple(part.start for a, part in enumerate(region) if a != axis)
+
+
+def _blocks(shape: tuple[int, ...], axis: int, order: Any) -> Iterator[Region]:
+    """Blocks of whole slices of an array in memory: of short ones more, since merging costs as much for a few rows."""
+    n = shape[axis]
+    counted = max(1, n // SHORTER) if n <= SHORT else n
+    reduced = tuple(counted if a == axis else size for a, size in enumerate(shape))
+    for region in array_regions(reduced, axis, order):
+        yield tuple(slice(0, n) if a == axis else part for a, part in enumerate(region))
 
 
 def _all(shape: tuple[int, ...]) -> Region:

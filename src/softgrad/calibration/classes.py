@@ -55,8 +55,9 @@ class Classes(NamedTuple):
     """Σ w p_j − Σ w [j is the label] of the rows in each bin of p_j, shape (2, n, bins)."""
 
     @classmethod
-    def of(cls, batch: Batch, s: Scores, weight: Array, bins: int) -> Classes:
+    def of(cls, batch: Batch, s: Scores, bins: int) -> Classes:
         """The sums of a batch."""
+        weight = np.ones(len(s.nll)) if batch.weight is None else batch.weight
         labels, n = batch.labels, batch.rows.shape[-1]
         by_label = [sums.grouped(labels, v * weight, n) for v in (np.ones_like(weight), s.nll, s.confidence, s.correct)]
         predicted = batch.rows.argmax(axis=-1) if len(weight) else labels

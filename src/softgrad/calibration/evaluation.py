@@ -68,7 +68,7 @@ class Evaluation:
     Notes
     -----
     Sums are kept in double-word arithmetic: counts are equal, and means to an ulp or two, however rows are split into
-    blocks, files, chunks or workers. `quantile_bins` and `smooth_ece` are made of about 10 000 cells of confidence, no
+    blocks, files, chunks or workers. `quantile_bins` and `smooth_ece` are made of about 5000 cells of confidence, no
     wider than 1/256 and finer towards 1; a quantile bin is a run of cells. Objects can be pickled.
 
     Examples

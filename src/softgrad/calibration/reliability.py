@@ -300,15 +300,15 @@ def check_bin_count(bins: Any) -> int:
 # Cells: fine bins that every kind of bin is made of, for what is merged before the bins are known
 
 
-OCTAVE = 2**8
+OCTAVE = 2**7
 """Cells for each halving of 1 − confidence."""
 
 OCTAVES = 40
 """Halvings that are distinguished: confidences within 10⁻¹² of 1 share one cell."""
 
 MANTISSA = 52
-SHIFT = MANTISSA - 8
-BASE = ((1023 - OCTAVES) << 8) - 1
+SHIFT = MANTISSA - 7
+BASE = ((1023 - OCTAVES) << 7) - 1
 CELLS = OCTAVES * OCTAVE + 2
 
 

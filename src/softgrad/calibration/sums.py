@@ -7,6 +7,8 @@ SIAM J. Sci. Comput. 31 (2008), section 3). What is left is added to the sums of
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from softgrad._formulas.compensated import plus, two_sum
@@ -33,27 +35,32 @@ def added(a: Array, b: Array) -> Array:
 
 @silent
 def summed(values: Array) -> Array:
-    """Sums over the last axis."""
-    high, low = _split(values)
-    return _normalized(high.sum(axis=-1), low.sum(axis=-1))
+    """Sums over the last axis, of one row after the other: each stays in the processor's cache."""
+    rows = values.reshape(math.prod(values.shape[:-1]), values.shape[-1])
+    high, low = np.empty(len(rows)), np.empty(len(rows))
+    for i, row in enumerate(rows):
+        parts = _split(row)
+        high[i], low[i] = (part.sum() for part in parts)
+    return _normalized(*(part.reshape(values.shape[:-1]) for part in (high, low)))
 
 
 @silent
 def grouped(places: Array, values: Array, size: int) -> Array:
     """Sums of the values at each place in [0, size)."""
-    high, low = _split(values)
-    return _normalized(*(np.bincount(places, part, size) for part in (high, low)))
+    high, low = (np.bincount(places, part, size) for part in _split(values))
+    return _normalized(high, low)
 
 
 def _split(values: Array) -> tuple[Array, Array]:
     """Values as multiples of one power of two, few enough for their sum to be exact, and what is left."""
-    rows = values.shape[-1]
-    largest = np.abs(values).max(axis=-1, keepdims=True, initial=0.0)
-    exponent = np.frexp(largest)[1] + (rows.bit_length() + 1)
-    offset = np.where(np.isfinite(largest), np.ldexp(1.5, np.minimum(exponent, LARGEST_EXPONENT)), 0.0)
-    high = (values + offset) - offset
-    low = values - high
-    return high, np.where(np.isfinite(largest), low, 0.0)
+    largest = max(values.max(initial=0.0), -values.min(initial=0.0))
+    if not largest < np.inf:
+        return values, np.zeros_like(values)
+    exponent = int(np.frexp(largest)[1]) + values.size.bit_length() + 1
+    offset = np.ldexp(1.5, min(exponent, LARGEST_EXPONENT))
+    high = values + offset
+    high -= offset
+    return high, values - high
 
 
 def _normalized(high: Array, low: Array) -> Array:

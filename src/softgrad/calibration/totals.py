@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,24 +53,30 @@ class Sums:
         """The sums of a batch."""
         s = scores(batch)
         values = np.stack([*s[:4], s.correct, *(s.rank < k for k in options.top_k)])
-        weight = np.ones(len(s.nll)) if batch.weight is None else batch.weight
-        weighted = values if batch.weight is None else values * weight
-        cells, size = Cells(options.bins), Cells(options.bins).size
-        place = cells.places(s.confidence)
-        correct = weighted[MEANS.index("accuracy")]
-        of_cells = [sums.grouped(place, v, size) for v in (weight, weighted[MEANS.index("confidence")], correct)]
+        places, size = Cells(options.bins).places(s.confidence), Cells(options.bins).size
+        cell_count = np.bincount(places, minlength=size)
+        by_label = partial(_grouped, batch.labels, batch.weight, options.n_classes)
+        by_cell = partial(_grouped, places, batch.weight, size)
+        weighted, squared = values, values
+        weights = np.array([[len(s.nll)] * 2, [0.0] * 2])
+        if batch.weight is not None:
+            weighted, squared = values * batch.weight, values * batch.weight**2
+            weights = sums.summed(np.stack([batch.weight, batch.weight**2]))
+        of_bytes = sums.zeros()
+        if batch.n_bytes is not None:
+            of_bytes = sums.summed(batch.n_bytes if batch.weight is None else batch.n_bytes * batch.weight)
         with np.errstate(all="ignore"):
-            moments = np.stack([weighted @ weight, (weighted * weighted).sum(axis=-1)])
+            moments = np.stack([squared.sum(axis=-1), np.einsum("ij,ij->i", squared, values)])
         return cls(
             len(s.nll),
-            sums.summed(np.stack([weight, weight * weight])),
+            weights,
             sums.summed(weighted),
             moments,
-            sums.zeros() if batch.n_bytes is None else sums.summed(batch.n_bytes * weight),
-            np.bincount(place, minlength=size),
-            np.stack(of_cells, axis=1),
-            sums.grouped(batch.labels, weight, options.n_classes),
-            Classes.of(batch, s, weight, options.bins) if options.per_class else None,
+            of_bytes,
+            cell_count,
+            np.stack([by_cell(), by_cell(s.confidence), by_cell(s.correct)], axis=1),
+            by_label(),
+            Classes.of(batch, s, options.bins) if options.per_class else None,
         )
 
     def __add__(self, other: Sums) -> Sums:
@@ -118,6 +125,16 @@ class Sums:
     def equals(self, other: Sums) -> bool:
         """Whether every number is the same."""
         return all(_equal(getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
+
+
+def _grouped(places: Array, weight: Array | None, size: int, values: Array | None = None) -> Array:
+    """Weights, or weighted values, summed by place; flags and rows are counted."""
+    if weight is not None:
+        return sums.grouped(places, weight if values is None else values * weight, size)
+    if values is not None and values.dtype != bool:
+        return sums.grouped(places, values, size)
+    count = np.bincount(places if values is None else places[values], minlength=size)
+    return np.stack([count.astype(np.float64), np.zeros(size)])
 
 
 def _equal(a: Any, b: Any) -> bool:
