@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from softgrad.calibration import intervals, sums, table
-from softgrad.calibration.batches import data_of
 from softgrad.calibration.classes import ClassRows
+from softgrad.calibration.data import data_of
 from softgrad.calibration.reliability import ReliabilityBins, check_bin_count, smoothed_error
 from softgrad.calibration.totals import MEANS, Options, Sums
 

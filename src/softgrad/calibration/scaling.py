@@ -11,7 +11,7 @@ import numpy as np
 from softgrad._api.softmax import softmax
 from softgrad._formulas.namespace import NDArray as Array
 from softgrad.calibration import temperature, vector
-from softgrad.calibration.batches import data_of
+from softgrad.calibration.data import data_of
 from softgrad.calibration.temperature import NoMinimumError
 
 try:

@@ -19,7 +19,8 @@ from softgrad._formulas.precision import silent
 from softgrad._numpy import softmax as maps
 from softgrad._numpy import states
 from softgrad.calibration import sums
-from softgrad.calibration.batches import Batch, Data, data_of
+from softgrad.calibration.batches import Batch, Data
+from softgrad.calibration.data import data_of
 
 __all__ = ["TemperatureFit", "fit_temperature"]
 

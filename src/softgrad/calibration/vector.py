@@ -12,7 +12,8 @@ from softgrad._formulas.namespace import NDArray as Array
 from softgrad._formulas.precision import silent
 from softgrad._numpy import softmax as maps
 from softgrad._numpy import states
-from softgrad.calibration.batches import Batch, Data, data_of
+from softgrad.calibration.batches import Batch, Data
+from softgrad.calibration.data import data_of
 from softgrad.calibration.newton import Point, minimize
 from softgrad.calibration.temperature import UNUSABLE, NoMinimumError
 

@@ -1,0 +1,90 @@
+"""Rows of files that may be larger than memory, with what belongs to them from files or arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from softgrad._api.losses import cross_entropy
+from softgrad._formulas.namespace import NDArray as Array
+from softgrad.calibration.batches import Batch, Data, Found
+from softgrad.files.blocks import Region, Selection, array_regions, regions, whole_slices
+from softgrad.files.formats.table import Reader, format_of
+from softgrad.files.operands import call_of
+from softgrad.files.overlap import read_ahead
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class InFiles(Data):
+    """A file of logits, read again by every pass."""
+
+    path: Path
+    selection: Selection
+    arrays: dict[str, Any]
+    progress: Progress
+
+    def fold(self, f: Callable[[Batch], Found], add: Callable[[Found, Found], Found]) -> Found:
+        """`f` of every batch, merged by `add` from the first to the last."""
+        axis = self.reading.axis
+        with ExitStack() as files:
+            opened = partial(_opened, files)
+            reader = opened(format_of(self.path).reader(self.path, self.selection))
+            contents = reader.contents
+            operands = call_of(cross_entropy, self.arrays, self.path, contents.shape, axis, opened).operands
+            by_rows = reader.by_rows or any(operand.by_rows for operand in operands)
+
+            def read(unit: Region) -> tuple[Array, list[Array]]:
+                return reader.read(unit), [operand.read(unit) for operand in operands]
+
+            merged: list[Found] = []
+            lengths = whole_slices(contents, axis, by_rows)
+            done, entries = 0, max(1, int(np.prod(contents.shape)))
+            units = list(regions(contents.shape, lengths, contents.order, axis)) or [_all(contents.shape)]
+            for unit, (block, given) in read_ahead(read, units):
+                first = _start(unit, axis)
+                for region in list(array_regions(block.shape, axis, contents.order)) or [_all(block.shape)]:
+                    parts = {o.name: o.taken(v, region) for o, v in zip(operands, given, strict=True)}
+                    start = tuple(a + b for a, b in zip(first, _start(region, axis), strict=True))
+                    result = f(self.reading.batch(block[region], parts, start))
+                    merged[:] = [add(merged[0], result) if merged else result]
+                done += block.size
+                self.progress(reader.nbytes * done // entries, reader.nbytes)
+        return merged[0]
+
+
+def shape_of(path: Path, selection: Selection) -> tuple[int, ...]:
+    """The shape of the array in a file."""
+    with closing(format_of(path).reader(path, selection)) as reader:
+        return reader.contents.shape
+
+
+def whole(path: Path) -> Array:
+    """The array in a file; whole numbers of a table, and the only column of one, as what they are."""
+    with closing(format_of(path).reader(path, Selection())) as reader:
+        values = reader.read(_all(reader.contents.shape))
+    if reader.by_rows and values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if reader.by_rows and (values == np.floor(values)).all():
+        values = values.astype(np.int64)
+    return values
+
+
+def _start(region: Region, axis: int) -> tuple[int, ...]:
+    """The position of the first slice of a region."""
+    return tuple(part.start for a, part in enumerate(region) if a != axis)
+
+
+def _all(shape: tuple[int, ...]) -> Region:
+    return tuple(slice(0, n) for n in shape)
+
+
+def _opened(files: ExitStack, reader: Reader) -> Reader:
+    return files.enter_context(closing(reader))
