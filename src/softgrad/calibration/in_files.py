@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 
 from softgrad._api.losses import cross_entropy
 from softgrad._formulas.namespace import NDArray as Array
+from softgrad._numpy import threads
 from softgrad.calibration.batches import Batch, Data, Found
 from softgrad.files.blocks import Region, Selection, array_regions, regions, whole_slices
 from softgrad.files.formats.table import Reader, format_of
@@ -44,19 +47,33 @@ class InFiles(Data):
             def read(unit: Region) -> tuple[Array, list[Array]]:
                 return reader.read(unit), [operand.read(unit) for operand in operands]
 
-            merged: list[Found] = []
-            lengths = whole_slices(contents, axis, by_rows)
-            done, entries = 0, max(1, int(np.prod(contents.shape)))
-            units = list(regions(contents.shape, lengths, contents.order, axis)) or [_all(contents.shape)]
-            for unit, (block, given) in read_ahead(read, units):
-                first = _start(unit, axis)
+            def computed(unit: Region, block: Array, given: list[Array]) -> Found:
+                first, found = _start(unit, axis), []
                 for region in list(array_regions(block.shape, axis, contents.order)) or [_all(block.shape)]:
                     parts = {o.name: o.taken(v, region) for o, v in zip(operands, given, strict=True)}
                     start = tuple(a + b for a, b in zip(first, _start(region, axis), strict=True))
-                    result = f(self.reading.batch(block[region], parts, start))
-                    merged[:] = [add(merged[0], result) if merged else result]
-                done += block.size
-                self.progress(reader.nbytes * done // entries, reader.nbytes)
+                    found.append(f(self.reading.batch(block[region], parts, start)))
+                return reduce(add, found)
+
+            waiting: deque[Future[Found]] = deque()
+            merged: list[Found] = []
+
+            def merge(most: int) -> None:
+                while len(waiting) > most:
+                    found = waiting.popleft().result()
+                    merged[:] = [add(merged[0], found) if merged else found]
+
+            lengths = whole_slices(contents, axis, by_rows)
+            done, entries = 0, max(1, int(np.prod(contents.shape)))
+            units = list(regions(contents.shape, lengths, contents.order, axis)) or [_all(contents.shape)]
+            workers = threads.cpu_count()
+            with ThreadPoolExecutor(workers) as pool:
+                for unit, (block, given) in read_ahead(read, units):
+                    waiting.append(pool.submit(computed, unit, block, given))
+                    merge(workers)
+                    done += block.size
+                    self.progress(reader.nbytes * done // entries, reader.nbytes)
+                merge(0)
         return merged[0]
 
 
