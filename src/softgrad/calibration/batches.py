@@ -26,8 +26,10 @@ class Batch:
     """Rows of logits with what belongs to them; rows that are ignored are left out."""
 
     rows: Array
-    """Of a floating dtype, shape (R, n), divided by the temperature; −inf where masked out."""
+    """Of a floating dtype, shape (R, n); −inf where masked out."""
     labels: Array
+    temperature: Any
+    """One number, or one for each row."""
     weight: Array | None
     n_bytes: Array | None
     index: Array | None
@@ -91,9 +93,16 @@ class Reading:
             index = np.flatnonzero(keep)
             x, columns = x[index], {name: values[index] for name, values in columns.items()}
             temperature = temperature[index] if np.ndim(temperature) else temperature
-        x = _tempered(x, temperature)
         return Batch(
-            x, columns["labels"], columns.get("sample_weight"), columns.get("n_bytes"), index, start, shape, self.source
+            x,
+            columns["labels"],
+            temperature,
+            columns.get("sample_weight"),
+            columns.get("n_bytes"),
+            index,
+            start,
+            shape,
+            self.source,
         )
 
     def _located(self, name: str, check: Callable[[], Found]) -> Found:
@@ -115,15 +124,3 @@ class Data:
     def fold(self, f: Callable[[Batch], Found], add: Callable[[Found, Found], Found]) -> Found:
         """`f` of every batch, merged by `add` from the first to the last."""
         raise NotImplementedError
-
-
-def _tempered(x: Array, temperature: Any) -> Array:
-    """x/T in float64; at T = 0 the largest entries are 0 and the others −inf."""
-    if np.ndim(temperature) == 0 and temperature == 1:
-        return x
-    wide = x.astype(np.promote_types(x.dtype, np.float64) if x.dtype.kind == "f" else np.float64, copy=False)
-    temperature = np.reshape(temperature, (-1, 1))
-    cold = np.where(
-        np.isnan(wide), wide, np.where(wide == wide.max(axis=-1, keepdims=True, initial=-np.inf), 0.0, -np.inf)
-    )
-    return np.where(temperature == 0, cold, wide / temperature) if (temperature == 0).any() else wide / temperature

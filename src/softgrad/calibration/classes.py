@@ -61,7 +61,7 @@ class Classes(NamedTuple):
         labels, n = batch.labels, batch.rows.shape[-1]
         by_label = [sums.grouped(labels, v * weight, n) for v in (np.ones_like(weight), s.nll, s.confidence, s.correct)]
         predicted = batch.rows.argmax(axis=-1) if len(weight) else labels
-        p = maps.softmax(np.asarray(batch.rows, np.float64), None, 1.0)
+        p = maps.softmax(np.asarray(batch.rows, np.float64), None, batch.temperature)
         edges = np.linspace(0.0, 1.0, bins + 1)
         place = np.searchsorted(edges[1:-1], p) + np.arange(0, n * bins, bins)
         residual = p

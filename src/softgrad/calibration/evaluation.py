@@ -386,7 +386,7 @@ def evaluate(
     axis : int, default: -1
         The axis of the classes.
     temperature : float or array_like, default: 1.0
-        Divides the logits, in float64; one number, or one for each slice.
+        Divides the logits; one number, or one for each slice.
     where : array_like of bool, optional
         Which logits are valid. Slices without any are not counted.
     top_k : int or sequence of int, default: (1, 5)
