@@ -151,6 +151,23 @@ def test_threads_change_no_bit():
     assert one != sg.evaluate(logits[1:], labels[1:])
 
 
+@pytest.mark.parametrize("n", [3, 130, 9001, 50_257])
+def test_a_row_has_the_same_bits_in_any_batch(n):
+    logits, labels = problem(9, n, lead=6.0)
+    for dtype in (np.float32, np.float64):
+        x = logits.astype(dtype)
+        alone = [sg.evaluate(x[i], labels[i]) for i in range(9)]
+        for i in range(9):
+            batch = np.concatenate([x[i : i + 1], x[::-1]])[::-1]
+            beside = sg.evaluate(batch, [-1] * 9 + [labels[i]], ignore_index=-1)
+            assert [getattr(alone[i], name) for name in ("nll", "brier", "entropy")] == [
+                getattr(beside, name) for name in ("nll", "brier", "entropy")
+            ], (dtype, i)
+        total = sum(alone)
+        for name in ("nll", "brier", "entropy", "confidence"):
+            assert near(getattr(total, name), getattr(sg.evaluate(x, labels), name)), (dtype, name)
+
+
 def test_many_blocks_are_merged_in_files(tmp_path):
     logits, labels = problem(70_000, 30)
     np.save(tmp_path / "logits.npy", logits)  # eight blocks of 2 MiB

@@ -47,7 +47,7 @@ def data_of(
         shape = shape_of(path, selection)
         sliced = _one_axis(axis, len(shape))
         reading = Reading(sliced, shape[sliced], source=str(path), **common)
-        return InFiles(reading, path, selection, arrays, progress or (lambda done, total: None))
+        return InFiles(reading, path, selection, arrays, progress or (lambda done, total: None), workers)
     for name, value in {"tensor": tensor, "columns": columns}.items():
         if value is not None:
             raise TypeError(f"{name} is for files; got an array")

@@ -406,7 +406,7 @@ def evaluate(
     progress : callable, optional
         Called as ``progress(done, total)`` after each block of a file, in bytes.
     workers : int, optional
-        Threads for an array in memory; −1 for one per CPU. Default: by its size.
+        Threads for arrays in memory and files; −1 for one per CPU. Default: by the size.
 
     Returns
     -------

@@ -33,6 +33,7 @@ class InFiles(Data):
     selection: Selection
     arrays: dict[str, Any]
     progress: Progress
+    workers: int | None = None
 
     def fold(self, f: Callable[[Batch], Found], add: Callable[[Found, Found], Found]) -> Found:
         """`f` of every batch, merged by `add` from the first to the last."""
@@ -66,7 +67,7 @@ class InFiles(Data):
             lengths = whole_slices(contents, axis, by_rows)
             done, entries = 0, max(1, int(np.prod(contents.shape)))
             units = list(regions(contents.shape, lengths, contents.order, axis)) or [_all(contents.shape)]
-            workers = threads.cpu_count()
+            workers = threads.count(self.workers, entries)
             with ThreadPoolExecutor(workers) as pool:
                 for unit, (block, given) in read_ahead(read, units):
                     waiting.append(pool.submit(computed, unit, block, given))
