@@ -267,8 +267,30 @@ def test_a_label_without_probability_is_an_infinite_loss():
     assert found.brier == pytest.approx((2 + 2 * (1 - sg.softmax([1.0, 0.0])[0]) ** 2) / 2)
 
 
+def test_rows_without_weight_are_not_read():
+    logits, labels = problem(50, 4)
+    logits[3], logits[7, labels[7]] = np.nan, -np.inf
+    weight = np.ones(50)
+    weight[[3, 7]] = 0
+    kept = weight > 0
+    same(sg.evaluate(logits, labels, sample_weight=weight), sg.evaluate(logits[kept], labels[kept]))
+
+
+def test_logits_near_the_largest_number(level):
+    for dtype in (np.float32, np.float64):
+        huge = np.finfo(dtype).max
+        found = sg.evaluate(np.array([[huge, -huge, 0], [1, 2, 3]], dtype), [0, 2])
+        expected = sg.evaluate(np.array([[1000, -1000, 0], [1, 2, 3]], dtype), [0, 2])
+        assert (found.nll, found.entropy, found.brier) == (expected.nll, expected.entropy, expected.brier)
+    assert sg.evaluate(np.float32([[3e38, -3e38]]), [1]).nll == 2 * float(np.float32(3e38))
+
+
 def test_nothing_to_count():
-    for found in (sg.evaluate(np.zeros((0, 3)), []), sg.evaluate(np.zeros((2, 3)), [-1, -1], ignore_index=-1)):
+    for found in (
+        sg.evaluate(np.zeros((0, 3)), []),
+        sg.evaluate(np.zeros((0, 0)), []),
+        sg.evaluate(np.zeros((2, 3)), [-1, -1], ignore_index=-1),
+    ):
         assert found.count == 0
         assert np.isnan(
             [found.nll, found.ece, found.smooth_ece, *found.interval("accuracy"), *found.interval("nll")]

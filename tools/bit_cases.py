@@ -295,6 +295,32 @@ def regression_cases() -> Iterator[Case]:
     yield "regression.SoftmaxRegression C class_weight", partial(fit, C=0.1, class_weight="balanced")
 
 
+def calibration_cases() -> Iterator[Case]:
+    """Evaluations and temperatures; the numbers of an evaluation stand for it."""
+    if not hasattr(sg, "evaluate"):
+        return
+
+    def tame(a: Inputs) -> Array:
+        return np.clip(np.nan_to_num(np.asarray(a.x, np.float64)), -30, 30).astype(a.x.dtype)
+
+    def numbers(a: Inputs, **options: Any) -> Any:
+        found = sg.evaluate(tame(a), a.labels, axis=a.axis, **options).to_dict()
+        return [value for value in found.values() if isinstance(value, float)]
+
+    for dtype in DTYPES:
+        for shape, axis in (((15, 7), -1), ((7, 15), 0), ((3, 4, 5), -1), ((20, 300), -1)):
+            a = Inputs(dtype, shape, axis)
+            at = f"{dtype} {shape} axis={axis}"
+            yield f"evaluate {at}", partial(numbers, a)
+            yield (
+                f"evaluate {at} options",
+                partial(numbers, a, temperature=0.7, where=a.mask, sample_weight=a.sample_weight),
+            )
+            fit = partial(sg.fit_temperature, tame(a), a.labels, axis=axis)
+            yield f"fit_temperature {at}", fit
+    yield "Evaluation +", lambda: numbers(Inputs("float64", (15, 7), -1), per_class=True)
+
+
 def cases() -> Iterator[Case]:
     yield from function_cases(DTYPES, SMALL, few=False)
     yield from function_cases(KERNEL_DTYPES, LARGE, few=True)
@@ -305,6 +331,7 @@ def cases() -> Iterator[Case]:
     yield from other_cases()
     yield from draw_cases()
     yield from regression_cases()
+    yield from calibration_cases()
 
 
 def untested() -> list[str]:

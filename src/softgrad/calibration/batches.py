@@ -5,6 +5,7 @@ What is computed of a batch depends on its rows alone, so that splits differ onl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -73,9 +74,9 @@ class Reading:
             "labels", lambda: as_labels(given["labels"], shape, self.n, self.ignore_index, start=start)
         )
         keep = None if labels.ignored is None else ~labels.ignored.reshape(-1)
-        x = layout.to_rows(x).reshape(-1, self.n)
+        x = layout.to_rows(x).reshape(math.prod(shape), self.n)
         if mask is not None:
-            valid = layout.to_rows(as_mask(mask, layout.shape)).reshape(-1, self.n)
+            valid = layout.to_rows(as_mask(mask, layout.shape)).reshape(math.prod(shape), self.n)
             x = np.where(valid, x, x.dtype.type(-np.inf))
             present = valid.any(axis=-1)
             keep = present if keep is None else keep & present
@@ -88,6 +89,8 @@ class Reading:
         if "temperature" in given:
             check = partial(as_temperature, given["temperature"], layout)
             temperature = np.asarray(self._located("temperature", check)).reshape(-1)
+        if (weight := columns.get("sample_weight")) is not None and not weight.all():
+            keep = weight > 0 if keep is None else keep & (weight > 0)
         index = None
         if keep is not None and not keep.all():
             index = np.flatnonzero(keep)

@@ -33,7 +33,8 @@ class Evaluation:
     Attributes
     ----------
     count : int
-        Rows that were counted: all but those that are ignored or wholly masked out. Means are weighted if rows are.
+        Rows that were counted: all but those that are ignored, wholly masked out or of weight 0. Means are weighted if
+        rows are.
     accuracy : float
         The share of rows whose label is the first of the largest logits.
     top_k_accuracy : dict of int to float

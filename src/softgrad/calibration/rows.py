@@ -43,7 +43,7 @@ class Rows(NamedTuple):
     p_first: Array
     p_label: Array
     below: Array
-    """m − x_j, 0 where x_j is −inf."""
+    """m − x_j, 0 where that is infinite."""
     doubt: Array
     """Σ_{j≠k} p_j."""
     gap: Array
@@ -84,10 +84,10 @@ def _rows(place: slice, x: Array, labels: Array, temperature: Any, p: Array, bel
     largest = x[numbers, first]
     np.subtract(largest[:, None], x, out=below)
     gap = sums(p, below)
-    if np.isnan(gap).any():  # 0 · inf, for entries that are −inf
-        np.copyto(below, 0, where=x == -np.inf)
+    if np.isnan(gap).any():  # 0 · inf, for entries that are −inf or so far below that the difference overflows
+        np.copyto(below, 0, where=np.isinf(below))
         gap = sums(p, below)
-    fall = largest - x[numbers, labels]
+    fall = np.subtract(largest, x[numbers, labels], dtype=np.float64 if x.dtype != np.longdouble else None)
     return Rows(place, x, labels, temperature, first, fall, p, p_first, p_label, below, sums(p), gap)
 
 
