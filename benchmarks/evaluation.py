@@ -1,4 +1,4 @@
-"""Time evaluate beside cross_entropy and other libraries' metrics, and fit_temperature beside other fits.
+"""Time evaluate compared with cross_entropy and other metrics, and fit_temperature compared with other fits.
 
 python benchmarks/evaluation.py           a few minutes
 python benchmarks/evaluation.py --quick   some seconds, a tenth of the rows
