@@ -81,7 +81,7 @@ def test_fit_temperature_compares_before_and_after(softgrad, files):
             "logits.npy: labels must have shape (3000,), as logits.npy has it; got (3000, 4)",
         ),
         (("logits.npy", "bad.csv"), "bad.csv: labels must lie in [0, 4); labels[2017] is 4"),
-        (("logits.npy", "half.csv"), "half.csv: labels must be integers; got 0.5"),
+        (("logits.npy", "half.csv"), "half.csv: labels must be integers; labels[2017] is 0.5"),
         (("logits.npy", "text.csv"), "text.csv"),
         (("logits.npy", "labels.csv", "--top-k", "x"), "must be an integer; got 'x'"),
         (("logits.npy", "labels.csv", "--bins", "0"), "bins must be an integer of at least 1; got 0"),

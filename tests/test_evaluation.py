@@ -190,6 +190,20 @@ def test_files_of_every_format(suffix, tmp_path):
     same(sg.evaluate(tmp_path / f"logits{suffix}", table), sg.evaluate(logits, labels))
 
 
+def test_shards_are_one_file(tmp_path):
+    logits, labels = problem(90, 4)
+    np.save(tmp_path / "labels.npy", labels)
+    (tmp_path / "bytes.csv").write_text("n\n" + "3\n" * 90, encoding="utf-8")
+    shards = [tmp_path / f"{i}.npy" for i in range(3)]
+    for shard, part in zip(shards, np.split(logits, 3), strict=True):
+        np.save(shard, part)
+    found = sg.evaluate(shards, tmp_path / "labels.npy", n_bytes=tmp_path / "bytes.csv")
+    same(found, sg.evaluate(logits, labels))
+    assert found.bits_per_byte == pytest.approx(found.bits / 3, rel=1e-14)
+    assert sg.fit_temperature(shards, labels) == pytest.approx(sg.fit_temperature(logits, labels), rel=1e-14)
+    same(sg.evaluate(logits, tmp_path / "labels.npy"), found)  # an array, and labels from a file
+
+
 def _same(block, axis):
     return block.copy()
 

@@ -83,6 +83,9 @@ class Reading:
         columns = {"labels": labels.index.reshape(-1)}
         for name in ("sample_weight", "n_bytes"):
             if (values := given.get(name)) is not None:
+                values = (
+                    np.reshape(values, shape) if np.size(values) == math.prod(shape) else values
+                )  # a table's column
                 check = partial(as_weight, values, shape, np.float64, np, name, start)
                 columns[name] = self._located(name, check).reshape(-1)
         temperature: Any = self.temperature

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +11,10 @@ from softgrad._dispatch import library_of
 from softgrad._validation.axis import Axis, normalize_axis
 from softgrad.calibration.batches import Data, Reading
 from softgrad.calibration.in_dask import in_dask
-from softgrad.calibration.in_files import InFiles, Progress, shape_of, whole
+from softgrad.calibration.in_files import InFiles, Progress
 from softgrad.calibration.in_memory import InMemory, laid_out
-from softgrad.files.blocks import Selection
-
-PATHS = (str, os.PathLike)
+from softgrad.files.read import read_blocks
+from softgrad.files.sources import described, is_path, is_shards
 
 
 def data_of(
@@ -40,34 +37,39 @@ def data_of(
         arrays["temperature"], temperature = temperature, 1.0
     elif not temperature >= 0:
         raise ValueError(f"temperature must be at least 0; got {temperature}")
-    files = tuple((name, str(value)) for name, value in arrays.items() if isinstance(value, PATHS))
-    common: dict[str, Any] = {"temperature": float(temperature), "ignore_index": ignore_index, "files": files}
-    if isinstance(logits, PATHS):
-        path, selection = Path(logits), Selection(tensor, None if columns is None else tuple(columns))
-        shape = shape_of(path, selection)
-        sliced = _one_axis(axis, len(shape))
-        reading = Reading(sliced, shape[sliced], source=str(path), **common)
-        return InFiles(reading, path, selection, arrays, progress or (lambda done, total: None), workers)
-    for name, value in {"tensor": tensor, "columns": columns}.items():
-        if value is not None:
-            raise TypeError(f"{name} is for files; got an array")
-    arrays = {name: whole(Path(value)) if isinstance(value, PATHS) else _plain(value) for name, value in arrays.items()}
-    logits = _plain(logits)
-    sliced = _one_axis(axis, logits.ndim)
+    common: dict[str, Any] = {"temperature": float(temperature), "ignore_index": ignore_index}
+    arrays = {name: value if _is_file(value) else _plain(value) for name, value in arrays.items()}
+    common["files"] = tuple((name, described(value)) for name, value in arrays.items() if _is_file(value))
+    logits = logits if _is_file(logits) else _plain(logits)
     rows = _row_blocks(logits)
     if rows is not None:
-        return in_dask(rows, logits, sliced, arrays, common)
+        return in_dask(rows, logits, _one_axis(axis, logits.ndim), arrays, common)
+    if _is_file(logits) or common["files"]:
+        blocks = read_blocks(logits, axis=_index(axis), tensor=tensor, columns=columns, **arrays)
+        reading = Reading(blocks.axis, blocks.shape[blocks.axis], source=described(logits) or "logits", **common)
+        return InFiles(reading, blocks, progress or (lambda done, total: None), workers)
+    for name, option in {"tensor": tensor, "columns": columns}.items():
+        if option is not None:
+            raise TypeError(f"{name} is for files; got an array")
+    sliced = _one_axis(axis, logits.ndim)
     if logits.ndim == 1:  # one slice
         logits, sliced, arrays = logits[np.newaxis], 1, {name: value[np.newaxis] for name, value in arrays.items()}
     arrays = laid_out(arrays, logits.shape, sliced)
     return InMemory(Reading(sliced, logits.shape[sliced], **common), logits, arrays, workers)
 
 
-def _one_axis(axis: Axis, ndim: int) -> int:
-    axes = normalize_axis(axis, ndim)
-    if len(axes) != 1:
+def _is_file(value: Any) -> bool:
+    return is_path(value) or is_shards(value)
+
+
+def _index(axis: Axis) -> int:
+    if isinstance(axis, tuple) or axis is None:
         raise TypeError(f"axis must be one integer; got {axis!r}")
-    return axes[0]
+    return axis
+
+
+def _one_axis(axis: Axis, ndim: int) -> int:
+    return normalize_axis(_index(axis), ndim)[0]
 
 
 def _row_blocks(x: Any) -> Any:

@@ -378,9 +378,9 @@ def evaluate(
 
     Parameters
     ----------
-    logits : array_like, dask.array.Array or path
-        Logits of any shape, of any array library, or a file of them, as `apply_blocks` reads it. They are taken block
-        by block; half precision is computed in float32. With Dask, chunks hold whole slices.
+    logits : array_like, dask.array.Array, path or sequence of paths
+        Logits of any shape, of any array library, or a file or shards of them, as `apply_blocks` reads it. They are
+        taken block by block; half precision is computed in float32. With Dask, chunks hold whole slices.
     labels : array_like of int, or path
         The label of every slice, in the shape of the logits without `axis`; an array or a file. The same holds of the
         other operands.
