@@ -238,11 +238,16 @@ class VectorScaling(Scaling):
     --------
     fit_vector_scaling : of logits themselves.
 
+    Notes
+    -----
+    Where held-out rows of a class are all predicted right, a factor or a bias may grow for ever: a ConvergenceWarning
+    says so, and the probabilities stay as they are.
+
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.datasets import make_classification
     >>> from softgrad.calibration import VectorScaling
-    >>> x, labels = load_iris(return_X_y=True)
+    >>> x, labels = make_classification(500, n_informative=4, n_classes=3, flip_y=0.2, random_state=0)
     >>> VectorScaling().fit(x, labels).scale_.shape
     (3,)
     """
