@@ -38,7 +38,12 @@ class Given:
 
     @property
     def focal_options(self):
-        return {"weight": self.weight, "sample_weight": self.sample_weight, "where": self.mask}
+        return {
+            "weight": self.weight,
+            "sample_weight": self.sample_weight,
+            "where": self.mask,
+            "temperature": self.temperature,
+        }
 
 
 _X = logits((3, 4), np.dtype(np.float64))
@@ -99,11 +104,11 @@ DERIVATIVES = {
     "focal_loss": ("x", lambda o, x: sg.focal_loss(x, o.labels)),
     "focal_loss options": ("x", lambda o, x: sg.focal_loss(x, o.labels, gamma=1.5, **o.focal_options)),
     "focal_loss_grad": ("x", lambda o, x: tuple(sg.focal_loss_grad(x, o.labels, gamma=0.5, **o.focal_options))),
-    "entropy": ("x", lambda o, x: sg.entropy(x, where=o.mask)),
-    "entropy_grad": ("x", lambda o, x: tuple(sg.entropy_grad(x, axis=0))),
+    "entropy": ("x", lambda o, x: sg.entropy(x, where=o.mask, temperature=o.temperature)),
+    "entropy_grad": ("x", lambda o, x: tuple(sg.entropy_grad(x, axis=0, temperature=0.5))),
     "kl_divergence": ("xg", lambda o, p, q: sg.kl_divergence(p, q, where=o.mask)),
-    "kl_divergence_grad": ("xg", lambda o, p, q: tuple(sg.kl_divergence_grad(p, q))),
-    "selective_log_softmax": ("x", lambda o, x: sg.selective_log_softmax(x, o.labels)),
+    "kl_divergence_grad": ("xg", lambda o, p, q: tuple(sg.kl_divergence_grad(p, q, temperature=o.temperature))),
+    "selective_log_softmax": ("x", lambda o, x: sg.selective_log_softmax(x, o.labels, temperature=o.temperature)),
     "selective_log_softmax k": ("x", lambda o, x: sg.selective_log_softmax(x, o.labels[:, None] - o.labels[:1])),
 }
 

@@ -8,6 +8,7 @@ from softgrad._api.results import LossGrad
 from softgrad._dispatch import dispatched
 from softgrad._formulas.namespace import Array
 from softgrad._numpy import focal as native
+from softgrad._validation.arrays import as_temperature
 from softgrad._validation.axis import Axis
 from softgrad._validation.labels import as_number
 from softgrad._validation.logits import Logits
@@ -24,16 +25,18 @@ def focal_loss(
     *,
     gamma: float = 2.0,
     axis: Axis = -1,
+    temperature: Any = 1.0,
     where: Any = None,
     weight: Any = None,
     sample_weight: Any = None,
     ignore_index: int | None = None,
+    dtype: Any = None,
 ) -> Array:
     """Focal loss of integer labels, −(1 − p)^γ log p at the label: cross-entropy that turns away from easy rows.
 
     Without fusion::
 
-        log_p = log_softmax(logits)[y]
+        log_p = log_softmax(logits / temperature)[y]
         loss = 0 if y == ignore_index else sample_weight * weight[y] * (1 - exp(log_p)) ** gamma * -log_p
 
     Parameters
@@ -42,7 +45,7 @@ def focal_loss(
         As in `cross_entropy`.
     gamma : float, default: 2.0
         γ, at least 0; at 0 this is cross-entropy.
-    axis, where, weight, sample_weight, ignore_index
+    axis, temperature, where, weight, sample_weight, ignore_index, dtype
         As in `cross_entropy`. `weight` is the α of the literature.
 
     Returns
@@ -70,10 +73,11 @@ def focal_loss(
     >>> float(sg.focal_loss([0.0, 0.0], 0))
     0.17328679513998632
     """
-    rows = Logits.of_loss(logits, axis, where)
+    rows = Logits.of_loss(logits, axis, where, dtype)
+    temperature = as_temperature(temperature, rows.rows, rows.xp)
     gamma = as_number(gamma, "gamma")
     target = label_target(rows, labels, LossOptions(weight, sample_weight, ignore_index=ignore_index))
-    return rows.solve(native.focal_loss, None, target, gamma)
+    return rows.solve(native.focal_loss, None, target, gamma, temperature)
 
 
 @dispatched("(n),()->(),(n)")
@@ -84,20 +88,22 @@ def focal_loss_grad(
     *,
     gamma: float = 2.0,
     axis: Axis = -1,
+    temperature: Any = 1.0,
     where: Any = None,
     weight: Any = None,
     sample_weight: Any = None,
     ignore_index: int | None = None,
+    dtype: Any = None,
     out: Array | None = None,
     grad_out: Array | None = None,
 ) -> LossGrad:
     """Focal loss of integer labels and its gradient.
 
-    With ℓ = −log p at the label y the gradient is ((1 − p)^γ + γ (1 − p)^(γ−1) p ℓ)(softmax(logits) − e_y).
+    With ℓ = −log p at the label y the gradient is ((1 − p)^γ + γ (1 − p)^(γ−1) p ℓ)(softmax(logits / T) − e_y)/T.
 
     Parameters
     ----------
-    logits, labels, gamma, axis, where, weight, sample_weight, ignore_index
+    logits, labels, gamma, axis, temperature, where, weight, sample_weight, ignore_index, dtype
         As in `focal_loss`.
     out, grad_out : ndarray, optional
         As in `cross_entropy_grad`.
@@ -122,7 +128,10 @@ def focal_loss_grad(
     >>> sg.focal_loss_grad([0.0, 0.0], 0).grad
     array([-0.2982868,  0.2982868])
     """
-    rows = Logits.of_loss(logits, axis, where)
+    rows = Logits.of_loss(logits, axis, where, dtype)
+    temperature = as_temperature(temperature, rows.rows, rows.xp)
     gamma = as_number(gamma, "gamma")
     target = label_target(rows, labels, LossOptions(weight, sample_weight, ignore_index=ignore_index))
-    return LossGrad(*rows.solve_all(native.focal_loss_grad, {"out": out, "grad_out": grad_out}, target, gamma))
+    return LossGrad(
+        *rows.solve_all(native.focal_loss_grad, {"out": out, "grad_out": grad_out}, target, gamma, temperature)
+    )

@@ -1,6 +1,6 @@
 """Entropy, divergence and selected log-probabilities of the distributions that logits stand for.
 
-Throughout, p = softmax(logits) and Σ runs over one slice: the entries along `axis`.
+Throughout, p = softmax(logits / T) with the temperature T, and Σ runs over one slice: the entries along `axis`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import numpy as np
 from softgrad._api.results import DivergenceGrad, LossGrad
 from softgrad._dispatch import dispatched
 from softgrad._formulas.namespace import Array
+from softgrad._formulas.precision import narrowed
 from softgrad._numpy import information as native
-from softgrad._validation.arrays import as_alpha
+from softgrad._validation.arrays import as_alpha, as_temperature
 from softgrad._validation.axis import Axis
 from softgrad._validation.labels import as_labels
 from softgrad._validation.logits import Logits
@@ -22,7 +23,7 @@ __all__ = ["entropy", "entropy_grad", "kl_divergence", "kl_divergence_grad", "se
 
 
 @dispatched("(n)->()", kernel=True, half=False)
-def entropy(logits: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
+def entropy(logits: Any, /, *, axis: Axis = -1, temperature: Any = 1.0, where: Any = None, dtype: Any = None) -> Array:
     """Entropy of a softmax distribution in nats, −Σ p log p, one per row.
 
     Parameters
@@ -32,8 +33,13 @@ def entropy(logits: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
         whose entropies are float32.
     axis : int, tuple of ints or None, default: -1
         The axis or axes along which the probabilities sum to 1.
+    temperature : float or array_like, default: 1.0
+        T ≥ 0, one number or one per row, by which the logits are divided without rounding the quotient. At T = 0 values
+        are the limits.
     where : array_like of bool, optional
         Entries that are valid, broadcast to the shape of `logits`; the others are never read.
+    dtype : dtype, optional
+        Floating dtype of the result; the computation runs in the wider of it and that of the logits.
 
     Returns
     -------
@@ -61,22 +67,31 @@ def entropy(logits: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
     >>> sg.entropy([[0.0, 0.0], [0.0, 40.0]])
     array([6.93147181e-01, 1.74182524e-16])
     """
-    return Logits.of_loss(logits, axis, where).solve(native.entropy, None)
+    rows = Logits.of_loss(logits, axis, where, dtype)
+    return rows.solve(native.entropy, None, as_temperature(temperature, rows.rows, rows.xp))
 
 
 @dispatched("(n)->(),(n)", kernel=True, half=False)
 def entropy_grad(
-    logits: Any, /, *, axis: Axis = -1, where: Any = None, out: Array | None = None, grad_out: Array | None = None
+    logits: Any,
+    /,
+    *,
+    axis: Axis = -1,
+    temperature: Any = 1.0,
+    where: Any = None,
+    dtype: Any = None,
+    out: Array | None = None,
+    grad_out: Array | None = None,
 ) -> LossGrad:
-    """Entropy of a softmax distribution and its gradient with respect to the logits, −p (log p + entropy).
+    """Entropy of a softmax distribution and its gradient with respect to the logits, −p (log p + entropy)/T.
 
     Parameters
     ----------
-    logits, axis, where
+    logits, axis, temperature, where, dtype
         As in `entropy`.
     out, grad_out : ndarray, optional
-        Where to write the results: arrays of their shape and of the dtype of the logits (losses of half precision:
-        float32).
+        Where to write the results: arrays of their shape and of `dtype` or that of the logits (losses of half
+        precision: float32).
 
     Returns
     -------
@@ -98,12 +113,15 @@ def entropy_grad(
     >>> sg.entropy_grad([0.0, 1.0]).grad
     array([ 0.19661193, -0.19661193])
     """
-    rows = Logits.of_loss(logits, axis, where)
-    return LossGrad(*rows.solve_all(native.entropy_grad, {"out": out, "grad_out": grad_out}))
+    rows = Logits.of_loss(logits, axis, where, dtype)
+    temperature = as_temperature(temperature, rows.rows, rows.xp)
+    return LossGrad(*rows.solve_all(native.entropy_grad, {"out": out, "grad_out": grad_out}, temperature))
 
 
 @dispatched("(n),(n)->()", kernel=True, half=False)
-def kl_divergence(logits_p: Any, logits_q: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
+def kl_divergence(
+    logits_p: Any, logits_q: Any, /, *, axis: Axis = -1, temperature: Any = 1.0, where: Any = None, dtype: Any = None
+) -> Array:
     """Kullback-Leibler divergence of two softmax distributions, Σ p (log p − log q), one per row.
 
     Parameters
@@ -112,8 +130,13 @@ def kl_divergence(logits_p: Any, logits_q: Any, /, *, axis: Axis = -1, where: An
         Logits of p and of q, broadcast against each other; the divergence of half precision is float32.
     axis : int, tuple of ints or None, default: -1
         The axis or axes along which the probabilities sum to 1.
+    temperature : float or array_like, default: 1.0
+        T ≥ 0, one number or one per row, by which the logits are divided without rounding the quotient. At T = 0 values
+        are the limits.
     where : array_like of bool, optional
         Entries that are valid in both, broadcast to the common shape; the others are never read.
+    dtype : dtype, optional
+        Floating dtype of the result; the computation runs in the wider of it and that of the logits.
 
     Returns
     -------
@@ -142,8 +165,9 @@ def kl_divergence(logits_p: Any, logits_q: Any, /, *, axis: Axis = -1, where: An
     >>> print(f"{sg.kl_divergence([0.0, 1e-8], [0.0, 0.0]):.6g}")
     1.25e-17
     """
-    p, q = Logits.pair(axis, where, logits_p=logits_p, logits_q=logits_q)
-    return p.solve(native.kl_divergence, None, q.x)
+    p, q = Logits.pair(axis, where, dtype, logits_p=logits_p, logits_q=logits_q)
+    temperature = as_temperature(temperature, p.rows, p.xp)
+    return p.solve(native.kl_divergence, None, q.x, temperature)
 
 
 @dispatched("(n),(n)->(),(n),(n)", kernel=True, half=False)
@@ -153,22 +177,24 @@ def kl_divergence_grad(
     /,
     *,
     axis: Axis = -1,
+    temperature: Any = 1.0,
     where: Any = None,
+    dtype: Any = None,
     out: Array | None = None,
     grad_p_out: Array | None = None,
     grad_q_out: Array | None = None,
 ) -> DivergenceGrad:
     """Kullback-Leibler divergence of two softmax distributions and its gradients with respect to both logits.
 
-    The gradients are p (log p − log q − divergence) and q − p.
+    The gradients are p (log p − log q − divergence)/T and (q − p)/T.
 
     Parameters
     ----------
-    logits_p, logits_q, axis, where
+    logits_p, logits_q, axis, temperature, where, dtype
         As in `kl_divergence`.
     out, grad_p_out, grad_q_out : ndarray, optional
-        Where to write the results: arrays of their shape and of the dtype of the logits (losses of half precision:
-        float32).
+        Where to write the results: arrays of their shape and of `dtype` or that of the logits (losses of half
+        precision: float32).
 
     Returns
     -------
@@ -191,16 +217,19 @@ def kl_divergence_grad(
     >>> sg.kl_divergence_grad([1.0, 0.0], [0.0, 0.0]).grad_q
     array([-0.23105858,  0.23105858])
     """
-    p, q = Logits.pair(axis, where, logits_p=logits_p, logits_q=logits_q)
+    p, q = Logits.pair(axis, where, dtype, logits_p=logits_p, logits_q=logits_q)
+    temperature = as_temperature(temperature, p.rows, p.xp)
     buffers = {"out": out, "grad_p_out": grad_p_out, "grad_q_out": grad_q_out}
-    return DivergenceGrad(*p.solve_all(native.kl_divergence_grad, buffers, q.x))
+    return DivergenceGrad(*p.solve_all(native.kl_divergence_grad, buffers, q.x, temperature))
 
 
 @dispatched("(n),(k)->(k)")
-def selective_log_softmax(logits: Any, index: Any, /, *, axis: Axis = -1, where: Any = None) -> Array:
+def selective_log_softmax(
+    logits: Any, index: Any, /, *, axis: Axis = -1, temperature: Any = 1.0, where: Any = None, dtype: Any = None
+) -> Array:
     """Log-probabilities of chosen entries only: `log_softmax` at `index`, without an array of the size of the logits.
 
-    Without fusion: ``take_along_axis(log_softmax(logits), index)``.
+    Without fusion: ``take_along_axis(log_softmax(logits / temperature), index)``.
 
     Parameters
     ----------
@@ -210,8 +239,13 @@ def selective_log_softmax(logits: Any, index: Any, /, *, axis: Axis = -1, where:
         One entry of each row, in [0, n): the shape of `logits` without `axis`; or k entries, along one more last axis.
     axis : int, tuple of ints or None, default: -1
         The axis or axes along which the probabilities sum to 1.
+    temperature : float or array_like, default: 1.0
+        T ≥ 0, one number or one per row, by which the logits are divided without rounding the quotient. At T = 0 values
+        are the limits.
     where : array_like of bool, optional
         Entries that are valid, broadcast to the shape of `logits`; the others are never read and have −inf.
+    dtype : dtype, optional
+        Floating dtype of the result; the computation runs in the wider of it and that of the logits.
 
     Returns
     -------
@@ -238,18 +272,19 @@ def selective_log_softmax(logits: Any, index: Any, /, *, axis: Axis = -1, where:
     >>> sg.selective_log_softmax([[0.0, -40.0], [0.0, 0.0]], [0, 1])
     array([-4.24835426e-18, -6.93147181e-01])
     """
-    rows = Logits.of_loss(logits, axis, where)
+    rows = Logits.of_loss(logits, axis, where, dtype)
+    temperature = as_temperature(temperature, rows.rows, rows.xp)
     xp, batch = rows.xp, rows.rows.batch_shape
     several = np.ndim(index) == len(batch) + 1
     shape = (*batch, np.shape(index)[-1]) if several else batch
     index, _, outside = as_labels(index, shape, rows.rows.n, None, xp, "index")
     entries = index if several else index[..., None]
     if rows.rows.n == 0:  # the shape has no index, or no row
-        return xp.zeros(shape, dtype=rows.x.dtype)
-    result: Array = native.log_probabilities(rows.x, entries)
+        return xp.zeros(shape, dtype=rows.dtype)
+    result: Array = native.log_probabilities(rows.x, entries, temperature)
     if rows.present is not None:
         result = xp.where(rows.present[..., None], result, xp.asarray(-xp.inf, dtype=result.dtype))
-    result = result if several else result[..., 0]
+    result = narrowed(result if several else result[..., 0], rows.dtype)
     if outside is not None:
         result = xp.where(outside, xp.full_like(result, xp.nan), result)
     return result[()] if xp is np else result

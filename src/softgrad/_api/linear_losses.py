@@ -341,10 +341,12 @@ def _slide(logits: Array, target: Target, space: _Workspace) -> tuple[Array, Arr
     return losses, grad
 
 
-def _solve(function: Implementation[Target], logits: Array, target: Target, slices: tuple[Array, ...] = ()) -> Array:
+def _solve(
+    function: Implementation[Target, float], logits: Array, target: Target, slices: tuple[Array, ...] = ()
+) -> Array:
     """The losses of rows; what else `function` computes goes to `slices`."""
     losses = np.empty(len(logits), logits.dtype)
-    function.into((losses, *slices), threads.count(None, logits.size), logits, target)
+    function.into((losses, *slices), threads.count(None, logits.size), logits, target, 1.0)
     return losses
 
 

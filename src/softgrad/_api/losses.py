@@ -1,6 +1,7 @@
 """Cross-entropy and its relatives from logits, one loss per row, with gradients and curvature in the same pass.
 
-Throughout, p = softmax(logits), lse = logsumexp(logits) and n is the number of classes: the entries along `axis`.
+Throughout, p = softmax(logits / T) and lse = logsumexp(logits / T) with the temperature T, and n is the number of
+classes: the entries along `axis`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from softgrad._api.results import LossGrad, LossGradHess
 from softgrad._dispatch import dispatched
 from softgrad._formulas.namespace import Array
 from softgrad._numpy import losses as native
+from softgrad._validation.arrays import as_temperature
 from softgrad._validation.axis import Axis
 from softgrad._validation.logits import Logits
 from softgrad._validation.targets import LossOptions, label_target, soft_target
@@ -33,21 +35,23 @@ def cross_entropy(
     /,
     *,
     axis: Axis = -1,
+    temperature: Any = 1.0,
     where: Any = None,
     weight: Any = None,
     sample_weight: Any = None,
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
     z_loss: float = 0.0,
+    dtype: Any = None,
 ) -> Array:
     """Cross-entropy of integer labels: −log p at the label, one loss per row, exact to 2 ulp.
 
     With every option the loss of a row with the label y is, as PyTorch has it before its mean::
 
-        log_p = log_softmax(logits)
+        log_p = log_softmax(logits / temperature)
         row = (1 - label_smoothing) * weight[y] * -log_p[y]
         row += label_smoothing / n * sum(weight * -log_p)
-        row += z_loss * logsumexp(logits) ** 2
+        row += z_loss * logsumexp(logits / temperature) ** 2
         loss = 0 if y == ignore_index else sample_weight * row
 
     Parameters
@@ -59,6 +63,9 @@ def cross_entropy(
         The class of each row, in [0, n): the shape of `logits` without `axis`.
     axis : int, tuple of ints or None, default: -1
         The axis of the classes. Several axes count as one, in C order.
+    temperature : float or array_like, default: 1.0
+        T ≥ 0, one number or one per row: the loss is that of logits / T, a quotient that is not rounded. Gradients are
+        with respect to the logits themselves. At T = 0 values and derivatives are the limits, which may be infinite.
     where : array_like of bool, optional
         Classes that are valid, broadcast to the shape of `logits`. The others are never read, n does not count them and
         their derivatives are 0. A label among them has the probability 0.
@@ -72,6 +79,9 @@ def cross_entropy(
         The label of rows that do not count: loss 0, gradient 0. It need not lie in [0, n).
     z_loss : float, default: 0.0
         The factor, at least 0, of lse².
+    dtype : dtype, optional
+        Floating dtype of the results; the computation runs in the wider of it and that of `logits`. Default: that of
+        `logits`, and float32 for losses of half precision.
 
     Returns
     -------
@@ -98,7 +108,8 @@ def cross_entropy(
     Notes
     -----
     With the maximum m of a row the loss is log1p(Σ_{j≠k} e^(x_j − m)) + (m − x_y), two terms of one sign: nothing is
-    lost where p_y is nearly 1. The z-loss is that of Chowdhery et al., "PaLM", J. Mach. Learn. Res. 24 (2023),
+    lost where p_y is nearly 1. A temperature other than 1 goes through array formulas, which are slower than the
+    kernels. The z-loss is that of Chowdhery et al., "PaLM", J. Mach. Learn. Res. 24 (2023),
     section 5.
 
     Examples
@@ -107,10 +118,11 @@ def cross_entropy(
     >>> sg.cross_entropy([[2.0, 1.0, 0.0], [0.0, 40.0, 0.0]], [0, 1])
     array([4.07605964e-01, 8.49670851e-18])
     """
-    rows = Logits.of_loss(logits, axis, where)
+    rows = Logits.of_loss(logits, axis, where, dtype)
+    temperature = as_temperature(temperature, rows.rows, rows.xp)
     options = LossOptions(weight, sample_weight, label_smoothing, ignore_index, z_loss)
     target = label_target(rows, labels, options)
-    return rows.solve(native.cross_entropy, None, target)
+    return rows.solve(native.cross_entropy, None, target, temperature)
 
 
 @dispatched("(n),()->(),(n)", kernel=True, half=False)
@@ -120,12 +132,14 @@ def cross_entropy_grad(
     /,
     *,
     axis: Axis = -1,
+    temperature: Any = 1.0,
     where: Any = None,
     weight: Any = None,
     sample_weight: Any = None,
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
     z_loss: float = 0.0,
+    dtype: Any = None,
     out: Array | None = None,
     grad_out: Array | None = None,
 ) -> LossGrad:
@@ -135,15 +149,15 @@ def cross_entropy_grad(
 
         target = label_smoothing / n * weight
         target[y] += (1 - label_smoothing) * weight[y]
-        grad = sample_weight * ((sum(target) + 2 * z_loss * lse) * p - target)
+        grad = sample_weight / temperature * ((sum(target) + 2 * z_loss * lse) * p - target)
 
     Parameters
     ----------
-    logits, labels, axis, where, weight, sample_weight, label_smoothing, ignore_index, z_loss
+    logits, labels, axis, temperature, where, weight, sample_weight, label_smoothing, ignore_index, z_loss, dtype
         As in `cross_entropy`.
     out, grad_out : ndarray, optional
-        Where to write the losses and the gradient: arrays of their shape and of the dtype of the logits (losses of half
-        precision: float32). `grad_out` may be `logits` or overlap it.
+        Where to write the losses and the gradient: arrays of their shape and of `dtype` or that of the logits (losses
+        of half precision: float32). `grad_out` may be `logits` or overlap it.
 
     Returns
     -------
@@ -172,10 +186,11 @@ def cross_entropy_grad(
     >>> grad
     array([-8.49670851e-18,  4.24835426e-18,  4.24835426e-18])
     """
-    rows = Logits.of_loss(logits, axis, where)
+    rows = Logits.of_loss(logits, axis, where, dtype)
+    temperature = as_temperature(temperature, rows.rows, rows.xp)
     options = LossOptions(weight, sample_weight, label_smoothing, ignore_index, z_loss)
     target = label_target(rows, labels, options)
-    return LossGrad(*rows.solve_all(native.cross_entropy_grad, {"out": out, "grad_out": grad_out}, target))
+    return LossGrad(*rows.solve_all(native.cross_entropy_grad, {"out": out, "grad_out": grad_out}, target, temperature))
 
 
 @dispatched("(n),()->(),(n),(n)", kernel=True, half=False)
@@ -185,6 +200,7 @@ def cross_entropy_grad_hess(
     /,
     *,
     axis: Axis = -1,
+    temperature: Any = 1.0,
     where: Any = None,
     weight: Any = None,
     sample_weight: Any = None,
@@ -192,6 +208,7 @@ def cross_entropy_grad_hess(
     ignore_index: int | None = None,
     z_loss: float = 0.0,
     curvature: str = "diagonal",
+    dtype: Any = None,
     out: Array | None = None,
     grad_out: Array | None = None,
     hess_out: Array | None = None,
@@ -200,10 +217,11 @@ def cross_entropy_grad_hess(
 
     Parameters
     ----------
-    logits, labels, axis, where, weight, sample_weight, label_smoothing, ignore_index, z_loss
+    logits, labels, axis, temperature, where, weight, sample_weight, label_smoothing, ignore_index, z_loss, dtype
         As in `cross_entropy`.
     curvature : {"diagonal", "upper", "friedman", "residual"}, default: "diagonal"
-        What stands for the second derivative; without options p(1−p) is the diagonal of the Hessian, and
+        What stands for the second derivative; without options p(1−p) is the diagonal of the Hessian (with a temperature
+        p(1−p)/T²), and
 
         - ``"diagonal"`` is that diagonal itself, with every option;
         - ``"upper"`` is twice the diagonal, 2p(1−p), which without a z-loss bounds the whole Hessian from above
@@ -211,8 +229,8 @@ def cross_entropy_grad_hess(
         - ``"friedman"`` is n/(n−1) times the diagonal, the choice of LightGBM (Friedman 2001, algorithm 6);
         - ``"residual"`` is the size of the gradient, \\|p − y\\|.
     out, grad_out, hess_out : ndarray, optional
-        Where to write the results: arrays of their shape and of the dtype of the logits (losses of half precision:
-        float32).
+        Where to write the results: arrays of their shape and of `dtype` or that of the logits (losses of half
+        precision: float32).
 
     Returns
     -------
@@ -236,12 +254,13 @@ def cross_entropy_grad_hess(
     """
     if curvature not in CURVATURES:
         raise ValueError(f"curvature must be one of {', '.join(map(repr, CURVATURES))}; got {curvature!r}")
-    rows = Logits.of_loss(logits, axis, where)
+    rows = Logits.of_loss(logits, axis, where, dtype)
+    temperature = as_temperature(temperature, rows.rows, rows.xp)
     options = LossOptions(weight, sample_weight, label_smoothing, ignore_index, z_loss)
     target = label_target(rows, labels, options)
     factor = _curvature_factor(rows, curvature)
     buffers = {"out": out, "grad_out": grad_out, "hess_out": hess_out}
-    return LossGradHess(*rows.solve_all(native.cross_entropy_grad_hess, buffers, target, factor))
+    return LossGradHess(*rows.solve_all(native.cross_entropy_grad_hess, buffers, target, factor, temperature))
 
 
 @dispatched("(n),(n)->()")
@@ -251,19 +270,21 @@ def soft_cross_entropy(
     /,
     *,
     axis: Axis = -1,
+    temperature: Any = 1.0,
     where: Any = None,
     weight: Any = None,
     sample_weight: Any = None,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
+    dtype: Any = None,
 ) -> Array:
     """Cross-entropy of target distributions: −Σ t log p, one loss per row.
 
     With every option the loss of a row is, as PyTorch has it before its mean::
 
-        log_p = log_softmax(logits)
+        log_p = log_softmax(logits / temperature)
         t = weight * ((1 - label_smoothing) * targets + label_smoothing / n)
-        loss = sample_weight * (sum(t * -log_p) + z_loss * logsumexp(logits) ** 2)
+        loss = sample_weight * (sum(t * -log_p) + z_loss * logsumexp(logits / temperature) ** 2)
 
     where 0·(−inf) is 0.
 
@@ -275,7 +296,7 @@ def soft_cross_entropy(
     targets : array_like, real
         The target of every entry, broadcast to the shape of `logits` and rounded to their dtype, or to float32 if
         that is narrower. A row may have any sum.
-    axis, where, weight, sample_weight, label_smoothing, z_loss
+    axis, temperature, where, weight, sample_weight, label_smoothing, z_loss, dtype
         As in `cross_entropy`.
 
     Returns
@@ -300,9 +321,10 @@ def soft_cross_entropy(
     >>> float(sg.soft_cross_entropy([1.0, 1.0, -float("inf")], [0.5, 0.5, 0.0]))
     0.6931471805599453
     """
-    rows = Logits.of_loss(logits, axis, where)
+    rows = Logits.of_loss(logits, axis, where, dtype)
+    temperature = as_temperature(temperature, rows.rows, rows.xp)
     target = soft_target(rows, targets, LossOptions(weight, sample_weight, label_smoothing, None, z_loss))
-    return rows.solve(native.cross_entropy, None, target)
+    return rows.solve(native.cross_entropy, None, target, temperature)
 
 
 @dispatched("(n),(n)->(),(n)")
@@ -312,21 +334,24 @@ def soft_cross_entropy_grad(
     /,
     *,
     axis: Axis = -1,
+    temperature: Any = 1.0,
     where: Any = None,
     weight: Any = None,
     sample_weight: Any = None,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
+    dtype: Any = None,
     out: Array | None = None,
     grad_out: Array | None = None,
 ) -> LossGrad:
     """Cross-entropy of target distributions and its gradient with respect to the logits in one pass.
 
-    With t as in `soft_cross_entropy` the gradient is ``sample_weight * ((sum(t) + 2 * z_loss * lse) * p - t)``.
+    With t as in `soft_cross_entropy` the gradient is
+    ``sample_weight / temperature * ((sum(t) + 2 * z_loss * lse) * p - t)``.
 
     Parameters
     ----------
-    logits, targets, axis, where, weight, sample_weight, label_smoothing, z_loss
+    logits, targets, axis, temperature, where, weight, sample_weight, label_smoothing, z_loss, dtype
         As in `soft_cross_entropy`.
     out, grad_out : ndarray, optional
         As in `cross_entropy_grad`.
@@ -351,9 +376,10 @@ def soft_cross_entropy_grad(
     >>> sg.soft_cross_entropy_grad([0.0, 0.0], [0.75, 0.25]).grad
     array([-0.25,  0.25])
     """
-    rows = Logits.of_loss(logits, axis, where)
+    rows = Logits.of_loss(logits, axis, where, dtype)
+    temperature = as_temperature(temperature, rows.rows, rows.xp)
     target = soft_target(rows, targets, LossOptions(weight, sample_weight, label_smoothing, None, z_loss))
-    return LossGrad(*rows.solve_all(native.cross_entropy_grad, {"out": out, "grad_out": grad_out}, target))
+    return LossGrad(*rows.solve_all(native.cross_entropy_grad, {"out": out, "grad_out": grad_out}, target, temperature))
 
 
 def _curvature_factor(rows: Logits, curvature: str) -> Array | float | None:

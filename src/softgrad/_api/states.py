@@ -8,7 +8,7 @@ import numpy as np
 
 from softgrad._formulas import states
 from softgrad._formulas.namespace import Array, namespace
-from softgrad._formulas.precision import silent, value_dtype
+from softgrad._formulas.precision import narrowed, value_dtype
 from softgrad._numpy import states as native
 from softgrad._validation.arrays import promoted, without_labels
 from softgrad._validation.axis import Axis
@@ -238,7 +238,7 @@ class LogSumExpState:
         block = Logits.of(without_labels(x, "x"), self.axis, where)
         self._check(block.xp, block.rows.batch_shape)
         y = (native.log_softmax if log else native.softmax)(block.x, state, block.mask)
-        result = block.rows.from_rows(_narrowed(y, block.dtype), block.xp)
+        result = block.rows.from_rows(narrowed(y, block.dtype), block.xp)
         return result if block.masked is None else np.ma.MaskedArray(result, block.masked)
 
     def _take(self, state: states.State, dtype: Any, batch_axes: tuple[int, ...]) -> Self:
@@ -267,10 +267,5 @@ class LogSumExpState:
         return self._state
 
     def _value(self, value: Array, dtype: Any = None) -> Array:
-        value = _narrowed(value, self._dtype if dtype is None else dtype)
+        value = narrowed(value, self._dtype if dtype is None else dtype)
         return value[()] if isinstance(value, np.ndarray) else value
-
-
-@silent  # a cast may underflow or overflow, and that is its result
-def _narrowed(value: Array, dtype: Any) -> Array:
-    return namespace(value).astype(value, dtype, copy=False)

@@ -10,27 +10,28 @@ from softgrad._formulas.target import Target
 
 
 @silent
-def focal_loss(x: Array, target: Target, gamma: float) -> Array:
+def focal_loss(x: Array, target: Target, gamma: float, temperature: Array | float = 1.0) -> Array:
     """The loss of every row."""
-    return _as_values(x, weighted(x, target, gamma, log_sum(x))[0])
+    return _as_values(x, weighted(x, target, gamma, temperature)[0])
 
 
 @silent
-def focal_loss_grad(x: Array, target: Target, gamma: float) -> tuple[Array, Array]:
+def focal_loss_grad(x: Array, target: Target, gamma: float, temperature: Array | float = 1.0) -> tuple[Array, Array]:
     """The loss of every row and its gradient."""
-    loss, slope = weighted(x, target, gamma, log_sum(x))
-    _, grad = cross_entropy_grad(x, slope_target(target, slope))
+    loss, slope = weighted(x, target, gamma, temperature)
+    _, grad = cross_entropy_grad(x, slope_target(target, slope), temperature)
     return _as_values(x, loss), grad
 
 
 @silent
-def weighted(x: Array, target: Target, gamma: float, parts: tuple[Array, ...]) -> tuple[Array, Array]:
-    """The loss of every row and its derivative with respect to the cross-entropy ℓ = −log p, in the dtype of `parts`.
+def weighted(x: Array, target: Target, gamma: float, temperature: Array | float) -> tuple[Array, Array]:
+    """The loss of every row and its derivative with respect to the cross-entropy ℓ = −log p, in the widest dtype.
 
-    Both are multiplied by the row's weight; `parts` are those of `log_sum`.
+    Both are multiplied by the row's weight.
     """
     assert target.labels is not None
-    return times_weight(target, *_focused(-selected(x, target.labels[..., None], parts)[..., 0], gamma))
+    log_p = selected(x, target.labels[..., None], log_sum(x, temperature), temperature)[..., 0]
+    return times_weight(target, *_focused(-log_p, gamma))
 
 
 @silent

@@ -5,57 +5,59 @@ from __future__ import annotations
 from typing import Any
 
 from softgrad._formulas.compensated import compensated_sum, two_sum
-from softgrad._formulas.namespace import Array, as_column, infinity, namespace, row_sum
+from softgrad._formulas.namespace import Array, as_column, infinity, is_one, namespace, per_entry, row_sum
 from softgrad._formulas.precision import as_wide, silent, value_dtype
 from softgrad._formulas.row import Row
+from softgrad._formulas.softmax import over_temperature
 
 
 @silent
-def log_sum(x: Array) -> tuple[Array, Array, Array]:
-    """log Σ e^x of every row in three parts whose sum it is, (max, high, low), of the widest dtype that there is.
+def log_sum(x: Array, temperature: Array | float = 1.0) -> tuple[Array, Array, Array]:
+    """max x and log Σ e^((x − max x)/T) of every row in two parts, (max, high, low), of the widest dtype that there is.
 
     What is made of them may multiply their errors, as the power in a focal loss does.
     """
-    row = Row.of(x)
+    row = Row.of(x, temperature)
     dtype = getattr(row.xp, "longdouble", row.x.dtype)
     m, high, low = (row.xp.astype(part[..., 0], dtype, copy=False) for part in (row.m, row.log, row.log_low))
     return m, high, low
 
 
 @silent
-def entropy(x: Array) -> Array:
+def entropy(x: Array, temperature: Array | float = 1.0) -> Array:
     """−Σ p log p of every row."""
-    row = Row.of(x)
+    row = Row.of(x, temperature)
     return row.narrowed((row.log + _mean_gap(row))[..., 0])
 
 
 @silent
-def entropy_grad(x: Array) -> tuple[Array, Array]:
-    """The entropy of every row and its gradient, p ∘ (a − Σ p a) with a = max x − x."""
-    row = Row.of(x)
+def entropy_grad(x: Array, temperature: Array | float = 1.0) -> tuple[Array, Array]:
+    """The entropy of every row and its gradient, p ∘ (a − Σ p a)/T with a = (max x − x)/T."""
+    row = Row.of(x, temperature)
     xp, mean = row.xp, _mean_gap(row)
     grad = xp.where(row.p == 0, row.zeros, row.p * ((-row.shifted - mean) - row.error))
-    return row.narrowed((row.log + mean)[..., 0]), row.narrowed(grad)
+    return row.narrowed((row.log + mean)[..., 0]), row.narrowed(row.by_logits(grad))
 
 
 @silent
-def kl_divergence(a: Array, b: Array) -> Array:
+def kl_divergence(a: Array, b: Array, temperature: Array | float = 1.0) -> Array:
     """Σ p (log p − log q) of every row, p and q the probabilities of the logits a and b."""
-    p, q = Row.of(a), Row.of(b)
+    p, q = Row.of(a, temperature), Row.of(b, temperature)
     return p.narrowed(_divergence(p, q))
 
 
 @silent
-def kl_divergence_grad(a: Array, b: Array) -> tuple[Array, Array, Array]:
-    """The divergence of every row and its gradients with respect to a, p ∘ (d − Σ p d) with d = a − b, and b, q − p.
+def kl_divergence_grad(a: Array, b: Array, temperature: Array | float = 1.0) -> tuple[Array, Array, Array]:
+    """The divergence and its gradients with respect to a, p ∘ (d − Σ p d)/T with d = (a − b)/T, and b, (q − p)/T.
 
     Where the rows are near each other q − p cancels: it is p (e^−r − 1) there, with r = log p − log q, which is
     d − Σ p d and the divergence.
     """
-    p, q = Row.of(a), Row.of(b)
+    p, q = Row.of(a, temperature), Row.of(b, temperature)
     xp = p.xp
     relative, near = _centred_difference(p, q)
-    grad_p = xp.where(p.impossible, p.zeros, p.p * relative) + 0 * (p.log + q.log)  # NaN where either row is
+    underflowed = p.impossible | ((p.p == 0) & xp.isinf(relative))  # a difference over a small T may be infinite
+    grad_p = xp.where(underflowed, p.zeros, p.p * relative) + 0 * (p.log + q.log)  # NaN where either row is
     # Where both are largest at the same entry, q − p = (1 − p) − (1 − q) there, of smaller terms if p + q > 1.
     saturated = p.is_argmax & q.is_argmax & (p.complement + q.complement < 1)
     grad_q = xp.where(saturated, p.complement - q.complement, q.p - p.p)
@@ -63,22 +65,27 @@ def kl_divergence_grad(a: Array, b: Array) -> tuple[Array, Array, Array]:
     possible = near & (p.p > 0)
     ratio = xp.where(possible, relative + divergence[..., None], p.zeros)
     grad_q = xp.where(possible, p.p * xp.expm1(-ratio), grad_q)
-    return p.narrowed(divergence), p.narrowed(grad_p), p.narrowed(grad_q)
+    return p.narrowed(divergence), *(p.narrowed(p.by_logits(grad)) for grad in (grad_p, grad_q))
 
 
 @silent
-def log_probabilities(x: Array, index: Array) -> Array:
+def log_probabilities(x: Array, index: Array, temperature: Array | float = 1.0) -> Array:
     """log p at the entries `index`, shape (..., k), of every row: x − max − log, no array of the size of x."""
-    return namespace(x).astype(selected(x, index, log_sum(x)), x.dtype, copy=False)
+    return namespace(x).astype(selected(x, index, log_sum(x, temperature), temperature), x.dtype, copy=False)
 
 
 @silent
-def selected(x: Array, index: Array, parts: tuple[Array, ...]) -> Array:
+def selected(x: Array, index: Array, parts: tuple[Array, ...], temperature: Array | float = 1.0) -> Array:
     """log p at the entries `index` of rows whose `log_sum` is at hand, in its dtype."""
     xp = namespace(x)
     m, high, low = (part[..., None] for part in parts)
     at = xp.astype(xp.take_along_axis(x, index, axis=-1), m.dtype, copy=False)
     shifted, error = two_sum(at, -m)
+    if not is_one(temperature):
+        impossible = (at == -infinity(xp, at)) & xp.isfinite(m)
+        T = xp.astype(xp.asarray(per_entry(temperature)), m.dtype)
+        shifted, error = over_temperature(xp, shifted, error, T)
+        shifted = xp.where(impossible, at, shifted)
     result, lost = two_sum(shifted, -high)
     return xp.where(xp.isfinite(result), result + ((lost + error) - low), result)
 
@@ -112,7 +119,7 @@ def _mean_gap(row: Row) -> Array:
 
 
 def _centred_difference(p: Row, q: Row) -> tuple[Array, Array]:
-    """d − Σ p d with d = a − b, the logits themselves; and whether it is small in every entry that counts.
+    """d − Σ p d with d = (a − b)/T, of the logits themselves; and whether it is small in every entry that counts.
 
     Where q is within a factor e of p everywhere it is below 1.47: the logarithm of a ratio, and the divergence.
     """
@@ -124,7 +131,7 @@ def _centred_difference(p: Row, q: Row) -> tuple[Array, Array]:
     relative = relative + xp.where(xp.isfinite(error), error, p.zeros)
     terms = xp.where(p.p == 0, p.zeros, p.p * relative)
     mean, lost = compensated_sum(xp, xp.where(q.impossible & ~p.impossible, infinity(xp, terms), terms))
-    relative = ((relative - mean) - lost) + (mean - mean)  # NaN where the divergence is infinite
+    relative = p.by_logits(((relative - mean) - lost) + (mean - mean))  # NaN where the divergence is infinite
     nothing = (p.p == 0) & (q.p == 0)
     return relative, xp.all(nothing | (xp.abs(relative) <= 1.5), axis=-1, keepdims=True)
 

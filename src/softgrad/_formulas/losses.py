@@ -19,24 +19,26 @@ from softgrad._formulas.target import Target
 
 
 @silent
-def cross_entropy(x: Array, target: Target) -> Array:
+def cross_entropy(x: Array, target: Target, temperature: Array | float = 1.0) -> Array:
     """The loss of every row."""
-    row = Row.of(x)
+    row = Row.of(x, temperature)
     return row.narrowed(row.scaled(_loss(row, target), target))
 
 
 @silent
-def cross_entropy_grad(x: Array, target: Target) -> tuple[Array, Array]:
+def cross_entropy_grad(x: Array, target: Target, temperature: Array | float = 1.0) -> tuple[Array, Array]:
     """The loss of every row and its gradient."""
-    row = Row.of(x)
+    row = Row.of(x, temperature)
     loss, grad = row.scaled(_loss(row, target), target), row.scaled(_gradient(row, target), target)
     return row.narrowed(loss), row.narrowed(grad)
 
 
 @silent
-def cross_entropy_grad_hess(x: Array, target: Target, factor: Array | float | None) -> tuple[Array, Array, Array]:
+def cross_entropy_grad_hess(
+    x: Array, target: Target, factor: Array | float | None, temperature: Array | float = 1.0
+) -> tuple[Array, Array, Array]:
     """The loss of every row, its gradient and `factor` times its Hessian's diagonal (None: the gradient's size)."""
-    row = Row.of(x)
+    row = Row.of(x, temperature)
     loss, grad = row.scaled(_loss(row, target), target), row.scaled(_gradient(row, target), target)
     if factor is None:
         hess = row.xp.abs(grad)
@@ -85,13 +87,14 @@ def _gradient(row: Row, target: Target) -> Array:
     others = others + error
     of_z_loss = 2 * target.z_loss * row.lse if target.z_loss else row.zeros
     saturated = row.p * (others + of_z_loss) - t * row.complement
-    return xp.where(row.is_argmax, saturated, row.p * ((at_argmax + others) + of_z_loss) - t)
+    return row.by_logits(xp.where(row.is_argmax, saturated, row.p * ((at_argmax + others) + of_z_loss) - t))
 
 
 def _hessian_diagonal(row: Row, target: Target) -> Array:
     weight, error = compensated_sum(row.xp, row.coefficients(target))
     weight = weight + error
     variance = row.p * row.complement
-    if not target.z_loss:
-        return weight * variance
-    return (weight + 2 * target.z_loss * row.lse) * variance + 2 * target.z_loss * row.p**2
+    diagonal = weight * variance
+    if target.z_loss:
+        diagonal = (weight + 2 * target.z_loss * row.lse) * variance + 2 * target.z_loss * row.p**2
+    return row.by_logits(row.by_logits(diagonal))

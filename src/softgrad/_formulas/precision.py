@@ -44,6 +44,12 @@ def as_wide(x: Array) -> Array:
     return xp.astype(x, wide_dtype(xp, x.dtype), copy=False)
 
 
+@silent  # a cast may underflow or overflow, and that is its result
+def narrowed(value: Array, dtype: Any) -> Array:
+    """`value`, rounded to `dtype`."""
+    return namespace(value).astype(value, dtype, copy=False)
+
+
 def computed_wide(
     formula: Callable[Concatenate[Any, Array, Operands], Result],
 ) -> Callable[Concatenate[Array, Operands], Result]:

@@ -168,20 +168,24 @@ def shifted_logits(
         x = xp.where(where, x, -infinity(xp, x))
     m = xp.max(x, axis=-1, keepdims=True) if shift is None else shift
     y, error = two_sum(x, -m)
-    if not (is_one(temperature)):
-        temperature = xp.asarray(temperature, dtype=x.dtype)
-        usable = (temperature != 0) & (temperature != infinity(xp, temperature))
-        divisor = xp.where(usable, temperature, xp.ones_like(temperature))
-        quotient = y / divisor
-        product, low = two_product(quotient, divisor)
-        error = ((y - product) - low + error) / divisor
-        everywhere, at_maximum = xp.where(xp.isnan(y), y, xp.zeros_like(y)), xp.where(y < 0, -infinity(xp, y), y)
-        y = xp.where(usable, quotient, xp.where(temperature > 0, everywhere, at_maximum))  # the limits at T = inf and 0
-        error = xp.where(usable, error, xp.zeros_like(error))
+    if not is_one(temperature):
+        y, error = over_temperature(xp, y, error, xp.asarray(temperature, dtype=x.dtype))
     # −inf − finite is exact, and where x is −inf so is e^x = 0; the transformations give NaN there.
     error = xp.where(xp.isfinite(error), error, xp.zeros_like(error))
     impossible = (x == -infinity(xp, x)) & (m > -infinity(xp, m)) & (m < infinity(xp, m))
     return m, xp.where(impossible, -infinity(xp, y), y), error
+
+
+def over_temperature(xp: Any, y: Array, error: Array, temperature: Array) -> tuple[Array, Array]:
+    """(y + error)/T as value and rounding error, for differences y ≤ 0 from a maximum; at T = inf and 0 the limits."""
+    usable = (temperature != 0) & (temperature != infinity(xp, temperature))
+    divisor = xp.where(usable, temperature, xp.ones_like(temperature))
+    quotient = y / divisor
+    product, low = two_product(quotient, divisor)
+    error = ((y - product) - low + error) / divisor
+    everywhere, at_maximum = xp.where(xp.isnan(y), y, xp.zeros_like(y)), xp.where(y < 0, -infinity(xp, y), y)
+    y = xp.where(usable, quotient, xp.where(temperature > 0, everywhere, at_maximum))
+    return y, xp.where(usable, error, xp.zeros_like(error))
 
 
 def sum_without_argmax(xp: Any, e: Array) -> tuple[Array, Array]:

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import numpy as np
 
 from softgrad._formulas import focal as formulas
 from softgrad._formulas.namespace import NDArray as Array
+from softgrad._formulas.namespace import is_one
 from softgrad._formulas.target import Target
 from softgrad._numpy import kernels
 from softgrad._numpy.implementation import ENTRIES, VALUE, Implementation, Outs, write
-from softgrad._numpy.losses import cross_entropy_grad
+from softgrad._numpy.losses import compare_in_blocks, cross_entropy_grad
 
 
-def _loss(outs: Outs, workers: int, x: Array, target: Target, gamma: float) -> None:
-    loss, _ = _weighted(x, target, gamma, workers)
-    write(outs, (loss,))
+def _loss(outs: Outs, workers: int, x: Array, target: Target, gamma: float, temperature: Array | float) -> None:
+    if is_one(temperature):
+        loss, _ = _weighted(x, target, gamma, workers)
+        write(outs, (loss,))
+    else:
+        compare_in_blocks(partial(_focal, formulas.focal_loss, gamma), outs, workers, x, target, temperature)
 
 
-def _loss_grad(outs: Outs, workers: int, x: Array, target: Target, gamma: float) -> None:
-    loss, slope = _weighted(x, target, gamma, workers)
-    cross_entropy_grad.into((np.empty_like(outs[0]), outs[1]), workers, x, formulas.slope_target(target, slope))
-    write(outs[:1], (loss,))
+def _loss_grad(outs: Outs, workers: int, x: Array, target: Target, gamma: float, temperature: Array | float) -> None:
+    if is_one(temperature):
+        loss, slope = _weighted(x, target, gamma, workers)
+        compared = formulas.slope_target(target, slope)
+        cross_entropy_grad.into((np.empty_like(outs[0]), outs[1]), workers, x, compared, temperature)
+        write(outs[:1], (loss,))
+    else:
+        compare_in_blocks(partial(_focal, formulas.focal_loss_grad, gamma), outs, workers, x, target, temperature)
+
+
+def _focal(formula: Callable[..., Any], gamma: float, x: Array, target: Target, temperature: Array) -> Any:
+    return formula(x, target, gamma, temperature)
 
 
 def _weighted(x: Array, target: Target, gamma: float, workers: int) -> tuple[Array, Array]:

@@ -8,9 +8,10 @@ from typing import Any, Generic, Literal, TypeVarTuple
 
 import numpy as np
 
-from softgrad._formulas.namespace import Array, namespace
+from softgrad._formulas.namespace import Array, is_one, namespace
 from softgrad._formulas.precision import silent
 from softgrad._numpy import kernels
+from softgrad._numpy.threads import over_rows
 
 Operands = TypeVarTuple("Operands")
 Outs = tuple[Array, ...]
@@ -20,6 +21,10 @@ VALUE: Literal[""] = ""
 MATRIX: Literal["n,n"] = "n,n"
 CHOSEN: Literal["k"] = "k"
 """What a result has for each row: its entries, one number, a matrix, or as many numbers as the first operand."""
+
+
+FORMULA_ENTRIES = 2**17
+"""Entries of a block for a formula, whose arrays of float64 then fit into the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,42 @@ def one_kernel(name: str) -> Callable[..., None]:
         kernels.run(name, operands, outs, workers)
 
     return kernel
+
+
+def tempered(name: str, formula: Callable[..., Any], signature: str) -> Callable[..., None]:
+    """The kernel called `name` where the last operand, a temperature, is 1; elsewhere `formula` in blocks."""
+
+    def solve(outs: Outs, workers: int, *operands: Any) -> None:
+        if is_one(operands[-1]):
+            kernels.run(name, operands[:-1], outs, workers)
+        else:
+            in_blocks(formula, signature, operands, outs, workers)
+
+    return solve
+
+
+@dataclass(frozen=True, slots=True)
+class _OfRows:
+    """A formula as `over_rows` calls it, on blocks of one layout: NumPy adds in an order that depends on the layout."""
+
+    formula: Callable[..., Any]
+    signature: str | None
+
+    def __call__(self, *operands: Any, out: Outs) -> None:
+        results = self.formula(*(np.asarray(a, order="C") for a in operands))
+        write(out, results if len(out) > 1 else (results,))
+
+
+def in_blocks(formula: Callable[..., Any], signature: str, operands: tuple[Any, ...], outs: Outs, workers: int) -> None:
+    """`formula` of blocks of rows, in bounded memory; `signature` says what of each operand belongs to a row."""
+    operands = tuple(a.copy() if any(overlap(a, out) for out in outs) else a for a in operands)
+    over_rows(_OfRows(formula, signature), operands, outs, workers, FORMULA_ENTRIES)
+
+
+def overlap(x: Any, out: Array) -> bool:
+    """Whether a block of rows of `out` may be stored where another block of `x` is read."""
+    shared = isinstance(x, np.ndarray) and np.may_share_memory(x, out)
+    return shared and x.__array_interface__ != out.__array_interface__
 
 
 @silent  # a cast may underflow or overflow, and that is its result

@@ -33,9 +33,7 @@ BLOCK_BYTES = 2**23
 
 
 class RowFunction(Protocol):
-    """A generalized ufunc, or what is called as one; kept with what is known of it."""
-
-    def __hash__(self) -> int: ...
+    """A generalized ufunc, or what is called as one."""
 
     @property
     def signature(self) -> str | None:
@@ -145,7 +143,7 @@ def over_rows(
         ufunc(*operands, out=outs)
         return
     arrays = [np.asarray(a) for a in operands]
-    cores = _core_dimensions(ufunc)[: len(operands)]
+    cores = _core_dimensions(ufunc.signature or "")[: len(operands)]
     batch = np.broadcast_shapes(*(a.shape[: a.ndim - core] for a, core in zip(arrays, cores, strict=True)))
     arrays = [np.broadcast_to(a, batch + a.shape[a.ndim - core :]) for a, core in zip(arrays, cores, strict=True)]
     axis = batch.index(max(batch))
@@ -201,7 +199,6 @@ if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
 
 
 @functools.cache
-def _core_dimensions(ufunc: RowFunction) -> tuple[int, ...]:
+def _core_dimensions(signature: str) -> tuple[int, ...]:
     """How many trailing axes of each operand, inputs first, belong to one row: "(n),()->(n,n)" gives 1, 0, 2."""
-    operands = re.findall(r"\(([^)]*)\)", ufunc.signature or "")
-    return tuple(len(core.split(",")) if core else 0 for core in operands)
+    return tuple(len(core.split(",")) if core else 0 for core in re.findall(r"\(([^)]*)\)", signature))

@@ -57,7 +57,7 @@ LABELLED = ("cross_entropy", "cross_entropy_grad")
 def compute(formula: Formula, given: list[Any], slices: Slices, empty: tuple[Array, ...]) -> list[Array] | None:
     """The results, of the types of the empty ones; None if states are not enough for them."""
     name, operands = slices.function.name, slices.operands.keys()
-    if operands <= {"x", "logits", "where"} and name in ONE_PASS:
+    if operands <= {"x", "logits", "where"} and name in ONE_PASS and slices.options.keys() <= {"dtype"}:
         kind, value = ONE_PASS[name]
         return [_per_slice(partial(_value, value), [], _states(kind, formula, given, slices), slices, empty[0])]
     if operands <= {"x", "logits", "where"} and name in TWO_PASSES and not slices.options:

@@ -8,32 +8,33 @@ from softgrad._api import derivatives, information
 from softgrad._api import softmax as functions
 from softgrad._formulas.information import expm1_over
 from softgrad._formulas.namespace import Array, as_column, namespace
+from softgrad._libraries.derivatives.products import twice_over_temperature
 from softgrad._libraries.derivatives.rules import Call, Rule, of_loss, of_loss_and_gradients, of_one_result
 
 
 def _entropy_hessian(call: Call, v: Array) -> Array:
-    """−D²softmax(x)[v, y] − J v: the gradient is −J y."""
+    """(−D²softmax(x/T)[v, y] − J v)/T²: the gradient is −J y/T."""
     p, y = _distribution(call.operands[0], call)
-    return -derivatives.softmax_second(p, v, y) - derivatives.softmax_vjp(p, v)
+    return twice_over_temperature(-derivatives.softmax_second(p, v, y) - derivatives.softmax_vjp(p, v), call.options)
 
 
 def _divergence_pp(call: Call, v: Array) -> Array:
-    """D²softmax(a)[v, log p − log q] + J_p v: the gradient with respect to a is J_p (log p − log q)."""
+    """(D²softmax(a/T)[v, log p − log q] + J_p v)/T²: the gradient with respect to a is J_p (log p − log q)/T."""
     (p, y), (_, z) = (_distribution(x, call) for x in call.operands)
-    return derivatives.softmax_second(p, v, y - z) + derivatives.softmax_vjp(p, v)
+    return twice_over_temperature(derivatives.softmax_second(p, v, y - z) + derivatives.softmax_vjp(p, v), call.options)
 
 
 def _divergence_pq(call: Call, v: Array) -> Array:
-    return -derivatives.softmax_vjp(_distribution(call.operands[0], call)[0], v)
+    return twice_over_temperature(-derivatives.softmax_vjp(_distribution(call.operands[0], call)[0], v), call.options)
 
 
 def _divergence_qq(call: Call, v: Array) -> Array:
-    return derivatives.softmax_vjp(_distribution(call.operands[1], call)[0], v)
+    return twice_over_temperature(derivatives.softmax_vjp(_distribution(call.operands[1], call)[0], v), call.options)
 
 
 def _distribution(x: Array, call: Call) -> tuple[Array, Array]:
-    where = call.options.get("where")
-    return functions.softmax(x, where=where), functions.log_softmax(x, where=where)
+    options = {name: call.options[name] for name in ("where", "temperature") if name in call.options}
+    return functions.softmax(x, **options), functions.log_softmax(x, **options)
 
 
 def selected(logits: Array, index: Array, **options: Any) -> Array:

@@ -7,7 +7,14 @@ from typing import Any
 from softgrad._api import derivatives, focal, losses
 from softgrad._api import softmax as functions
 from softgrad._formulas.namespace import Array, namespace
-from softgrad._libraries.derivatives.products import column, dot, product, row_sum
+from softgrad._libraries.derivatives.products import (
+    column,
+    dot,
+    over_temperature,
+    product,
+    row_sum,
+    twice_over_temperature,
+)
 from softgrad._libraries.derivatives.rules import (
     Call,
     Derivative,
@@ -38,8 +45,9 @@ def _soft_hessian(call: Call, v: Array) -> Array:
 
 
 def _hessian(call: Call, target: Any, v: Array) -> Array:
-    """The product of v with the Hessian s ((W + 2 z lse) J + 2 z p pᵀ): s scales the row, W sums its targets."""
-    x, where = call.operands[0], call.options.get("where")
+    """The product of v with the Hessian s ((W + 2 z lse) J + 2 z p pᵀ)/T²: s scales the row, W sums its targets."""
+    x, o = call.operands[0], call.options
+    where, T = o.get("where"), o.get("temperature", 1.0)
     xp = namespace(x)
     s = xp.asarray(target.row_weight, dtype=x.dtype)
     s = s[..., None] if s.ndim else s
@@ -47,13 +55,14 @@ def _hessian(call: Call, target: Any, v: Array) -> Array:
     W = column(xp.asarray(target.label_weight, dtype=x.dtype))
     if target.soft is not None:
         W = W + row_sum(xp.astype(target.soft, x.dtype))
-    p = functions.softmax(x, where=where)
+    p = functions.softmax(x, where=where, temperature=T)
     Jv = derivatives.softmax_vjp(p, v)
     if not target.z_loss:
-        return s * (W * Jv)
-    lse = column(functions.logsumexp(x, where=where))
+        return twice_over_temperature(s * (W * Jv), o)
+    lse = column(functions.logsumexp(over_temperature(x, o), where=where))
     lse = xp.where(s == 0, xp.zeros_like(lse), lse)
-    return s * ((W + 2 * target.z_loss * lse) * Jv + 2 * target.z_loss * p * column(dot(p, v)))
+    product = s * ((W + 2 * target.z_loss * lse) * Jv + 2 * target.z_loss * p * column(dot(p, v)))
+    return twice_over_temperature(product, o)
 
 
 def _targets(call: Call) -> tuple[Array, Array, Array]:
@@ -70,7 +79,8 @@ def _targets(call: Call) -> tuple[Array, Array, Array]:
     factor = xp.broadcast_to((1 - o.get("label_smoothing", 0.0)) * s, logits.shape)
     if o.get("weight") is not None:
         factor = factor * xp.astype(xp.asarray(o["weight"]), logits.dtype)
-    y = functions.log_softmax(xp.where(s == 0, xp.zeros_like(logits), logits), where=o.get("where"))
+    x, T = xp.where(s == 0, xp.zeros_like(logits), logits), o.get("temperature", 1.0)
+    y = functions.log_softmax(x, where=o.get("where"), temperature=T)
     return rows.zero_masked(factor), rows.zero_masked(-y), y
 
 
@@ -86,19 +96,20 @@ def _soft_by_targets_vjp(call: Call, g: Array) -> Array:
 
 def _soft_grad_by_targets_jvp(call: Call, v: Array) -> Results:
     factor, loss, y = _targets(call)
-    return dot(factor * v, loss), -derivatives.log_softmax_vjp(y, factor * v)
+    return dot(factor * v, loss), -over_temperature(derivatives.log_softmax_vjp(y, factor * v), call.options)
 
 
 def _soft_grad_by_targets_vjp(call: Call, cotangents: Results) -> Array:
     factor, loss, y = _targets(call)
     of_value, of_gradient = cotangents
     terms = [] if of_value is None else [product(factor, of_value[..., None] * loss)]
-    terms += [] if of_gradient is None else [-factor * derivatives.log_softmax_jvp(y, of_gradient)]
+    if of_gradient is not None:
+        terms.append(-factor * over_temperature(derivatives.log_softmax_jvp(y, of_gradient), call.options))
     return sum(terms[1:], terms[0])
 
 
 def _focal_hessian(call: Call, v: Array) -> Array:
-    """s (f″(ℓ) e eᵀ + f′(ℓ) J) v, with f the focal loss as a function of the cross-entropy ℓ and e = p − e_label."""
+    """s (f″(ℓ) e eᵀ + f′(ℓ) J/T²) v: f is the focal loss as a function of the cross-entropy ℓ, e the gradient of ℓ."""
     logits, labels = call.operands
     o = call.options
     gamma, where, xp = o.get("gamma", 2.0), o.get("where"), namespace(logits)
@@ -106,7 +117,9 @@ def _focal_hessian(call: Call, v: Array) -> Array:
     target = label_target(rows, labels, LossOptions.of(o))
     s = column(xp.asarray(target.row_weight, dtype=logits.dtype))
     x = xp.where(s == 0, xp.zeros_like(logits), logits)
-    loss, e = losses.cross_entropy_grad(x, target.labels, where=where)
+    T = o.get("temperature", 1.0)
+    loss, e = losses.cross_entropy_grad(x, target.labels, where=where, temperature=T)
+    e = xp.where(xp.isinf(e), xp.zeros_like(e), e)  # at T = 0, where every derivative is taken as 0
     loss = loss[..., None]
     # The last two factors of f′ and f″ are powers of 1 − p with a quotient ℓ/(1 − p), which tends to 1.
     certain = loss == 0
@@ -118,7 +131,7 @@ def _focal_hessian(call: Call, v: Array) -> Array:
     power = xp.where(certain, xp.full_like(power, 0.0 if gamma > 1 else 1.0), power)
     first = power * (xp.where(certain, xp.zeros_like(others), others) + gamma * label * loss)
     second = gamma * label * power * ((2 - loss) + (gamma - 1) * label * ratio)
-    Jv = derivatives.softmax_vjp(functions.softmax(x, where=where), v)
+    Jv = twice_over_temperature(derivatives.softmax_vjp(functions.softmax(x, where=where, temperature=T), v), o)
     return s * (first * Jv + second * e * column(dot(e, v)))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from softgrad._dispatch import dispatched
 from softgrad._formulas import derivatives as formulas
 from softgrad._formulas.namespace import Array, namespace
@@ -33,6 +35,21 @@ def possible_only(y: Array, v: Array) -> Array:
     """v, and 0 where y = log p is −inf."""
     xp = namespace(y)
     return xp.where(y == -xp.inf, xp.zeros_like(v), v)
+
+
+def over_temperature(v: Array, options: dict[str, Any]) -> Array:
+    """v/T; at T = 0 softmax is a step, whose derivative is 0 wherever it has one."""
+    T = options.get("temperature", 1.0)
+    xp = namespace(v)
+    if isinstance(T, float):
+        return v if T == 1.0 else xp.zeros_like(v) if T == 0 else v / T
+    T = xp.astype(T, v.dtype, copy=False)[..., None]
+    return xp.where(T == 0, xp.zeros_like(v), v / xp.where(T == 0, xp.ones_like(T), T))
+
+
+def twice_over_temperature(v: Array, options: dict[str, Any]) -> Array:
+    """v/T², of a second derivative."""
+    return over_temperature(over_temperature(v, options), options)
 
 
 def centred(p: Array, v: Array) -> Array:

@@ -19,7 +19,8 @@ class Call:
     """A call that was made, as rows: what a derivative is computed from.
 
     Where a result was rounded to fewer digits than it was computed with, as every result of half precision is, operands
-    and results here are those of the same call in the wider dtype: so a derivative is rounded once, at its end.
+    and results here are those of the same call in the wider dtype: so a derivative is rounded once, at its end. If the
+    call names a wider dtype, the operands have it.
     """
 
     def __init__(self, function: Function, operands: tuple[Array, ...], options: dict[str, Any], results: Results):
@@ -31,9 +32,10 @@ class Call:
         # The loss of half-precision logits is float32 already; its gradient is not.
         self._rounded = any(promoted(xp, dtype, wide) != dtype for dtype in (operands[0].dtype, *self.dtypes))
         self._given = results
-        if self._rounded:
+        if self._rounded or "dtype" in options:
+            dtype = xp.float32 if self._rounded else options["dtype"]
             operands = tuple(
-                xp.astype(a, promoted(xp, a.dtype, xp.float32), copy=False) if core == SLICE else a
+                xp.astype(a, promoted(xp, a.dtype, dtype), copy=False) if core == SLICE else a
                 for a, core in zip(operands, function.operands, strict=True)
             )
             options = {name: value for name, value in options.items() if name != "dtype"}

@@ -7,30 +7,20 @@ from softgrad._api import softmax as functions
 from softgrad._dispatch import dispatched
 from softgrad._formulas import softmax as formulas
 from softgrad._formulas.namespace import Array, namespace
-from softgrad._libraries.derivatives.products import centred, dot, possible_only, row_sum
+from softgrad._libraries.derivatives.products import centred, dot, over_temperature, possible_only, row_sum
 from softgrad._libraries.derivatives.rules import Call, Rule, of_one_result
 
 
 def _softmax(call: Call, v: Array) -> Array:
-    return over_temperature(derivatives.softmax_vjp(call.results[0], v), call)
+    return over_temperature(derivatives.softmax_vjp(call.results[0], v), call.options)
 
 
 def _log_softmax_jvp(call: Call, v: Array) -> Array:
-    return over_temperature(derivatives.log_softmax_jvp(call.results[0], v), call)
+    return over_temperature(derivatives.log_softmax_jvp(call.results[0], v), call.options)
 
 
 def _log_softmax_vjp(call: Call, g: Array) -> Array:
-    return over_temperature(derivatives.log_softmax_vjp(call.results[0], g), call)
-
-
-def over_temperature(v: Array, call: Call) -> Array:
-    """v/T; at T = 0 softmax is a step, whose derivative is 0 wherever it has one."""
-    T = call.options.get("temperature", 1.0)
-    xp = namespace(v)
-    if isinstance(T, float):
-        return v if T == 1.0 else xp.zeros_like(v) if T == 0 else v / T
-    T = xp.astype(T, v.dtype, copy=False)[..., None]
-    return xp.where(T == 0, xp.zeros_like(v), v / xp.where(T == 0, xp.ones_like(T), T))
+    return over_temperature(derivatives.log_softmax_vjp(call.results[0], g), call.options)
 
 
 def _shares(call: Call) -> Array:

@@ -11,7 +11,7 @@ from softgrad._formulas import sparse_derivatives as formulas
 from softgrad._formulas.information import expm1_over
 from softgrad._formulas.namespace import Array, as_column, namespace
 from softgrad._formulas.sparse_losses import outside_slope
-from softgrad._libraries.derivatives.products import column, dot, product, row_sum
+from softgrad._libraries.derivatives.products import column, dot, over_temperature, product, row_sum
 from softgrad._libraries.derivatives.rules import (
     Call,
     Derivative,
@@ -21,17 +21,16 @@ from softgrad._libraries.derivatives.rules import (
     of_loss_and_gradients,
     of_one_result,
 )
-from softgrad._libraries.derivatives.softmax import over_temperature
 from softgrad._validation.logits import Logits
 from softgrad._validation.targets import LossOptions, label_target, soft_target
 
 
 def _sparsemax(call: Call, v: Array) -> Array:
-    return over_temperature(derivatives.sparsemax_vjp(call.results[0], v), call)
+    return over_temperature(derivatives.sparsemax_vjp(call.results[0], v), call.options)
 
 
 def _entmax(call: Call, v: Array) -> Array:
-    return over_temperature(derivatives.entmax_vjp(call.results[0], v, _alpha_of(call)), call)
+    return over_temperature(derivatives.entmax_vjp(call.results[0], v, _alpha_of(call)), call.options)
 
 
 def _by_alpha(call: Call, v: Array) -> Array:
