@@ -22,6 +22,7 @@ import numpy as np
 from softgrad._numpy import kernels
 from softgrad._validation.arrays import LABELLED
 from softgrad._validation.axis import Axis, Rows
+from softgrad._validation.mistakes import is_in_a_check, of_signature
 
 Plain = TypeVar("Plain", bound=Callable[..., Any])
 
@@ -172,7 +173,23 @@ def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]
                 if library.__name__.rpartition(".")[2] in LABELLED:  # labels are removed before anything else
                     return library.call(function, operands, options)
                 found = found or library
-    return function.plain(*operands, **options) if found is None else found.call(function, operands, options)
+    return _plain(function, operands, options) if found is None else found.call(function, operands, options)
+
+
+def _plain(function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """The function itself; an error about arguments comes without the lines that lead to the check."""
+    try:
+        return function.plain(*operands, **options)
+    except (TypeError, ValueError, IndexError) as error:
+        found = error.__traceback__
+        if (
+            isinstance(error, TypeError) and found is not None and found.tb_next is None
+        ):  # Python's, about the signature
+            message = of_signature(error, function.names, function.plain.__kwdefaults__ or (), options)
+            raise TypeError(message) from None
+        if is_in_a_check(found):
+            raise error.with_traceback(None) from error.__cause__
+        raise
 
 
 def library_of(kind: type) -> ModuleType | None:

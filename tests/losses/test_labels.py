@@ -64,7 +64,7 @@ def test_labels_of_every_integer_type_and_layout(code):
             if bad is None:
                 np.testing.assert_array_equal(sg.cross_entropy(logits, same), expected)
             else:
-                with pytest.raises(IndexError, match=rf"labels must lie in \[0, 3\); labels\[1\] is {bad}$"):
+                with pytest.raises(IndexError, match=rf"labels must lie in \[0, 3\); labels\[1\] is {bad}(: .*)?$"):
                     sg.cross_entropy(logits, same)
 
 

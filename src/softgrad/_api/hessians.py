@@ -16,6 +16,7 @@ from softgrad._api.sparse_derivatives import entmax_jacobian
 from softgrad._dispatch import dispatched
 from softgrad._formulas.derivatives import complement
 from softgrad._formulas.namespace import Array, is_known, namespace, widest
+from softgrad._formulas.precision import narrowed
 from softgrad._validation.arrays import as_real, promoted, without_labels
 from softgrad._validation.axis import Axis
 from softgrad._validation.labels import as_weight
@@ -209,7 +210,11 @@ def softmax_regression_hvp(X: Any, logits: Any, V: Any, /, *, sample_weight: Any
     V = as_real(without_labels(V, "V"), "V")
     if V.shape != (X.shape[1], logits.shape[1]):
         raise ValueError(f"V must have shape {(X.shape[1], logits.shape[1])}, as the coefficients; got {V.shape}")
-    return hessian_product(X, softmax(logits), V, s)
+    xp = namespace(X)
+    dtype = promoted(xp, promoted(xp, X.dtype, logits.dtype), V.dtype)
+    wide = promoted(xp, dtype, xp.float32)
+    X, logits, V = (narrowed(a, wide) for a in (X, logits, V))
+    return narrowed(hessian_product(X, softmax(logits), V, s), dtype)
 
 
 def hessian_product(X: Array, p: Array, V: Array, sample_weight: Array | None) -> Array:
@@ -259,10 +264,11 @@ def softmax_regression_hessian(X: Any, logits: Any, /, *, sample_weight: Any = N
         if type(array).__module__.partition(".")[0] == "dask":
             raise TypeError(f"{name} must be in memory, as the result is; got a Dask array: call compute() before")
     X, logits, s = _model(X, logits, sample_weight)
-    xp, p = namespace(X), softmax(logits)
-    (m, d), K = X.shape, p.shape[1]
-    dtype = promoted(xp, X.dtype, p.dtype)
-    X, p = xp.astype(X, dtype, copy=False), xp.astype(p, dtype, copy=False)
+    xp = namespace(X)
+    (m, d), K = X.shape, logits.shape[1]
+    narrow = promoted(xp, X.dtype, logits.dtype)
+    dtype = promoted(xp, narrow, xp.float32)
+    X, p = xp.astype(X, dtype, copy=False), softmax(xp.astype(logits, dtype, copy=False))
     outer, own = xp.zeros((d * K, d * K), dtype=dtype), [xp.zeros((d, d), dtype=dtype) for _ in range(K)]
     step = max(1, BLOCK_BYTES // max(1, d * K * xp.finfo(dtype).bits // 8))
     for start in range(0, m, step):
@@ -278,7 +284,7 @@ def softmax_regression_hessian(X: Any, logits: Any, /, *, sample_weight: Any = N
     # own[k] takes the place of the block of the class k with itself.
     blocks = xp.permute_dims(xp.stack(own), (1, 2, 0))[:, None, :, :]
     H = xp.where(xp.eye(K, dtype=xp.bool)[None, :, None, :], blocks, -xp.reshape(outer, (d, K, d, K)))
-    return xp.reshape(H, (d * K, d * K))
+    return narrowed(xp.reshape(H, (d * K, d * K)), narrow)
 
 
 def _model(X: Any, logits: Any, sample_weight: Any) -> tuple[Array, Array, Array | None]:
@@ -290,5 +296,5 @@ def _model(X: Any, logits: Any, sample_weight: Any) -> tuple[Array, Array, Array
     if sample_weight is None:
         return X, logits, None
     xp = namespace(X)
-    dtype = promoted(xp, X.dtype, logits.dtype)
+    dtype = promoted(xp, promoted(xp, X.dtype, logits.dtype), xp.float32)
     return X, logits, as_weight(sample_weight, (X.shape[0],), dtype, xp, "sample_weight")

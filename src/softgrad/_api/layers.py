@@ -12,7 +12,8 @@ from softgrad._api.sparse import entmax
 from softgrad._api.sparse_derivatives import entmax_alpha_vjp, entmax_jacobian_at, entmax_vjp
 from softgrad._dispatch import dispatched
 from softgrad._formulas.namespace import Array, namespace
-from softgrad._validation.arrays import as_real, broadcast_to
+from softgrad._formulas.precision import narrowed, silent
+from softgrad._validation.arrays import as_real, broadcast_to, promoted
 from softgrad._validation.axis import Axis, Rows
 
 __all__ = ["Entmax", "LogSoftmax", "Softmax", "SoftmaxCrossEntropy", "Sparsemax"]
@@ -356,10 +357,13 @@ def _log_softmax_jacobian_at(y: Any, /, *, axis: Axis = -1) -> Array:
 
 
 @dispatched("(n),()->(n)")
+@silent
 def _scaled(grad: Any, grad_output: Any, /, *, axis: Axis = -1) -> Array:
     """The gradient of every row's loss times one factor per row."""
     rows = Rows.of(tuple(grad.shape), axis)
     xp = namespace(grad)
     factor = as_real(grad_output, "grad_output")
     factor = broadcast_to("grad_output", factor, rows.batch_shape, xp)
-    return grad * xp.astype(xp.reshape(factor, rows.kept_shape), grad.dtype)
+    wide = promoted(xp, grad.dtype, xp.float32)  # the factor alone may be too large for half precision
+    product = xp.astype(grad, wide) * xp.astype(xp.reshape(factor, rows.kept_shape), wide)
+    return narrowed(product, grad.dtype)

@@ -269,6 +269,10 @@ class _Layer:
         rows = Logits.of(np.broadcast_to(np.zeros((), compute), (*hidden.shape[:-1], n)), -1)
         if options.weight is not None:
             options = replace(options, weight=as_weight(options.weight, (n,), rows.wide, np, "class_weight"))
+        if is_foreign(labels):
+            raise TypeError(
+                f"labels must be a plain NumPy array; got {type(labels).__module__}.{type(labels).__name__}"
+            )
         target = label_target(rows, labels, options)
         m = math.prod(hidden.shape[:-1])
         return cls(

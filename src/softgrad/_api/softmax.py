@@ -12,7 +12,7 @@ import numpy as np
 from softgrad._dispatch import dispatched
 from softgrad._formulas.namespace import Array
 from softgrad._numpy import softmax as native
-from softgrad._validation.arrays import as_real, as_temperature, broadcast_to
+from softgrad._validation.arrays import as_real, as_temperature, broadcast_to, check_positive
 from softgrad._validation.axis import Axis
 from softgrad._validation.logits import Logits
 
@@ -99,6 +99,8 @@ def softmax(
     rows = Logits.of(x, axis, where, dtype)
     function = native.softmax if normalization else native.textbook_softmax
     temperature = as_temperature(temperature, rows.rows, rows.xp)
+    if not normalization:
+        check_positive(temperature, rows.xp, " with normalization=False: the textbook formula divides by it")
     return rows.solve(function, out, rows.mask, temperature, workers=workers)
 
 
@@ -156,6 +158,8 @@ def log_softmax(
     rows = Logits.of(x, axis, where, dtype)
     function = native.log_softmax if normalization else native.textbook_log_softmax
     temperature = as_temperature(temperature, rows.rows, rows.xp)
+    if not normalization:
+        check_positive(temperature, rows.xp, " with normalization=False: the textbook formula divides by it")
     return rows.solve(function, out, rows.mask, temperature, workers=workers)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -15,6 +17,25 @@ Result = TypeVar("Result")
 
 silent = np.errstate(all="ignore")
 """Decorator: no warnings, since NaN, infinity and underflow are results of the formulas, and documented."""
+
+
+def warning_the_caller(formula: Callable[Operands, Result]) -> Callable[Operands, Result]:
+    """`formula`, where what NumPy warns of is said of the first line outside softgrad; errors stay errors."""
+
+    @wraps(formula)
+    def computed(*operands: Operands.args, **options: Operands.kwargs) -> Result:
+        kinds = {kind: "call" for kind, mode in np.geterr().items() if mode == "warn"}
+        with np.errstate(call=_warn, **kinds):  # type: ignore[arg-type]
+            return formula(*operands, **options)
+
+    return computed
+
+
+def _warn(kind: str, flag: int) -> None:
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "softgrad":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(f"{kind} encountered in softmax without normalization", RuntimeWarning, stacklevel=level)
 
 
 def wide_dtype(xp: Any, dtype: Any) -> Any:

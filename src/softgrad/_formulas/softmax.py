@@ -14,7 +14,7 @@ from typing import Any
 
 from softgrad._formulas.compensated import compensated_sum, log1p_in_parts, two_product, two_sum
 from softgrad._formulas.namespace import Array, infinity, is_one, namespace, one_hot, per_entry, row_sum
-from softgrad._formulas.precision import computed_wide
+from softgrad._formulas.precision import computed_wide, warning_the_caller
 
 
 @computed_wide
@@ -110,6 +110,7 @@ def _sum_of_terms(xp: Any, x: Array, b: Array, terms: Array, largest: Array) -> 
     return first, others, error
 
 
+@warning_the_caller
 def textbook_softmax(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
     """The formula without the shift: it overflows where the textbook's does, with NumPy's own warnings."""
     xp = namespace(x)
@@ -119,6 +120,7 @@ def textbook_softmax(x: Array, where: Array | None = None, temperature: Array | 
     return e / row_sum(e)
 
 
+@warning_the_caller
 def textbook_log_softmax(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
     """The logarithm of the formula without the shift."""
     return namespace(x).log(textbook_softmax(x, where, temperature))

@@ -9,6 +9,7 @@ import numpy as np
 
 from softgrad._formulas.namespace import Array, is_known, namespace, widest
 from softgrad._validation.axis import Rows
+from softgrad._validation.mistakes import names_the_array
 
 
 def as_real(x: Any, name: str = "x") -> Array:
@@ -26,7 +27,8 @@ def as_real(x: Any, name: str = "x") -> Array:
         return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
     if kind in "iub":
         return x.astype(np.float64)  # before any arithmetic: int8 would wrap around in the shift
-    raise TypeError(f"{name} must hold real numbers; got dtype {x.dtype}")
+    came = f"dtype {x.dtype}" if kind != "O" or x.ndim else names_the_array(x.item())
+    raise TypeError(f"{name} must hold real numbers; got {came}")
 
 
 LABELLED = ("pandas", "xarray")
@@ -63,7 +65,10 @@ def _foreign_real(x: Array, name: str) -> Array:
 
 def as_floating_dtype(dtype: Any) -> np.dtype[Any]:
     """`dtype` as a NumPy dtype; TypeError if it is not a floating one."""
-    found: np.dtype[Any] = np.dtype(dtype)
+    try:
+        found: np.dtype[Any] = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be a floating type; got {dtype!r}") from None
     if found.kind != "f" and found.name != "bfloat16":
         raise TypeError(f"dtype must be a floating type; got {found}")
     return found
@@ -89,8 +94,7 @@ def as_temperature(temperature: Any, rows: Rows, xp: Any = np) -> Array | float:
 def as_positive_temperature(temperature: Any, rows: Rows, what: str, xp: Any = np) -> Array | float:
     """`temperature` for a derivative of the map called `what`."""
     T = as_temperature(temperature, rows, xp)
-    if is_known(T) and not xp.all(xp.asarray(T) > 0):
-        raise ValueError(f"temperature must be positive: at 0 {what} is a step, which has no derivative")
+    check_positive(T, xp, f": at 0 {what} is a step, which has no derivative")
     return T
 
 
@@ -105,13 +109,26 @@ def as_alpha(alpha: Any, rows: Rows, xp: Any = np) -> Array | float:
 
 
 def _as_number(value: Any, name: str, lowest: int) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number or an array of numbers; got {value!r}") from None
+    number = as_float(value, f"{name} must be a number or an array of numbers")
     if not number >= lowest:
         raise ValueError(f"{name} must be at least {lowest}; got {number}")
     return number
+
+
+def as_float(value: Any, requirement: str) -> float:
+    """A number as a float; TypeError that says what is required, also for a text that Python would read as a number."""
+    try:
+        if getattr(getattr(value, "dtype", None), "kind", "f") in "US" or isinstance(value, str | bytes):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{requirement}; got {value!r}") from None
+
+
+def check_positive(temperature: Array | float, xp: Any, reason: str) -> None:
+    """ValueError if a temperature is 0, as far as that is known, for what has no limit there."""
+    if is_known(temperature) and not xp.all(xp.asarray(temperature) > 0):
+        raise ValueError(f"temperature must be positive{reason}")
 
 
 def _as_numbers(given: Any, name: str, lowest: int, rows: Rows, xp: Any) -> Array:
@@ -122,7 +139,10 @@ def _as_numbers(given: Any, name: str, lowest: int, rows: Rows, xp: Any) -> Arra
         try:
             # Not asarray of what may track a gradient: PyTorch warns of that.
             is_array = xp is not np and is_foreign(given)
-            values = given if is_array else np.asarray(given, dtype=np.float64) if xp is np else xp.asarray(given)
+            values = given if is_array else xp.asarray(given)
+            if xp is np and values.dtype.kind in "USMmc":  # NumPy would read a text as a number
+                raise TypeError
+            values = values.astype(np.float64) if xp is np else values
         except (TypeError, ValueError):
             raise TypeError(f"{name} must be a number or an array of numbers; got {given!r}") from None
         bad = ~(values >= lowest)

@@ -23,7 +23,7 @@ def normalize_axis(axis: Axis, ndim: int) -> tuple[int, ...]:
     found = []
     for a in axes:
         if not -ndim <= (a := _index(a)) < ndim:
-            raise np.exceptions.AxisError(a, ndim)
+            raise np.exceptions.AxisError(a, ndim, None if ndim else "a single number is a slice with axis=None only")
         found.append(a % ndim)
     if len(set(found)) != len(found):
         raise ValueError(f"axis must not name an axis twice; got {axis!r} for an array of {ndim} dimensions")

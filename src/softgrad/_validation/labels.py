@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from softgrad._formulas.namespace import Array, is_known, widest
-from softgrad._validation.arrays import as_real, broadcast_to, is_foreign
+from softgrad._validation.arrays import as_float, as_real, broadcast_to, is_foreign
 
 
 class Labels(NamedTuple):
@@ -32,9 +32,12 @@ def as_labels(
     """`labels` as int64 in [0, n), of `shape`; `start` is where they begin in a larger array, for the error."""
     found = labels if is_foreign(labels) else _as_numpy(labels, name)
     if not _holds_integers(found, xp):
-        raise TypeError(f"{name} must be integers; got dtype {found.dtype}")
+        raise TypeError(f"{name} must be integers; got dtype {found.dtype}{_instead(found, shape, n, name)}")
     if tuple(found.shape) != shape:
-        raise ValueError(f"{name} must have shape {shape}, one per slice of the logits; got {tuple(found.shape)}")
+        raise ValueError(
+            f"{name} must have shape {shape}, one per slice of the logits; "
+            f"got {tuple(found.shape)}{_instead(found, shape, n, name)}"
+        )
     ignored = None
     if ignore_index is not None:
         ignored = found == _as_integer(ignore_index, "ignore_index")
@@ -48,7 +51,10 @@ def as_labels(
     if not _lie_below(n, counted, xp):
         outside = (found < 0) | (found >= n)
         where = _first(outside if ignored is None else outside & ~ignored, xp)
-        raise IndexError(f"{name} must lie in [0, {n}); {name}{_subscript(where, start)} is {int(found[where])}")
+        label = int(found[where])
+        hint = f": ignore_index={label} leaves such rows out" if label < 0 and name == "labels" else ""
+        hint = ": classes are numbered from 0" if label == n and name == "labels" else hint
+        raise IndexError(f"{name} must lie in [0, {n}); {name}{_subscript(where, start)} is {label}{hint}")
     found = xp.astype(found, widest(xp, integral=True), copy=False)
     return Labels(found if ignored is None else xp.where(ignored, xp.zeros_like(found), found), ignored, None)
 
@@ -73,20 +79,41 @@ def as_weight(
 
 def as_number(value: Any, name: str, highest: float = math.inf) -> float:
     """A finite float in [0, highest]."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number; got {value!r}") from None
+    number = as_float(value, f"{name} must be a number")
     if not (0 <= number <= highest and number < math.inf):
         interval = f"[0, {highest:g}]" if highest < math.inf else "[0, inf)"
         raise ValueError(f"{name} must lie in {interval}; got {number}")
     return number
 
 
+def as_nonnegative(values: Array, name: str, xp: Any) -> Array:
+    """`values`; ValueError if one is below 0, and NaN where that is not known yet."""
+    if not is_known(values):
+        return xp.where(values < 0, xp.full_like(values, xp.nan), values)
+    with np.errstate(invalid="ignore"):  # of a NaN, which is no mistake
+        if math.prod(values.shape) and xp.any(values < 0):
+            raise ValueError(f"{name} must be at least 0; the smallest is {float(xp.min(values))}")
+    return values
+
+
 def as_targets(targets: Any, shape: tuple[int, ...], dtype: Any, xp: Any) -> Array:
     """Coefficients for every entry of the logits, in their dtype."""
     values = xp.astype(as_real(targets, "targets"), dtype, copy=False)
     return broadcast_to("targets", values, shape, xp)
+
+
+def _instead(labels: Array, shape: tuple[int, ...], n: int, name: str) -> str:
+    """What to write instead of labels that are something else, as far as their shape says."""
+    size, has_one_more = math.prod(labels.shape), len(labels.shape) == len(shape) + 1
+    if name != "labels":
+        return ""
+    if has_one_more and n > 1 and size == math.prod(shape) * n:
+        return ": a target for every class, such as one-hot labels, is for soft_cross_entropy"
+    if has_one_more and size == math.prod(shape):
+        return ": squeeze() removes the axis of length 1"
+    if tuple(labels.shape) == shape and getattr(labels.dtype, "kind", "f") == "f":
+        return ": astype(int) makes them integers"
+    return ""
 
 
 def _as_numpy(labels: Any, name: str) -> Array:

@@ -10,7 +10,7 @@ from softgrad._formulas.losses import smoothed
 from softgrad._formulas.namespace import Array
 from softgrad._formulas.precision import value_dtype
 from softgrad._formulas.target import Target
-from softgrad._validation.labels import as_labels, as_number, as_targets, as_weight
+from softgrad._validation.labels import as_labels, as_nonnegative, as_number, as_targets, as_weight
 from softgrad._validation.logits import Logits
 
 
@@ -61,9 +61,10 @@ def soft_target(rows: Logits, targets: Any, options: LossOptions) -> Target:
     smoothing, z_loss = _numbers(options)
     scale = _scale(rows, options.sample_weight, None)
     per_class = 1.0 if options.weight is None else as_weight(options.weight, (n,), rows.wide, xp, "weight")
+    base = as_nonnegative(rows.zero_masked(base), "targets", xp)
     if smoothing or options.weight is not None:
-        base = smoothed(base, per_class, smoothing, rows.valid_count, dtype)
-    return Target(rows.zero_masked(base), None, 0.0, scale, z_loss)
+        base = rows.zero_masked(smoothed(base, per_class, smoothing, rows.valid_count, dtype))
+    return Target(base, None, 0.0, scale, z_loss)
 
 
 def _numbers(options: LossOptions) -> tuple[float, float]:

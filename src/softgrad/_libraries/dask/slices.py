@@ -67,6 +67,11 @@ class Slices:
         placed = {}
         for name, array in arrays.items():
             exactly = name in required and cores[name] != SLICE
+            if exactly and any(map(math.isnan, shape)) and not isinstance(required[name], da.Array):
+                raise ValueError(
+                    f"{name} must be a Dask array in the blocks of the logits, whose sizes are unknown; "
+                    f"got a {type(required[name]).__name__}: call compute_chunk_sizes() of the logits before"
+                )
             found = located(name, array, math.prod(shape[a] for a in axes), options)
             operand = _placed(name, found, cores[name], shape, axes, exactly)
             if function.whole and CHOSEN in operand.dimensions:

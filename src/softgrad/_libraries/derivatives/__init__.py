@@ -12,11 +12,15 @@ from collections.abc import Callable
 from softgrad._formulas.namespace import Array, namespace
 from softgrad._libraries.derivatives import information, losses, products, sampling, softmax, sparse
 from softgrad._libraries.derivatives.rules import Rule
+from softgrad._validation.arrays import promoted
 
 
 def _scaled(grad: Array, factor: Array) -> Array:
     """The last step of a layer's backward pass."""
-    return grad * namespace(grad).astype(factor, grad.dtype, copy=False)[..., None]
+    xp = namespace(grad)
+    wide = promoted(xp, grad.dtype, xp.float32)
+    product = xp.astype(grad, wide, copy=False) * xp.astype(factor, wide, copy=False)[..., None]
+    return xp.astype(product, grad.dtype, copy=False)
 
 
 RULES: dict[str, Rule] = {**softmax.RULES, **losses.RULES, **information.RULES, **sparse.RULES}
