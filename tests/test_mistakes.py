@@ -124,7 +124,7 @@ TABLE = {
         "label_smoothing must be a number; got '0.1'",
     ),
     "text gamma": (lambda: sg.focal_loss(X, [0, 1], gamma="2"), TypeError, "gamma must be a number; got '2'"),
-    "dtype": (lambda: sg.softmax(X, dtype="flaot"), TypeError, "dtype must be a floating type; got 'flaot'"),
+    "dtype": (lambda: sg.softmax(X, dtype="number"), TypeError, "dtype must be a floating type; got 'number'"),
     "workers": (lambda: sg.softmax(X, workers=0), ValueError, "workers must be at least 1, or -1 for every CPU; got 0"),
     # the signature
     "x by name": (

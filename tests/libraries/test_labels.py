@@ -171,10 +171,10 @@ def test_columns_of_several_dtypes():
 @pytest.mark.parametrize(
     "column",
     [
-        pd.array([1, 2], "Int64"),
+        pd.array([1, None], "Int64"),
         pd.array([1.0, None], "Float64"),
-        pd.array([True, False], "boolean"),
-        pd.array([1.0, 2.0], "double[pyarrow]"),
+        pd.array([True, None], "boolean"),
+        pd.array([1.0, None], "double[pyarrow]"),
         pd.Categorical([0, 1]),
         pd.array(["1", "2"], "str"),
         np.array([1.0, 2.0], object),
@@ -197,12 +197,55 @@ def test_errors_say_how_to_get_there():
     labels = pd.Series([0, 1])
     with pytest.raises(TypeError, match=r"its codes are \.cat\.codes"):
         sg.cross_entropy(np.zeros((2, 2)), labels.astype("category"))
-    with pytest.raises(TypeError, match="astype, to float64 where values are missing"):
-        sg.softmax(labels.astype("Int64"))
+    with pytest.raises(TypeError, match=r"dtype Int64 and missing values; astype\('float64'\) makes them NaN"):
+        sg.softmax(pd.Series([0, None], dtype="Int64"))
     with pytest.raises(TypeError, match="labels must be integers; got dtype float64"):
         sg.cross_entropy(pd.DataFrame(np.zeros((2, 2))), labels.astype(float))
     with pytest.raises(TypeError, match="x must be an array of numbers; got NAType"):
         sg.softmax(pd.NA)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["Int8", "Int64", "UInt16", "boolean", "Float32", "Float64", "int64[pyarrow]", "bool[pyarrow]", "float[pyarrow]"],
+)
+def test_nullable_columns_without_missing_values_are_as_numpys(dtype):
+    frame = pd.DataFrame({"a": [0, 1], "b": [1, 1]})
+    own = frame.astype(dtype)
+    plain = frame.astype({"Float32": "float32", "float[pyarrow]": "float32"}.get(dtype, "float64"))
+    pd.testing.assert_frame_equal(sg.softmax(own), sg.softmax(plain))
+    pd.testing.assert_series_equal(sg.softmax(own["a"]), sg.softmax(plain["a"]))
+    mixed = own.assign(b=[1.0, 1.0])
+    assert (sg.softmax(mixed).dtypes == np.float64).all()
+    if "nt" in dtype:
+        pd.testing.assert_series_equal(sg.cross_entropy(frame, own["a"]), sg.cross_entropy(frame, frame["a"]))
+    own.loc[0, "a"] = pd.NA
+    with pytest.raises(TypeError, match=r"column 'a' has dtype .* and missing values"):
+        sg.softmax(own)
+
+
+def test_labels_may_name_the_classes():
+    names = ["owl", "cat", "dog", "cat"]
+    frame = pd.DataFrame(np.arange(12.0).reshape(4, 3) ** 0.5, columns=["cat", "dog", "owl"], index=list("wxyz"))
+    expected = sg.cross_entropy_grad(frame, [2, 0, 1, 0])
+    series = pd.Series(names, index=frame.index)
+    for labels in (names, np.array(names), series, series.astype("category"), series.astype("string"), series.array):
+        got = sg.cross_entropy_grad(frame, labels)
+        pd.testing.assert_series_equal(got.loss, expected.loss)
+        pd.testing.assert_frame_equal(got.grad, expected.grad)
+    pd.testing.assert_series_equal(sg.focal_loss(frame.T, names, axis="index"), sg.focal_loss(frame, [2, 0, 1, 0]))
+    assert sg.cross_entropy(frame.loc["w"], "owl") == expected.loss["w"]
+    array = xr.DataArray(frame.to_numpy(), dims=("row", "class"), coords={"class": list(frame.columns)})
+    for labels in (names, xr.DataArray(names, dims="row")):
+        np.testing.assert_array_equal(sg.cross_entropy(array, labels, axis="class"), expected.loss)
+    with pytest.raises(ValueError, match="labels must be among the classes of logits, 'cat', 'dog', 'owl'; got 'cow'"):
+        sg.cross_entropy(frame, ["owl", "cow", "cat", "cat"])
+    with pytest.raises(ValueError, match="some of those of logits have one name"):
+        sg.cross_entropy(frame.set_axis(["cat", "cat", "owl"], axis=1), names)
+    with pytest.raises(ValueError, match="labels must have the index of logits"):
+        sg.cross_entropy(frame, series[::-1])
+    with pytest.raises(TypeError, match="labels must be integers; got dtype"):
+        sg.cross_entropy(array.drop_vars("class"), names)
 
 
 def test_missing_values_are_nan_and_stay_in_their_slice():

@@ -28,11 +28,17 @@ class _Layer:
 
     def __init__(self, axis: Axis = -1) -> None:
         self.axis = axis
+        self.options: dict[str, Any] = {}
         self._output: Array | None = None
         self._kept: Array = None
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(axis={self.axis!r})"
+        options = {"axis": self.axis, **self.options}
+        given = (
+            f"{name}=" + (f"<array of shape {tuple(value.shape)}>" if hasattr(value, "shape") else repr(value))
+            for name, value in options.items()
+        )
+        return f"{type(self).__name__}({', '.join(given)})"
 
     @property
     def output(self) -> Array:

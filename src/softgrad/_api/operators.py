@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from softgrad._api.notebook import described, table
 from softgrad._api.softmax import softmax
 from softgrad._dispatch import dispatched
 from softgrad._formulas import operators as formulas
@@ -125,7 +126,7 @@ class _Operator:
     # NumPy's own `@` steps back, so that `array @ J` arrives at __rmatmul__.
     __array_ufunc__ = None
     p: Array
-    temperature: Array | float
+    temperature: Array
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -141,6 +142,30 @@ class _Operator:
     def dtype(self) -> Any:
         """The dtype of the entries."""
         return self.p.dtype
+
+    def __getitem__(self, index: Any) -> Any:
+        """Some of the matrices, by their place in the batch: ``J[i]`` for an index of all axes but the last two."""
+        batch = self.p.ndim - 1
+        indices = index if isinstance(index, tuple) else (index,)
+        taken = sum(i.ndim if "bool" in str(getattr(i, "dtype", "")) else i is not None for i in indices)
+        if not batch:
+            raise TypeError("a single matrix has no batch to choose from; toarray() has its entries")
+        if taken - sum(i is Ellipsis for i in indices) > batch:
+            raise IndexError(
+                f"there are {batch} axes to choose matrices by; got {taken} indices: toarray() has entries"
+            )
+        whole = (*indices, slice(None)) if any(i is Ellipsis for i in indices) else indices
+        return self._of(
+            self.p[whole], self.temperature if getattr(self.temperature, "ndim", 0) == 0 else self.temperature[indices]
+        )
+
+    def _of(self, p: Array, temperature: Array | float) -> Any:
+        return type(self)(p, temperature)  # type: ignore[call-arg]
+
+    def _repr_html_(self) -> str:
+        rows = [("shape", " × ".join(map(str, self.shape))), ("dtype", str(self.dtype))]
+        rows.append(("temperature", described(self.temperature)))
+        return table(type(self).__name__.strip("_"), [*rows, ("p", described(self.p))])
 
     def matvec(self, v: Array) -> Array:
         """The product with a vector per matrix: `v` and the result have shape (..., n)."""
@@ -184,7 +209,7 @@ class _Operator:
 
     def _per_column(self) -> Any:
         """The same operator with an axis of length 1 that stands for the columns of a matrix."""
-        return type(self)(self.p[..., None, :], self._per_entry())  # type: ignore[call-arg]
+        return self._of(self.p[..., None, :], self._per_entry())
 
     def _per_entry(self) -> Any:
         """T, shaped to multiply a vector per matrix."""
@@ -376,6 +401,11 @@ class _Transposed(_Operator):
         return self.of.p
 
     @property
+    def temperature(self) -> Array | float:
+        """That of the operator itself."""
+        return self.of.temperature
+
+    @property
     def T(self) -> SimplexRoot:
         """The operator itself."""
         return self.of
@@ -388,8 +418,8 @@ class _Transposed(_Operator):
         """The product of the transpose, which is the operator itself."""
         return self.of.matvec(v)
 
-    def _per_column(self) -> _Transposed:
-        return _Transposed(self.of._per_column())
+    def _of(self, p: Array, temperature: Array | float) -> _Transposed:
+        return _Transposed(type(self.of)(p, temperature))
 
 
 def _transpose(x: Array) -> Array:

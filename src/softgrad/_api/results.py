@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from softgrad._api.notebook import of_results
 from softgrad._formulas.namespace import Array, NDArray
 
 __all__ = ["DivergenceGrad", "LinearLossGrad", "LossGrad", "LossGradHess"]
@@ -28,6 +29,9 @@ class LossGrad(NamedTuple):
     loss: Array
     grad: Array
 
+    def _repr_html_(self) -> str:
+        return of_results(self)
+
 
 class LossGradHess(NamedTuple):
     """A loss per row, its gradient and a second derivative per entry of the logits.
@@ -48,6 +52,9 @@ class LossGradHess(NamedTuple):
     loss: Array
     grad: Array
     hess: Array
+
+    def _repr_html_(self) -> str:
+        return of_results(self)
 
 
 class DivergenceGrad(NamedTuple):
@@ -70,6 +77,9 @@ class DivergenceGrad(NamedTuple):
     grad_p: Array
     grad_q: Array
 
+    def _repr_html_(self) -> str:
+        return of_results(self)
+
 
 class LinearLossGrad(NamedTuple):
     """A loss per row and the gradients with respect to what the logits are made of.
@@ -91,3 +101,6 @@ class LinearLossGrad(NamedTuple):
     grad_hidden: NDArray
     grad_weight: NDArray
     grad_bias: NDArray | None
+
+    def _repr_html_(self) -> str:
+        return of_results(self)

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from softgrad._api.notebook import described, table
 from softgrad._formulas import states
 from softgrad._formulas.namespace import Array, namespace
 from softgrad._formulas.precision import narrowed, value_dtype
@@ -69,6 +70,13 @@ class LogSumExpState:
     def __repr__(self) -> str:
         what = "empty" if self._state is None else f"{self._dtype}, batch shape {tuple(self._state.max.shape)}"
         return f"LogSumExpState(axis={self.axis!r}): {what}"
+
+    def _repr_html_(self) -> str:
+        rows = [("axis", repr(self.axis))]
+        if self._state is not None:
+            rows.append(("batch shape", str(tuple(self._state.max.shape))))
+            rows += [(name, described(getattr(self, name)())) for name in ("logsumexp", "entropy", "mean")]
+        return table("LogSumExpState", rows)
 
     def update(self, x: Any, /, *, where: Any = None) -> Self:
         """Take in a block.

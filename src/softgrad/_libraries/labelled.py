@@ -6,6 +6,7 @@ options whose labels differ are an error.
 
 from __future__ import annotations
 
+import reprlib
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -27,6 +28,14 @@ class Labelled(ABC):
     @abstractmethod
     def array(self, x: Any, name: str) -> Array:
         """`x`, of this library, without labels; TypeError unless it holds numbers of an ordinary dtype."""
+
+    @abstractmethod
+    def classes(self, like: Like) -> Any:
+        """The names of the entries of slices along one axis, as an index of pandas; None if they have none."""
+
+    @abstractmethod
+    def replaced(self, x: Any, values: Array) -> Any:
+        """`x`, an array with labels, with other values."""
 
     @abstractmethod
     def positions(self, axis: Any, like: Any) -> Axis:
@@ -77,6 +86,8 @@ class Labelled(ABC):
     def _unlabelled(self, x: Any, name: str, part: str, like: Like) -> Array:
         if x is None:
             return None
+        if name == "labels" and len(like.axes) == 1:
+            x = self._numbered(x, like)
         if self.has_labels(x):
             return self.aligned(x, name, part, like)
         if _package(x) in LABELLED:
@@ -89,6 +100,24 @@ class Labelled(ABC):
         if part == SLICE:
             _check_fits(x, name, like)
         return x
+
+    def _numbered(self, labels: Any, like: Like) -> Any:
+        """Names of classes as their positions; labels of any other kind as they are."""
+        values = np.asarray(labels)
+        is_name = values.dtype.kind in "UT" or (
+            values.dtype.kind == "O" and any(isinstance(v, str) for v in values.flat)
+        )
+        classes = self.classes(like) if is_name else None
+        if classes is None:
+            return labels
+        if not classes.is_unique:
+            raise ValueError(f"labels cannot name classes: some of those of {like.name} have one name")
+        found = np.asarray(classes.get_indexer(values.ravel())).reshape(values.shape)
+        if (found < 0).any():
+            wrong = values[found < 0].flat[0]
+            known = reprlib.repr(list(classes))[1:-1]
+            raise ValueError(f"labels must be among the classes of {like.name}, {known}; got {str(wrong)!r}")
+        return self.replaced(labels, found) if self.has_labels(labels) else found
 
 
 class Like:

@@ -25,11 +25,17 @@ class _Pandas(Labelled):
 
     def array(self, x: Any, name: str) -> Array:
         if isinstance(x, pd.DataFrame):
-            dtype = _common_dtype([_dtype(dtype, f"column {column!r}", name) for column, dtype in x.dtypes.items()])
+            dtype = _common_dtype([_dtype(values, f"column {column!r}", name) for column, values in x.items()])
             return x.to_numpy(dtype)
         if not hasattr(x, "dtype"):
             raise TypeError(f"{name} must be an array of numbers; got {type(x).__name__}")
-        return x.to_numpy(_dtype(x.dtype, f"the {type(x).__name__}", name))
+        return x.to_numpy(_dtype(x, f"the {type(x).__name__}", name))
+
+    def classes(self, like: Like) -> Any:
+        return _labels(like.x)[like.axes[0]]
+
+    def replaced(self, x: Any, values: Array) -> Any:
+        return pd.Series(values, index=x.index)
 
     def positions(self, axis: Any, like: Any) -> Axis:
         return tuple(_position(a, like) for a in axis) if isinstance(axis, tuple) else _position(axis, like)
@@ -80,16 +86,16 @@ def _labels(x: Any) -> tuple[Any, ...]:
     return tuple(x.axes)
 
 
-def _dtype(dtype: Any, what: str, name: str) -> np.dtype[Any]:
-    """`dtype` if it is one of NumPy's numbers; TypeError that says how to get there."""
-    if isinstance(dtype, np.dtype) and dtype.kind in "fiubc":
-        return dtype
+def _dtype(values: Any, what: str, name: str) -> np.dtype[Any]:
+    """The dtype of a column in NumPy, if it holds numbers and none is missing; TypeError that says how to get there."""
+    dtype, hint = values.dtype, ""
+    own = getattr(dtype, "numpy_dtype", dtype)  # that of nullable and of Arrow's columns
     if isinstance(dtype, pd.CategoricalDtype):
         hint = "; its codes are .cat.codes"
-    elif isinstance(dtype, pd.api.extensions.ExtensionDtype) and dtype._is_numeric:
-        hint = "; convert it by astype, to float64 where values are missing"
-    else:
-        hint = ""
+    elif isinstance(own, np.dtype) and own.kind in "fiubc":
+        if own is dtype or not values.isna().any():
+            return own
+        hint = " and missing values; astype('float64') makes them NaN"
     raise TypeError(f"{name} must hold numbers of NumPy's dtypes; {what} has dtype {dtype}{hint}")
 
 

@@ -28,6 +28,12 @@ class _XArray(Labelled):
             raise TypeError(f"{name} must be a DataArray; got a {type(x).__name__}{hint}")
         return x.data
 
+    def classes(self, like: Like) -> Any:
+        return like.x.indexes.get(like.x.dims[like.axes[0]])
+
+    def replaced(self, x: Any, values: Array) -> Any:
+        return x.copy(data=values)
+
     def positions(self, axis: Any, like: Any) -> Axis:
         return tuple(_position(a, like) for a in axis) if isinstance(axis, tuple) else _position(axis, like)
 
