@@ -15,16 +15,19 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 import numpy as np
 
+from softgrad._formulas.namespace import NDArray
 from softgrad._numpy import kernels
 from softgrad._validation.arrays import LABELLED
 from softgrad._validation.axis import Axis, Rows
 from softgrad._validation.mistakes import is_in_a_check, of_signature
+from softgrad._validation.signatures import FromOne, FromTwo, OfOne, OfThree, OfTwo, Value
 
-Plain = TypeVar("Plain", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 SLICE, VALUE, CHOICES, CLASSES, MATRIX = "n", "", "k", "c", "n,n"
 """What belongs to one slice: n entries along `axis`, one number, k chosen entries, n entries that all slices share, a
@@ -116,9 +119,72 @@ def _declared(module: str, name: str) -> Function:
     return FUNCTIONS[name]
 
 
+# What type checkers know of a function follows from its signature.
+
+
+@overload
+def dispatched(
+    signature: Literal["(n)->(n)", "(n)->(m)"],
+    *,
+    kernel: bool = ...,
+    half: bool = ...,
+    whole: bool = ...,
+    constant: bool = ...,
+) -> Callable[[Callable[Concatenate[Any, P], Any]], OfOne[P, NDArray]]: ...
+@overload
+def dispatched(
+    signature: Literal["(n)->()"], *, kernel: bool = ..., half: bool = ..., whole: bool = ..., constant: bool = ...
+) -> Callable[[Callable[Concatenate[Any, P], Any]], OfOne[P, Value]]: ...
+@overload
+def dispatched(
+    signature: Literal["(n),(n)->(n)", "(n),()->(n)"],
+    *,
+    kernel: bool = ...,
+    half: bool = ...,
+    whole: bool = ...,
+    constant: bool = ...,
+) -> Callable[[Callable[Concatenate[Any, Any, P], Any]], OfTwo[P, NDArray]]: ...
+@overload
+def dispatched(
+    signature: Literal["(n),()->()", "(n),(n)->()", "(n),(k)->(k)"],
+    *,
+    kernel: bool = ...,
+    half: bool = ...,
+    whole: bool = ...,
+    constant: bool = ...,
+) -> Callable[[Callable[Concatenate[Any, Any, P], Any]], OfTwo[P, Value]]: ...
+@overload
+def dispatched(
+    signature: Literal["(n),(n),(n)->(n)"],
+    *,
+    kernel: bool = ...,
+    half: bool = ...,
+    whole: bool = ...,
+    constant: bool = ...,
+) -> Callable[[Callable[Concatenate[Any, Any, Any, P], Any]], OfThree[P, NDArray]]: ...
+@overload
+def dispatched(
+    signature: Literal["(n)->(),(n)", "(n)->(n,n)"],
+    *,
+    kernel: bool = ...,
+    half: bool = ...,
+    whole: bool = ...,
+    constant: bool = ...,
+) -> Callable[[Callable[Concatenate[Any, P], R]], FromOne[P, R]]: ...
+@overload
+def dispatched(
+    signature: Literal["(n),()->(),(n)", "(n),(n)->(),(n)", "(n),()->(),(n),(n)", "(n),(n)->(),(n),(n)"],
+    *,
+    kernel: bool = ...,
+    half: bool = ...,
+    whole: bool = ...,
+    constant: bool = ...,
+) -> Callable[[Callable[Concatenate[Any, Any, P], R]], FromTwo[P, R]]: ...
+
+
 def dispatched(
     signature: str, *, kernel: bool = False, half: bool = True, whole: bool = False, constant: bool = False
-) -> Callable[[Plain], Plain]:
+) -> Callable[..., Any]:
     """Declare a public function; `kernel` if a kernel of its name computes the call without most of its options.
 
     Without `half` that kernel is not for float16 and bfloat16, whose result is float32. `whole` and `constant` are
@@ -126,7 +192,7 @@ def dispatched(
     """
     operands, results = (tuple(re.findall(r"\(([^)]*)\)", side)) for side in signature.split("->"))
 
-    def declare(plain: Plain) -> Plain:
+    def declare(plain: Callable[..., Any]) -> Callable[..., Any]:
         function = FUNCTIONS[plain.__name__] = Function(plain.__name__, plain, operands, results, whole, constant)
         name, ndarray, packed = function.name, np.ndarray, None
         takes_out = "out" in (plain.__kwdefaults__ or ())
@@ -150,7 +216,7 @@ def dispatched(
         function.public = call
         function.kind = plain.__globals__.get(plain.__annotations__["return"])
         packed = None if len(results) == 1 else function.kind._make
-        return call  # type: ignore[return-value]
+        return call
 
     return declare
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, overload
 
 from softgrad._api.derivatives import log_softmax_vjp, softmax_vjp
 from softgrad._api.losses import cross_entropy_grad
@@ -11,10 +12,11 @@ from softgrad._api.softmax import log_softmax, softmax
 from softgrad._api.sparse import entmax
 from softgrad._api.sparse_derivatives import entmax_alpha_vjp, entmax_jacobian_at, entmax_vjp
 from softgrad._dispatch import dispatched
-from softgrad._formulas.namespace import Array, namespace
+from softgrad._formulas.namespace import Array, NDArray, namespace
 from softgrad._formulas.precision import narrowed, silent
 from softgrad._validation.arrays import as_real, broadcast_to, promoted
 from softgrad._validation.axis import Axis, Rows
+from softgrad._validation.signatures import Foreign, Labelled, Names, Operand, Real, Value
 
 __all__ = ["Entmax", "LogSoftmax", "Softmax", "SoftmaxCrossEntropy", "Sparsemax"]
 
@@ -54,7 +56,24 @@ class _Layer:
         return self._kept
 
 
-class Softmax(_Layer):
+class _Normalization(_Layer):
+    """softmax or log_softmax."""
+
+    _function: Callable[..., Array]
+
+    @overload
+    def __call__(self, x: Real, normalization: bool = True) -> NDArray: ...
+    @overload
+    def __call__(self, x: Labelled | Foreign, normalization: bool = True) -> Any: ...
+    def __call__(self, x: Any, normalization: bool = True) -> Array:
+        """The output for `x`; with ``normalization=False`` by the textbook formula, without the shift."""
+        options = {} if normalization else {"normalization": False}  # without, the call may go straight to the kernel
+        self._output = self._function(x, axis=self.axis, **options)
+        self._kept = _copied(self._output)
+        return self._output
+
+
+class Softmax(_Normalization):
     """Softmax as a layer of a network written by hand.
 
     Parameters
@@ -77,14 +96,24 @@ class Softmax(_Layer):
     array([[ 0.08192507, -0.02203304, -0.05989202]])
     >>> layer.backward().shape
     (1, 3, 3)
+
+    A column vector, of shape (n, 1), is n slices of one entry each; along axis 0 it is one slice:
+
+    >>> column = [[0.0], [1.0], [2.0]]
+    >>> sg.Softmax()(column).tolist()
+    [[1.0], [1.0], [1.0]]
+    >>> layer = sg.Softmax(axis=0)
+    >>> layer(column)
+    array([[0.09003057],
+           [0.24472847],
+           [0.66524096]])
+    >>> layer.backward([[1.0], [0.0], [0.0]])
+    array([[ 0.08192507],
+           [-0.02203304],
+           [-0.05989202]])
     """
 
-    def __call__(self, x: Any, normalization: bool = True) -> Array:
-        """Probabilities of `x`; with ``normalization=False`` by the textbook formula, without the shift."""
-        options = {} if normalization else {"normalization": False}  # without, the call may go straight to the kernel
-        self._output = softmax(x, axis=self.axis, **options)
-        self._kept = _copied(self._output)
-        return self._output
+    _function = staticmethod(softmax)
 
     def backward(self, grad_output: Any = None) -> Array:
         """Go backward from the last output.
@@ -223,7 +252,7 @@ class Sparsemax(Entmax):
     __repr__ = _Layer.__repr__
 
 
-class LogSoftmax(_Layer):
+class LogSoftmax(_Normalization):
     """log_softmax as a layer of a network written by hand.
 
     Parameters
@@ -246,12 +275,7 @@ class LogSoftmax(_Layer):
     array([[-0.5,  0.5]])
     """
 
-    def __call__(self, x: Any, normalization: bool = True) -> Array:
-        """Log-probabilities of `x`; with ``normalization=False`` by the textbook formula, without the shift."""
-        options = {} if normalization else {"normalization": False}
-        self._output = log_softmax(x, axis=self.axis, **options)
-        self._kept = _copied(self._output)
-        return self._output
+    _function = staticmethod(log_softmax)
 
     def backward(self, grad_output: Any = None) -> Array:
         """Go backward from the last output.
@@ -320,6 +344,10 @@ class SoftmaxCrossEntropy(_Layer):
             "z_loss": z_loss,
         }
 
+    @overload
+    def __call__(self, logits: Real, labels: Real) -> Value: ...
+    @overload
+    def __call__(self, logits: Operand, labels: Operand | Names) -> Any: ...
     def __call__(self, logits: Any, labels: Any) -> Array:
         """Losses of `logits`, one per row; the gradient is computed in the same pass and kept."""
         self._output, self._kept = cross_entropy_grad(logits, labels, axis=self.axis, **self.options)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -18,12 +18,13 @@ from softgrad._api.notebook import described, table
 from softgrad._api.softmax import softmax
 from softgrad._dispatch import dispatched
 from softgrad._formulas import operators as formulas
-from softgrad._formulas.namespace import Array, is_one, namespace, per_entry
+from softgrad._formulas.namespace import Array, NDArray, is_one, namespace, per_entry
 from softgrad._numpy import derivatives as native
 from softgrad._numpy import kernels, threads
 from softgrad._validation.arrays import as_positive_temperature, as_real, broadcast_shapes, promoted
 from softgrad._validation.axis import Axis, Rows
 from softgrad._validation.logits import Logits
+from softgrad._validation.signatures import Foreign, Labelled, Real
 
 __all__ = ["SimplexJacobian", "calculate_gradient", "softmax_jacobian"]
 
@@ -69,6 +70,10 @@ def softmax_jacobian(x: Any, /, *, axis: Axis = -1, temperature: Any = 1.0, wher
     return SimplexJacobian(softmax(rows.x, temperature=temperature, where=rows.mask), temperature)
 
 
+@overload
+def calculate_gradient(x: Real, normalization: bool = True) -> NDArray: ...
+@overload
+def calculate_gradient(x: Labelled | Foreign, normalization: bool = True) -> Any: ...
 def calculate_gradient(x: Any, normalization: bool = True) -> Array:
     """Dense Jacobian of softmax along the last axis: one matrix for a vector, one per row for a batch.
 
@@ -96,6 +101,12 @@ def calculate_gradient(x: Any, normalization: bool = True) -> Array:
     softmax_jacobian : the same matrix as an operator of n numbers.
     softmax_vjp : its product with a vector, without the matrix.
 
+    Notes
+    -----
+    A column vector, of shape (n, 1), is n slices of one entry each: their probabilities are 1, and what comes back are
+    n matrices of one entry, 0. ``np.ravel(column)`` is one slice; ``softmax_jacobian(column, axis=0)`` takes the column
+    as it is.
+
     Examples
     --------
     >>> import softgrad as sg
@@ -103,6 +114,14 @@ def calculate_gradient(x: Any, normalization: bool = True) -> Array:
     array([[ 0.08192507, -0.02203304, -0.05989202],
            [-0.02203304,  0.18483645, -0.1628034 ],
            [-0.05989202, -0.1628034 ,  0.22269543]])
+
+    A column vector is n slices, not one:
+
+    >>> column = [[1.0], [2.0], [3.0]]
+    >>> sg.calculate_gradient(column).shape
+    (3, 1, 1)
+    >>> sg.softmax_jacobian(column, axis=0).toarray().shape
+    (1, 3, 3)
     """
     # The plain call, which goes straight to the kernel, is the one without options.
     p = softmax(x) if normalization else softmax(x, normalization=False)
@@ -192,10 +211,18 @@ class _Operator:
             raise ValueError("a dense copy is always made: the operator holds no matrix")
         return np.asarray(self.toarray(), dtype=dtype)
 
+    @overload
+    def __matmul__(self, V: Real) -> NDArray: ...
+    @overload
+    def __matmul__(self, V: Foreign) -> Any: ...
     def __matmul__(self, V: Any) -> Array:
         V = as_real(V, "the right operand of @")
         return self.matvec(V) if V.ndim == 1 else self.matmat(V)
 
+    @overload
+    def __rmatmul__(self, V: Real) -> NDArray: ...
+    @overload
+    def __rmatmul__(self, V: Foreign) -> Any: ...
     def __rmatmul__(self, V: Any) -> Array:
         V = as_real(V, "the left operand of @")
         return self.rmatvec(V) if V.ndim == 1 else _transpose(self.rmatmat(_transpose(V)))

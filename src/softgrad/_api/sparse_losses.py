@@ -92,7 +92,7 @@ def entmax_loss(
     alpha = as_alpha(alpha, rows.rows, rows.xp)
     target = label_target(rows, labels, LossOptions(weight, sample_weight, ignore_index=ignore_index))
     if isinstance(alpha, float) and alpha == 1:
-        return rows.solve(cross_entropies.cross_entropy, None, target)
+        return rows.solve(cross_entropies.cross_entropy, None, target, 1.0)
     return rows.solve(native.entmax_loss, None, target, alpha)
 
 
@@ -146,7 +146,7 @@ def entmax_loss_grad(
     target = label_target(rows, labels, LossOptions(weight, sample_weight, ignore_index=ignore_index))
     buffers = {"out": out, "grad_out": grad_out}
     if isinstance(alpha, float) and alpha == 1:
-        return LossGrad(*rows.solve_all(cross_entropies.cross_entropy_grad, buffers, target))
+        return LossGrad(*rows.solve_all(cross_entropies.cross_entropy_grad, buffers, target, 1.0))
     return LossGrad(*rows.solve_all(native.entmax_loss_grad, buffers, target, alpha))
 
 

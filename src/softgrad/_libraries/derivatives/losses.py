@@ -118,6 +118,7 @@ def _focal_hessian(call: Call, v: Array) -> Array:
     s = column(xp.asarray(target.row_weight, dtype=logits.dtype))
     x = xp.where(s == 0, xp.zeros_like(logits), logits)
     T = o.get("temperature", 1.0)
+    assert target.labels is not None
     loss, e = losses.cross_entropy_grad(x, target.labels, where=where, temperature=T)
     e = xp.where(xp.isinf(e), xp.zeros_like(e), e)  # at T = 0, where every derivative is taken as 0
     loss = loss[..., None]
