@@ -100,3 +100,18 @@ def test_third_matrix_which_the_document_cuts_off():
     (*_, batch) = layer(x)
     expected = [[batch[i] * ((i == j) - batch[j]) for j in range(5)] for i in range(5)]
     np.testing.assert_allclose(layer.backward()[2], expected, rtol=1e-12, atol=0)
+
+
+def test_a_column_vector_is_slices_of_one_entry():
+    """The notebooks squeeze; softgrad takes the last axis, and its documentation says so."""
+    column = np.array([[1.0], [2.0], [3.0]])
+    np.testing.assert_array_equal(softmax(column), np.ones((3, 1)))
+    np.testing.assert_array_equal(calculate_gradient(column), np.zeros((3, 1, 1)))
+    layer = Softmax()
+    np.testing.assert_array_equal(layer(column), np.ones((3, 1)))
+    np.testing.assert_array_equal(layer.backward(), np.zeros((3, 1, 1)))
+    layer = Softmax(axis=0)
+    np.testing.assert_array_equal(np.ravel(layer(column)), softmax(np.ravel(column)))
+    np.testing.assert_array_equal(layer.backward()[0], calculate_gradient(np.ravel(column)))
+    for documented in (calculate_gradient, Softmax):
+        assert "column vector" in documented.__doc__
