@@ -240,7 +240,10 @@ def test_sample_draws_what_the_function_draws(softgrad, logits):
         ("apply softmax text.csv out.npy", "text.csv, line 2, column 1: expected a number; got 'x'"),
         ("apply softmax ragged.csv out.npy", "ragged.csv, line 2: expected 2 columns, as in the first row; got 1"),
         ("apply softmax empty.csv out.npy", "empty.csv: the file is empty"),
-        ("apply softmax scalar.npy out.npy", "axis -1 is out of bounds for array of dimension 0"),
+        (
+            "apply softmax scalar.npy out.npy",
+            "a single number is a slice with axis=None only: axis -1 is out of bounds",
+        ),
         ("apply softmax objects.npy out.npy", "objects.npy: the array must hold real numbers; got dtype object"),
         ("apply softmax short.npy out.npy", "short.npy: truncated"),
     ],
