@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import softgrad as sg
+from softgrad._api.sampling import gumbel_softmax_from
 
 from ..maps import directions, logits
 
@@ -109,6 +110,8 @@ DERIVATIVES = {
     "kl_divergence_grad": ("xg", lambda o, p, q: tuple(sg.kl_divergence_grad(p, q, temperature=o.temperature))),
     "selective_log_softmax": ("x", lambda o, x: sg.selective_log_softmax(x, o.labels, temperature=o.temperature)),
     "selective_log_softmax k": ("x", lambda o, x: sg.selective_log_softmax(x, o.labels[:, None] - o.labels[:1])),
+    "sample_log_prob": ("x", lambda o, x: sg.sample_log_prob(x, o.labels[:, None], temperature=o.temperature)),
+    "gumbel_softmax_from": ("x", lambda o, x: gumbel_softmax_from(x, o.t, temperature=o.temperature)),
 }
 
 
