@@ -7,6 +7,8 @@ from softgrad._numpy import kernels
 
 from . import reference
 
+collect_ignore_glob = ["typing/*.py"]  # what tests/test_typing.py shows to type checkers
+
 # One fixed sequence of examples, so that a run means the same tomorrow. `pytest --hypothesis-profile=deep` searches.
 _common = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 settings.register_profile("quick", derandomize=True, max_examples=40, **_common)

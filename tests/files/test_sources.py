@@ -226,7 +226,7 @@ def test_a_label_out_of_range_far_into_a_file(labels, monkeypatch):
         pd.DataFrame({"label": given}).to_csv(labels, index=False)
     else:
         pd.DataFrame({"label": given}).to_feather(labels)
-    message = rf"^{re.escape(labels)}: labels must lie in \[0, 3\); labels\[65017\] is 3$"
+    message = rf"^{re.escape(labels)}: labels must lie in \[0, 3\); labels\[65017\] is 3: classes are numbered from 0$"
     with pytest.raises((IndexError, ValueError), match=message):
         sg.apply_blocks(sg.cross_entropy, x, "y.npy", labels=labels)
     assert not os.path.exists("y.npy")

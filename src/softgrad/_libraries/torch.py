@@ -319,7 +319,9 @@ def _operator(function: Function) -> Any:
 
     def fake(*arrays: Any) -> Any:
         spec, tensors = spec_of(arrays)
-        shapes = {SLICE: tensors[0].shape, VALUE: tensors[0].shape[:-1], CHOICES: tensors[-1].shape}
+        shapes = {SLICE: tensors[0].shape, VALUE: tensors[0].shape[:-1]}
+        if CHOICES in function.operands:
+            shapes[CHOICES] = tensors[function.operands.index(CHOICES)].shape
         made = tuple(
             tensors[0].new_empty(shapes[core], dtype=dtype)
             for core, dtype in zip(function.results, _result_dtypes(spec, tensors), strict=True)

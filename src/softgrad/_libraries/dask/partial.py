@@ -145,6 +145,10 @@ class PartialNamespace:
         """The largest entry of each slice."""
         return self._reduced("max", functools.partial(np.max, initial=-np.inf), x, axis, keepdims)
 
+    def min(self, x: PartialArray) -> Any:
+        """The smallest entry that is here."""
+        return np.min(x.data)
+
     def sum(self, x: PartialArray, axis: int | None = None, keepdims: bool = False) -> PartialArray:
         """The sum of each slice."""
         return self._reduced("sum", np.sum, x, axis, keepdims)
@@ -193,6 +197,8 @@ class PartialNamespace:
     ) -> PartialArray:
         if not (isinstance(x, PartialArray) and x.cut):
             return self.each(getattr(np, merge), x, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        if axis is None:  # of what is here: checks of arguments ask so, each block for its own entries
+            return reduce(x.data)  # type: ignore[return-value]
         assert axis == -1
         return self._ask(merge, x, (reduce(x.data, axis=-1, keepdims=keepdims),))[0]
 
