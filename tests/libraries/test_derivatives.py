@@ -43,7 +43,13 @@ def _scalar(function, inputs):
 
 
 ONE_OF_EACH = {name.partition(" ")[0]: name for name in DERIVATIVES}
-IN_JAX = [name for function, name in ONE_OF_EACH.items() if "sparsemax_loss" not in function]  # entmax_loss at α = 2
+COMPILED_LONG = {"entmax_alpha_vjp", "entmax_vjp", "entmax_loss", "soft_entmax_loss", "soft_entmax_loss_grad"}
+"""Ten seconds each; `entmax`, `sparsemax_vjp` and `entmax_loss_grad` have what they are made of."""
+IN_JAX = [
+    pytest.param(name, marks=pytest.mark.exhaustive if function in COMPILED_LONG else ())
+    for function, name in ONE_OF_EACH.items()
+    if "sparsemax_loss" not in function  # entmax_loss at α = 2
+]
 
 
 @pytest.mark.slow

@@ -58,11 +58,8 @@ class ArrowTable:
             raise ValueError("not an Arrow file, or cut off")
 
     def _count(self) -> int:
-        if len(self.schema) == 0:
-            return 0
-        if not self._is_stream and hasattr(reader := self._reader(None), "count_rows"):  # without reading them
-            return int(reader.count_rows())
-        return sum(batch.num_rows for batch in self._batches([0]))
+        # pyarrow's count_rows believes a damaged length, for which blocks would then be planned; a column has to be read.
+        return sum(batch.num_rows for batch in self._batches([0])) if len(self.schema) else 0
 
 
 class ArrowReader(ColumnsReader):
