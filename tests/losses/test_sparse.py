@@ -120,7 +120,7 @@ def test_edges():
         ignored = sg.entmax_loss_grad(x, [-1] * 6, alpha, ignore_index=-1)
         assert not ignored.loss.any()
         assert not ignored.grad.any()
-        with pytest.raises(ValueError, match="targets must be at least 0; the smallest is -0.5"):
+        with pytest.raises(ValueError, match=r"targets must be at least 0; the smallest is -0\.5"):
             sg.soft_entmax_loss([1.0, 2.0], [-0.5, 1.5], alpha)
     for half in (np.float16, np.float32):
         loss, grad = sg.sparsemax_loss_grad(np.array([[1, 2, 3]], half), [0])

@@ -198,7 +198,7 @@ class PartialNamespace:
         if not (isinstance(x, PartialArray) and x.cut):
             return self.each(getattr(np, merge), x, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
         if axis is None:  # of what is here: checks of arguments ask so, each block for its own entries
-            return reduce(x.data)  # type: ignore[return-value]
+            return reduce(x.data)  # type: ignore[no-any-return]
         assert axis == -1
         return self._ask(merge, x, (reduce(x.data, axis=-1, keepdims=keepdims),))[0]
 

@@ -58,7 +58,7 @@ class ArrowTable:
             raise ValueError("not an Arrow file, or cut off")
 
     def _count(self) -> int:
-        # pyarrow's count_rows believes a damaged length, for which blocks would then be planned; a column has to be read.
+        # Not by count_rows of pyarrow, which believes a damaged length: blocks without end would be planned for it.
         return sum(batch.num_rows for batch in self._batches([0])) if len(self.schema) else 0
 
 
