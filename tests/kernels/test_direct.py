@@ -13,14 +13,14 @@ from softgrad._dispatch import FUNCTIONS
 from softgrad._numpy import kernels
 
 NATIVE = [level for level in kernels.LEVELS if level != "generic"]
-ONE = ("softmax", "log_softmax", "logsumexp", "entropy")
+ONE = ("softmax", "log_softmax", "sparsemax", "logsumexp", "entropy")
 TWO = ("softmax_vjp", "log_softmax_vjp", "log_softmax_jvp", "kl_divergence")
 NAMES = ONE + TWO
 GRADIENTS = ("entropy_grad", "kl_divergence_grad")  # several results
 LABELLED = ("cross_entropy", "cross_entropy_grad", "cross_entropy_grad_hess")
-INNER = ("log_sum", "signed_logsumexp", "jacobian")  # no public function has their names
+INNER = ("entmax15", "log_sum", "signed_logsumexp", "jacobian")  # no public function has their names
 REDUCTIONS = ("logsumexp", "entropy", "kl_divergence")
-TEMPERED = ("softmax", "log_softmax")
+TEMPERED = ("softmax", "log_softmax", "sparsemax")
 MASKED = (*TEMPERED, "logsumexp")
 LIMIT = 3000
 DTYPES = (np.float16, np.float32, np.float64)

@@ -10,6 +10,7 @@
 #include "kernels/signed_logsumexp.h"
 #include "kernels/softmax.h"
 #include "kernels/softmax_vjp.h"
+#include "kernels/sparse.h"
 #include "kernels/states.h"
 #include "kernels/target_losses.h"
 #include "module/table.h"

@@ -18,7 +18,7 @@ from softgrad._validation.logits import Logits
 __all__ = ["entmax", "sparsemax"]
 
 
-@dispatched("(n)->(n)", whole=True)
+@dispatched("(n)->(n)", kernel=True, whole=True)
 def sparsemax(
     x: Any,
     /,

@@ -14,12 +14,15 @@ from softgrad._numpy import kernels, long_rows
 from softgrad._numpy.implementation import ENTRIES, VALUE, Implementation, Outs, write
 
 
+def every_entry(x: Array) -> Array:
+    """One True as the mask of all entries, made four times as quickly as by np.broadcast_to."""
+    return np.ndarray(x.shape, np.bool, b"\1", strides=(0,) * x.ndim)
+
+
 def _normalize(name: str, outs: Outs, workers: int, x: Array, where: Array | None, temperature: Array | float) -> None:
     """softmax or log_softmax."""
     if where is not None or not is_one(temperature):
-        if where is None:  # one True for all entries, made four times as quickly as by np.broadcast_to
-            where = np.ndarray(x.shape, np.bool, b"\1", strides=(0,) * x.ndim)
-        kernels.run(f"{name}_where", (x, where, temperature), outs, workers)
+        kernels.run(f"{name}_where", (x, every_entry(x) if where is None else where, temperature), outs, workers)
     elif x.shape[-1] >= long_rows.LONG_ROW:
         long_rows.normalize(name, x, outs[0], workers)
     else:

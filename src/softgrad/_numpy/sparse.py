@@ -1,24 +1,46 @@
-"""sparsemax and entmax of rows."""
+"""sparsemax and entmax of rows: kernels for α = 2 and 1.5, the formula for others."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 
 from softgrad._formulas import sparse as formulas
 from softgrad._formulas.namespace import NDArray as Array
+from softgrad._formulas.namespace import is_one
+from softgrad._numpy import kernels
 from softgrad._numpy.implementation import ENTRIES, Implementation, Outs, write
-from softgrad._numpy.softmax import softmax
+from softgrad._numpy.softmax import every_entry, softmax
+
+
+def _solve(name: str, outs: Outs, workers: int, x: Array, where: Array | None, temperature: Array | float) -> None:
+    """The kernel called `name`, or that with a mask and a temperature."""
+    if where is None and is_one(temperature):
+        kernels.run(name, (x,), outs, workers)
+    else:
+        kernels.run(f"{name}_where", (x, every_entry(x) if where is None else where, temperature), outs, workers)
 
 
 def _entmax(
     outs: Outs, workers: int, x: Array, alpha: Array | float, where: Array | None, temperature: Array | float
 ) -> None:
-    """Every row as of a call with one α; the formula is that of rows, and softmax has a kernel."""
-    write(outs, (formulas.entmax(x, alpha, where, temperature),))
-    ones = np.broadcast_to(np.asarray(alpha == 1), x.shape[:-1])
-    if ones.any():
-        write(outs, (np.where(ones[..., None], softmax(x, where, temperature, workers=workers), outs[0]),))
+    """Every row as of a call with one α."""
+    if isinstance(alpha, float) and alpha == 1.5:
+        return _solve("entmax15", outs, workers, x, where, temperature)
+    results = formulas.entmax(x, alpha, where, temperature)
+    for special, function in ((1.0, softmax), (1.5, entmax15), (2.0, sparsemax)):
+        here = np.broadcast_to(np.asarray(alpha == special), x.shape[:-1])
+        if here.any():
+            results = np.where(here[..., None], function(x, where, temperature, workers=workers), results)
+    write(outs, (results,))
 
 
-sparsemax = Implementation(formulas.sparsemax, (ENTRIES,))
+def _formula15(x: Array, where: Array | None, temperature: Array | float) -> Array:
+    p: Array = formulas.entmax(x, 1.5, where, temperature)
+    return p
+
+
+sparsemax = Implementation(formulas.sparsemax, (ENTRIES,), partial(_solve, "sparsemax"))
+entmax15 = Implementation(_formula15, (ENTRIES,), partial(_solve, "entmax15"))
 entmax = Implementation(formulas.entmax, (ENTRIES,), _entmax)
