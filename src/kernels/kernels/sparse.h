@@ -1,14 +1,13 @@
 // Entmax for α = 2 (sparsemax) and α = 1.5: p = (σ − s d)_+^(1/s) with s = α − 1, d = (max x − x)/T, and the σ for
 // which Σ p = 1.
 //
-// Only entries with u = s d below 1 can be positive: a row has few of them, and they are copied. Σ (σ − u)_+^(1/s) − 1 is
-// convex in σ, so that Newton's steps from σ = 1 fall monotonically. The last two know σ, u and the sum as pairs of
+// Only entries with u = s d below 1 can be positive: a row has few of them, and they are copied. Σ (σ − u)_+^(1/s) − 1
+// is convex in σ, so that Newton's steps from σ = 1 fall monotonically. The last two know σ, u and the sum as pairs of
 // float64: the errors of u are a few units of 2^-104, and those of σ are a mean of theirs and of what the sum loses,
 // 2^-105 of its value, which is 1. So p is within 2^-100 before it is rounded, for every dtype.
 #pragma once
 
 #include "math/double_word.h"
-#include "rows/numbers.h"
 #include "rows/row_loop.h"
 
 namespace {
@@ -42,7 +41,8 @@ struct SparseRoot {
     const Candidates& c;
 
     DoubleDouble solve() const {
-        constexpr int STEPS = 64;  // a handful for most; halving the distance to the root, as of n ties at POWER = 2, more
+        constexpr int STEPS =
+            64;  // a handful for most; halving the distance to the root, as of n ties at POWER = 2, more
         constexpr double TOLERANCE = 0x1p-46;  // relative, of a last step: rounding makes smaller ones
         DoubleDouble sigma = 1;
         for (int i = 0; i < STEPS; ++i) {
