@@ -151,7 +151,7 @@ def test_threads_change_no_bit():
     assert one != sg.evaluate(logits[1:], labels[1:])
 
 
-@pytest.mark.parametrize("n", [3, 130, 9001])
+@pytest.mark.parametrize("n", [3, 130, 4500])
 def test_a_row_has_the_same_bits_in_any_batch(n):
     logits, labels = problem(9, n, lead=6.0)
     for dtype in (np.float32, np.float64):

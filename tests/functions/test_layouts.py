@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("level")
 @every_map
 @every_float
 def test_any_layout_gives_the_same_bits(f, dtype):
-    for n, (name, layout) in product([n for n in lengths(f) if n in (1, 3, 10, 33, 65, 257)], LAYOUTS.items()):
+    for n, (name, layout) in product([n for n in lengths(f) if n in (3, 33, 257)], LAYOUTS.items()):
         for shape in ((5, n), (2, 18, n)) if n < 100 else ((5, n),):
             contiguous = logits(shape, dtype)
             x, g = layout(contiguous), layout(directions(contiguous))

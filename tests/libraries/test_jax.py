@@ -11,11 +11,18 @@ import pytest
 import softgrad as sg
 
 from ..maps import assert_close, logits
-from .cases import assert_results_close, every_case, rows_of_every_kind
+from .cases import CASES, assert_results_close, rows_of_every_kind
 from .libraries import JAX
 
+COMPILED_LONG = {"soft_entmax_loss", "soft_entmax_loss_grad", "entmax_loss_grad"}
+"""Several seconds each; `entmax`, `entmax_loss` and those of sparsemax have what they are made of."""
 
-@every_case
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=pytest.mark.exhaustive if case.name in COMPILED_LONG else ()) for case in CASES],
+    ids=lambda case: case.id or case.name,
+)
 def test_jax_under_jit_at_every_edge(case):
     """Rows of every kind in one call."""
     operands, options = rows_of_every_kind(case)

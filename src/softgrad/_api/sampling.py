@@ -104,7 +104,7 @@ def sample(
     >>> logits = np.log([[0.7, 0.2, 0.1], [0.01, 0.09, 0.9]])
     >>> sg.sample(logits, 8, rng=0)
     array([[0, 0, 0, 0, 1, 2, 0, 1],
-           [2, 2, 2, 1, 2, 1, 2, 2]])
+           [2, 2, 2, 0, 2, 1, 2, 2]])
     >>> sg.sample(logits, rng=0, where=sg.top_k_mask(logits, 1))
     array([0, 2])
     >>> sg.sample(np.zeros(5), 5, rng=1, replace=False)
