@@ -275,7 +275,7 @@ class Checks:
         value, grad = sg.entropy_grad(x)
         for what, errors, bound in zip(("", "_grad"), self.reference.entropy(value, grad, x), LOSSES, strict=False):
             self.note("entropy" + what, errors, bound, where=where)
-        y = (x + rng.choice([1e-6, 1e-2, 1.0]) * rng.normal(size=x.shape)).astype(x.dtype)
+        y = (x + rng.choice([1e-9, 1e-6, 1e-2, 1.0]) * rng.normal(size=x.shape)).astype(x.dtype)
         if rng.random() < 0.3:
             y = np.where(x == x.max(-1, keepdims=True), y[:, :1], x).astype(x.dtype)
         value, *grads = sg.kl_divergence_grad(x, y)

@@ -74,7 +74,9 @@ class ExactDivergence:
                 for w, v in zip(p.p, d, strict=True)
             ]
             self.grad_q = [(v - u, v + u) for u, v in zip(p.p, q.p, strict=True)]
-            if p.k == q.k and p.others[p.k] + q.others[p.k] < 1:
+            if alike and max(abs(v) for w, v in zip(p.p, d, strict=True) if w) <= 0.125:  # q − p without cancellation
+                self.grad_q = [(v - u, u * (abs(t) + spread)) for u, v, t in zip(p.p, q.p, d, strict=True)]
+            elif p.k == q.k and p.others[p.k] + q.others[p.k] < 1:
                 self.grad_q[p.k] = p.others[p.k] - q.others[p.k], p.others[p.k] + q.others[p.k]
 
     @staticmethod

@@ -7,7 +7,9 @@
 // are those of Σ p (d − Σ p d): d_k alone may be far from the mean.
 //
 // The nearer q is to p, the more this cancels. With y = Σ p d − d the divergence is also log Σ p e^y, and that is
-// log1p(Σ p (e^y − 1 − y)), whose terms are never negative.
+// log1p(Σ p (e^y − 1 − y)), whose terms are never negative. And q − p is p (e^−r − 1) with r = log p − log q, which is
+// d − Σ p d and the divergence. With r in two parts that is off by ρ + σ of p, σ of the mean, u of e^−r − 1 and half an
+// ulp in the end, below 4 ulp of p (|d − d_k| + Σ p |d − d_k|), however near q is to p.
 //
 // Every pass computes the exponentials again: an output may be an input, which the last pass still reads.
 #pragma once
@@ -25,14 +27,41 @@ namespace {
 template <class T>
 constexpr T NEARBY = 1.5;
 
-// e^y − 1 − y for |y| ≤ NEARBY, times e, by its series, whose terms left out are below a tenth of an ulp.
+// Up to this |log p − log q| the difference of p and q cancels; beyond, it is at least 0.63 of the larger one.
+template <class T>
+constexpr T CANCELLING = 1;
+
+// e^y − 1 − y over y²/2 by its series up to y^TERMS, Σ 2 y^(n−2)/n!; with the numbers of terms below, those left out
+// are below a tenth of an ulp.
+template <class T, int TERMS>
+struct SeriesOfExp {
+    T coefficients[TERMS + 1] = {};
+
+    constexpr SeriesOfExp() {
+        double coefficient = 2;
+        for (int n = 2; n <= TERMS; ++n) coefficients[n] = (T)(coefficient /= n);
+    }
+    [[gnu::always_inline]] static Vec<T> of(Vec<T> y) {
+        constexpr SeriesOfExp<T, TERMS> SERIES;
+        Vec<T> sum = splat(SERIES.coefficients[TERMS]);
+#pragma GCC unroll 32
+        for (int n = TERMS - 1; n > 1; --n) sum = mul_add(sum, y, splat(SERIES.coefficients[n]));
+        return sum;
+    }
+};
+
+// e^y − 1 − y for |y| ≤ NEARBY, times e.
 template <class T>
 inline Vec<T> curved_part_of_exp(Vec<T> y, Vec<T> e) {
     constexpr int TERMS = sizeof(T) == 4 ? 14 : 22;
-    Vec<T> series = splat<T>(1);
-#pragma GCC unroll 32
-    for (int n = TERMS; n > 2; --n) series = mul_add(series * y, splat((T)1 / n), splat<T>(1));
-    return e * y * ((T)0.5 * y) * series;  // e first: y² may be too small for a number
+    return e * y * ((T)0.5 * y) * SeriesOfExp<T, TERMS>::of(y);  // e first: y² may be too small for a number
+}
+
+// e^(y + low) − 1 for |y| ≤ CANCELLING.
+template <class T>
+inline Vec<T> expm1(Vec<T> y, Vec<T> low) {
+    constexpr int TERMS = sizeof(T) == 4 ? 12 : 19;
+    return y + mul_add(y * ((T)0.5 * y), SeriesOfExp<T, TERMS>::of(y), low);
 }
 
 template <class T, class Shape>
@@ -62,10 +91,11 @@ class Divergence {
         mean = product<T>(differences, p.inverse);
         const DoubleWord<T> logs = minus<T>(q.log(), p.log());
         const DoubleWord<T> below = gap_below<T>(q.max, b_argmax);
-        Vec<T> value = plus<T>(plus<T>(mean, below), logs).high;
+        value = plus<T>(plus<T>(mean, below), logs).high;
         value = value < 0 ? splat<T>(0) : value;
-        const Bits<T> near = is_near();
+        near = is_near();
         if (any<T>(near)) value = near ? near_value(shape, a, b) : value;
+        balance = plus<T>(-value, mean);
         const Bits<T> infinite = is_infinite();
         blank = logs.high - logs.high;
         mean.high = infinite ? splat((T)NAN) : mean.high + blank;
@@ -78,17 +108,7 @@ class Divergence {
 
     // p ∘ (d − Σ p d), which is not defined where the divergence is infinite, and q − p.
     void write(const Shape shape, const T* a, const T* b, T* grad_p, T* grad_q) const {
-        const Exp<T, FAR> exp_p = exp_of(p), exp_q = exp_of(q);
-        const Vec<T> vanished = mean.high - mean.high;
-        finish_both(shape, grad_p, grad_q, [&](auto place) {
-            const Vec<T> v = place(a, 0), w = place(b, 0), e = exp_p(v);
-            // Divided last: a subnormal p has lost bits that the product would show.
-            const Vec<T> gradient = e == 0 ? vanished : p.probability(e * centred(v, w));
-            const Vec<T> plain = q.probability(exp_q(w)) - p.probability(e);
-            const Bits<T> from_others = p.saturated(v) & q.saturated(w) & (p.complement + q.complement < 1);
-            return std::pair<Vec<T>, Vec<T>>(v == -INF<T> ? blank : gradient,
-                                             from_others ? p.complement - q.complement : plain);
-        });
+        with_constant(any<T>(near), [&](auto has_near) { finish<has_near>(shape, a, b, grad_p, grad_q); });
     }
 
    private:
@@ -98,6 +118,9 @@ class Divergence {
     Vec<T> extent;                    // the largest |d| in the sums
     DoubleWord<T> origin;             // −d_k
     DoubleWord<T> differences, mean;  // Σ e (d − d_k) and Σ p (d − d_k)
+    Vec<T> value;                     // the divergence
+    Bits<T> near;                     // whether the rows are near each other
+    DoubleWord<T> balance;            // where d is that, p and q are equal
     Vec<T> blank;                     // 0, or NaN in a row with NaN
 
     void find_differences(const Shape shape, const T* a, const T* b, Vec<T> a_argmax) {
@@ -123,13 +146,36 @@ class Divergence {
         return (top <= NEARBY<T>)&(bottom >= -NEARBY<T>);
     }
 
+    template <bool HAS_NEAR>
+    void finish(const Shape shape, const T* a, const T* b, T* grad_p, T* grad_q) const {
+        const Exp<T, FAR> exp_p = exp_of(p), exp_q = exp_of(q);
+        const Vec<T> vanished = mean.high - mean.high;
+        finish_both(shape, grad_p, grad_q, [&](auto place) {
+            const Vec<T> v = place(a, 0), w = place(b, 0), e = exp_p(v);
+            const DoubleWord<T> d = relative(v, w);
+            // Divided last: a subnormal p has lost bits that the product would show.
+            const Vec<T> gradient = v == -INF<T> ? blank : e == 0 ? vanished : p.probability(e * centred(d));
+            const auto difference = [&] {
+                const Vec<T> plain = q.probability(exp_q(w)) - p.probability(e);
+                const Bits<T> from_others = p.saturated(v) & q.saturated(w) & (p.complement + q.complement < 1);
+                return from_others ? p.complement - q.complement : plain;
+            };
+            if constexpr (!HAS_NEAR) return std::pair<Vec<T>, Vec<T>>(gradient, difference());
+            const DoubleWord<T> log_ratio = gap_below<T>(balance.high, d.high);
+            const Bits<T> cancels = near & (absolute<T>(log_ratio.high) <= CANCELLING<T>);
+            const Vec<T> change = expm1<T>(log_ratio.high, log_ratio.low + (balance.low - d.low));
+            const Vec<T> close = product_with_p(e, change);
+            return std::pair<Vec<T>, Vec<T>>(gradient, any<T>(~cancels) ? (cancels ? close : difference()) : close);
+        });
+    }
+
     Vec<T> near_value(const Shape shape, const T* a, const T* b) const {
         const Exp<T, FAR> exp_p = exp_of(p);
         LongSum<T, Shape> sum;
         shape.blocks([&](const Shape block) {
             block.at_each([&](auto place) {
                 const Vec<T> v = place(a, a[0]), e = place.keep(exp_p(v));
-                sum.sum.add(e == 0 ? splat<T>(0) : curved_part_of_exp<T>(-centred(v, place(b, b[0])), e));
+                sum.sum.add(e == 0 ? splat<T>(0) : curved_part_of_exp<T>(-centred(relative(v, place(b, b[0]))), e));
             });
             sum.end_block();
         });
@@ -138,9 +184,12 @@ class Divergence {
 
     // d − d_k and d − Σ p d.
     DoubleWord<T> relative(Vec<T> v, Vec<T> w) const { return plus<T>(gap_below<T>(v, w), origin); }
-    Vec<T> centred(Vec<T> v, Vec<T> w) const {
-        const DoubleWord<T> d = relative(v, w);
-        return (d.high - mean.high) + (d.low - mean.low);
+    Vec<T> centred(const DoubleWord<T>& d) const { return (d.high - mean.high) + (d.low - mean.low); }
+
+    // p c, of the exponential e.
+    Vec<T> product_with_p(Vec<T> e, Vec<T> c) const {
+        const Vec<T> high = e * c, low = fma(e, c, -high);
+        return fma(high, p.inverse.high, mul_add(high, p.inverse.low, low * p.inverse.high));
     }
 
     // In the mode that suits every row; `add_up` may have had another, with the same bits.

@@ -479,12 +479,19 @@ void errors_of_divergence(int digits, int lowest, int64_t rows, int64_t n, const
         }
         const Number over = scaled(p.total, ONE_OVER_S);
         if (value) error.add(format, 0, value[r], loss / over, size / over, SCALE);
+        // q − p of rows that nearly agree, without the cancellation.
+        const bool is_close = alike && largest.high <= 0.125;
         for (int64_t i = 0; i < n; ++i) {
             const Number own = p.probability(i), other = q.probability(i);
             if (grad_p && p.valid[i])
                 p_errors[r].add(format, i, grad_p[r * n + i], own * (d[i] - mean), own * (absolute(d[i]) + spread),
                                 SCALE);
             if (!grad_q) continue;
+            if (is_close) {
+                q_errors[r].add(format, i, grad_q[r * n + i], own * expm1(-(d[i] + offset)),
+                                own * (absolute(d[i]) + spread), SCALE);
+                continue;
+            }
             const bool from_others = i == p.k && i == q.k && p.others(i).high + q.others(i).high < S;
             const Number left = from_others ? p.others(i) : other, right = from_others ? q.others(i) : own;
             q_errors[r].add(format, i, grad_q[r * n + i], left - right, left + right, SCALE);
