@@ -20,10 +20,10 @@ demo: $(VENV)/installed-examples ## train a network written by hand on real digi
 # One process for each processor that there is; a process that has nothing left to do takes tests from another.
 PYTEST = $(BIN)/python -m pytest --numprocesses logical --dist worksteal
 
-quick: $(VENV)/installed-test ## run the quick tests: the best instruction-set level and the formulas, about a minute
+quick: $(VENV)/installed-test ## run the quick tests: the best instruction-set level and the formulas, about 6 minutes
 	$(PYTEST) --quick
 
-test: $(VENV)/installed-test ## run the whole test suite on the installed package, every level, about 5 minutes
+test: $(VENV)/installed-test ## run the whole test suite on the installed package, every level, about 11 minutes
 	$(PYTEST)
 
 lint: $(VENV)/installed-lint ## check style, types and spelling
