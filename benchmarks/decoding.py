@@ -8,17 +8,14 @@ One thread. The masks of PyTorch are by `torch.sort`, as its users write them; d
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 import softgrad as sg
-from timing import Timed, interleaved
+from ratios import print_ratios
 
 SHAPES = ((64, 131_072), (64, 1000), (10_000, 100), (100_000, 10))
 K, P = 50, 0.9
@@ -70,25 +67,6 @@ def calls(shape: tuple[int, int]) -> dict[str, dict[str, Callable[[], Any]]]:
     }
 
 
-def main() -> None:
-    """Print a line for each case: softgrad's time, and how many times as long the others take."""
-    parser = argparse.ArgumentParser(description="Time masks and draws.")
-    parser.add_argument("--seconds", type=float, default=5, help="for each case (default: 5)")
-    parser.add_argument("--json", type=Path, help="where to write the results, too")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    lines = []
-    for shape in SHAPES:
-        for name, ways in calls(shape).items():
-            times = interleaved({way: Timed(call) for way, call in ways.items()}, options.seconds)
-            own = times["softgrad"].median
-            others = {way: round(time.median / own, 2) for way, time in times.items() if way != "softgrad"}
-            lines.append({"shape": shape, "case": name, "ms": round(own * 1e3, 3), "others / softgrad": others})
-            print(json.dumps(lines[-1], ensure_ascii=False), flush=True)
-    if options.json:
-        rows = ",\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
-        options.json.write_text(f"[\n{rows}\n]\n", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    print_ratios("Time masks and draws.", SHAPES, calls)

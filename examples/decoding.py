@@ -124,6 +124,7 @@ def draw(model: Model, results: dict[str, list[tuple[float, float]]], path: Path
         left.plot(kept, np.full(len(kept), height), "s", color=color, markersize=5, label=f"kept by {name}")
     left.set_xticks(range(30), [repr(chr(byte))[1:-1] for byte in order], fontsize=7, family="monospace")
     left.set(yscale="log", ylim=(7e-5, 1), title='The byte after "the so", T = 1.3', xlabel="byte, most probable first")
+    left.set_ylabel("probability")
     left.legend(frameon=False)
     for name, points in results.items():
         known, distinct = np.array(points).T

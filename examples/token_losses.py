@@ -104,7 +104,9 @@ def draw(evaluation: sg.Evaluation, losses: Array, letters: Array, path: Path) -
     image = axes.imshow(bits, cmap="Oranges", vmin=0, vmax=10, aspect="auto")
     for place, letter in enumerate(letters[: LINE * LINES]):
         character = chr(letter) if 32 < letter < 127 and chr(letter) != "$" else " "
-        axes.text(place % LINE, place // LINE, character, ha="center", va="center", family="monospace", fontsize=9)
+        row, column = divmod(place, LINE)
+        color = "white" if bits[row, column] > 6 else "black"
+        axes.text(column, row, character, color=color, ha="center", va="center", family="monospace", fontsize=9)
     axes.set(xticks=[], yticks=[], title="What each letter costs")
     above.colorbar(image, label="bits")
     left, right = below.subfigures(1, 2)

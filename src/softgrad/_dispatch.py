@@ -203,12 +203,11 @@ def dispatched(
             # The type comes first because torch.compile, which traces this, warns of calls to C++.
             if kernel and given and (table := kernels.table) is not None:
                 x = given[0]
-                direct = given
                 if type(x) is list:
-                    direct = (_of_list(x), *given[1:])
-                    x = direct[0]
+                    x = _of_list(x)
+                    given = (x, *given[1:])
                 if type(x) is ndarray and (half or x.dtype.itemsize > 2) and (takes_out or "out" not in options):
-                    result = table.direct[name](*direct, **options)
+                    result = table.direct[name](*given, **options)
                     if result is not NotImplemented:
                         return result if packed is None else packed(result)
             return _call(function, given, options)

@@ -22,21 +22,25 @@ struct Direct {
     bool is_labels(int k) const { return kernel->types[k] == 'q'; }
 };
 
-// Whether a kernel takes slices of the row's dtype and, after them, a temperature (1 here) or labels with a factor for
-// each row; and returns slices, numbers or one matrix of that dtype.
+// Whether a kernel takes slices of the row's dtype and, after them, one number (a temperature, 1 here) or labels with
+// factors for each row; and returns slices, numbers or one matrix of that dtype.
 bool is_direct(const Kernel& kernel) {
     const Signature& signature = kernel.signature;
     bool labels = false;
+    int numbers = 0;
     for (int k = 0; k < signature.inputs; ++k) {
         const char type = kernel.types[k];
-        if (signature.dimensions(k) > 1) return false;
-        if (signature.dimensions(k) == 1 && (type != 'T' || labels)) return false;
-        if (signature.dimensions(k) == 0 && type != 'd' && !(type == 'q' && k == 1)) return false;
-        labels = labels || type == 'q';
+        if (signature.dimensions(k) == 0) {
+            if (type != 'd' && !(type == 'q' && k == 1)) return false;
+            numbers += type == 'd';
+            labels = labels || type == 'q';
+        } else if (signature.dimensions(k) > 1 || type != 'T' || numbers || labels) {
+            return false;
+        }
     }
     for (int k = signature.inputs; k < signature.operands; ++k)
         if (kernel.types[k] != 'T' || (signature.dimensions(k) == 2 && signature.outputs() > 1)) return false;
-    return signature.inputs < 2 || kernel.types[1] != 'd' || signature.inputs == 2;
+    return labels || numbers <= 1;
 }
 
 // The operands of a loop as they are handed over: data, then the steps of their rows and those of their entries.
@@ -45,7 +49,7 @@ class Operands {
     char* data[MOST_OPERANDS];
     npy_intp steps[2 * MOST_OPERANDS];
 
-    // An operand with `n` entries to a row of `size` bytes each; 0 to a row: one number for each.
+    // n entries to a row, of `size` bytes each.
     void add_slices(void* first, const Slices& slices, npy_intp size) {
         add(first, slices.inner == 1 ? slices.n * size : size, slices.n * slices.inner * size);
         entries_[slices_++] = slices.inner * size;

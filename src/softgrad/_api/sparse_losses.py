@@ -181,12 +181,12 @@ def soft_entmax_loss(
     -------
     ndarray or scalar
         One loss per row, never a mean, within 16 ulp of Σ (D + p^(α−1) \\|p − y\\|) with the D of Notes, and (1 + α)
-        times that where p is 0. A row with a negative target is NaN.
+        times that where p is 0.
 
     Raises
     ------
     TypeError, ValueError, numpy.exceptions.AxisError
-        As `entmax_loss`.
+        As `entmax_loss`; ValueError also if a target is negative.
 
     See Also
     --------

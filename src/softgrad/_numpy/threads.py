@@ -91,7 +91,7 @@ def set_workers(workers: int) -> Iterator[None]:
     >>> with sg.set_workers(1):
     ...     p = sg.softmax(np.zeros((1024, 1024)))  # on the caller's thread alone
     """
-    before, _Setting.most = _Setting.most, _checked(workers, "workers")
+    before, _Setting.most = _Setting.most, _checked(workers, "workers", "an integer")
     try:
         yield
     finally:
@@ -106,15 +106,15 @@ def _most() -> int:
     if not given:
         return cpu_count()
     try:
-        return _checked(int(given), "SOFTGRAD_WORKERS")
+        return _checked(int(given), "SOFTGRAD_WORKERS", "an integer")
     except ValueError:
         raise ValueError(f"SOFTGRAD_WORKERS must be an integer of at least 1, or -1; got {given!r}") from None
 
 
-def _checked(workers: int, name: str) -> int:
-    """A number of threads."""
+def _checked(workers: int, name: str, kind: str) -> int:
+    """A number of threads; `kind` says what may be given."""
     if isinstance(workers, bool) or not hasattr(workers, "__index__"):
-        raise TypeError(f"{name} must be an integer or None; got {workers!r}")
+        raise TypeError(f"{name} must be {kind}; got {workers!r}")
     workers = int(workers.__index__())
     if workers == -1:
         return cpu_count()
@@ -126,7 +126,7 @@ def _checked(workers: int, name: str) -> int:
 def count(workers: int | None, size: int) -> int:
     """How many threads `workers` means for a call on `size` entries."""
     if workers is not None:
-        return _checked(workers, "workers")
+        return _checked(workers, "workers", "an integer or None")
     # Somebody else's thread is already one of several: splitting it again would only oversubscribe the machine.
     alone = size >= AUTOMATIC_FROM and threading.current_thread() is threading.main_thread()
     return _most() if alone else 1
