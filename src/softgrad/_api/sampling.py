@@ -95,7 +95,7 @@ def sample(
     (Plackett–Luce; Kool, van Hoof & Welling, "Stochastic beams and where to find them", ICML 2019, section 2), by one
     number for each draw.
 
-    Under `jax.jit` the numbers are constants of the compiled function, so that `rng` must be a seed.
+    Under ``jax.jit`` the numbers are constants of the compiled function, so that `rng` must be a seed.
 
     Examples
     --------

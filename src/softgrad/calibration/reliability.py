@@ -151,7 +151,7 @@ def expected_calibration_error(
 ) -> float:
     """The gap between confidence and accuracy, averaged over bins of confidence.
 
-    With w_b the share of the predictions in bin b, it is Σ_b w_b |accuracy_b − confidence_b|; for ``norm="l2"`` the
+    With w_b the share of the predictions in bin b, it is ``Σ_b w_b |accuracy_b − confidence_b|``; for ``norm="l2"`` the
     root of the mean of the squares, for ``norm="max"`` the largest gap.
 
     Parameters

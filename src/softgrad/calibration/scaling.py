@@ -170,7 +170,7 @@ class TemperatureScaling(Scaling):
     Parameters
     ----------
     estimator : classifier, optional
-        With `decision_function` or `predict_proba`. Default: `softgrad.regression.SoftmaxRegression`. One that is
+        With `decision_function` or ``predict_proba``. Default: `softgrad.regression.SoftmaxRegression`. One that is
         fitted already goes into a `sklearn.frozen.FrozenEstimator`; then X are rows to calibrate with.
     cv : int, cross-validation generator or iterable, optional
         How rows are held out, as in scikit-learn. Default: 5 folds with the classes in proportion.
