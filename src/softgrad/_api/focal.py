@@ -72,6 +72,11 @@ def focal_loss(
     >>> import softgrad as sg
     >>> float(sg.focal_loss([0.0, 0.0], 0))
     0.17328679513998632
+
+    The larger γ, the less a row counts that is right already; γ = 0 is cross-entropy:
+
+    >>> [round(float(sg.focal_loss([3.0, 0.0], 0, gamma=gamma)), 6) for gamma in (0.0, 1.0, 5.0)]
+    [0.048587, 0.002304, 0.0]
     """
     rows = Logits.of_loss(logits, axis, where, dtype)
     temperature = as_temperature(temperature, rows.rows, rows.xp)

@@ -66,6 +66,13 @@ def entropy(logits: Any, /, *, axis: Axis = -1, temperature: Any = 1.0, where: A
     >>> import softgrad as sg
     >>> sg.entropy([[0.0, 0.0], [0.0, 40.0]])
     array([6.93147181e-01, 1.74182524e-16])
+
+    Of the tempered distribution, over the classes that are valid:
+
+    >>> sg.entropy([1.0, 2.0, 3.0], temperature=10.0)
+    np.float64(1.0952872686537243)
+    >>> sg.entropy([1.0, 1.0, 9.0], where=[True, True, False])
+    np.float64(0.6931471805599453)
     """
     rows = Logits.of_loss(logits, axis, where, dtype)
     return rows.solve(native.entropy, None, as_temperature(temperature, rows.rows, rows.xp))
@@ -164,6 +171,11 @@ def kl_divergence(
     >>> import softgrad as sg
     >>> print(f"{sg.kl_divergence([0.0, 1e-8], [0.0, 0.0]):.6g}")
     1.25e-17
+
+    Distillation divides the logits of both by one temperature:
+
+    >>> print(f"{sg.kl_divergence([2.0, 0.0], [0.0, 1.0], temperature=4.0):.6g}")
+    0.0687069
     """
     p, q = Logits.pair(axis, where, dtype, logits_p=logits_p, logits_q=logits_q)
     temperature = as_temperature(temperature, p.rows, p.xp)
@@ -271,6 +283,11 @@ def selective_log_softmax(
     >>> import softgrad as sg
     >>> sg.selective_log_softmax([[0.0, -40.0], [0.0, 0.0]], [0, 1])
     array([-4.24835426e-18, -6.93147181e-01])
+
+    Several entries of each row:
+
+    >>> sg.selective_log_softmax([[0.0, 1.0, 2.0]], [[2, 0]])
+    array([[-0.40760596, -2.40760596]])
     """
     rows = Logits.of_loss(logits, axis, where, dtype)
     temperature = as_temperature(temperature, rows.rows, rows.xp)

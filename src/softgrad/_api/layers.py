@@ -86,6 +86,11 @@ class Softmax(_Normalization):
     output : ndarray
         The probabilities of the last call.
 
+    See Also
+    --------
+    softmax, softmax_vjp : the functions behind it.
+    SoftmaxCrossEntropy : a loss on logits, more exact than a loss on probabilities.
+
     Examples
     --------
     >>> import softgrad as sg
@@ -153,6 +158,11 @@ class Entmax(_Layer):
     ----------
     output : ndarray
         The probabilities of the last call.
+
+    See Also
+    --------
+    entmax, entmax_vjp, entmax_alpha_vjp : the functions behind it.
+    Sparsemax : α = 2.
 
     Examples
     --------
@@ -236,6 +246,11 @@ class Sparsemax(Entmax):
     output : ndarray
         The probabilities of the last call.
 
+    See Also
+    --------
+    sparsemax, sparsemax_vjp : the functions behind it.
+    Entmax : any α.
+
     Examples
     --------
     >>> import softgrad as sg
@@ -264,6 +279,10 @@ class LogSoftmax(_Normalization):
     ----------
     output : ndarray
         The log-probabilities of the last call.
+
+    See Also
+    --------
+    log_softmax, log_softmax_vjp : the functions behind it.
 
     Examples
     --------
@@ -316,6 +335,10 @@ class SoftmaxCrossEntropy(_Layer):
     output : ndarray
         The losses of the last call, one per row.
 
+    See Also
+    --------
+    cross_entropy, cross_entropy_grad : the functions behind it.
+
     Examples
     --------
     >>> import softgrad as sg
@@ -325,6 +348,11 @@ class SoftmaxCrossEntropy(_Layer):
     >>> layer.backward()
     array([[-5.00000000e-01,  5.00000000e-01],
            [ 4.24835426e-18, -4.24835426e-18]])
+
+    The options are those of `cross_entropy`, given once:
+
+    >>> sg.SoftmaxCrossEntropy(label_smoothing=0.1, ignore_index=-1)([[0.0, 2.0], [0.0, 0.0]], [1, -1])
+    array([0.22692801, 0.        ])
     """
 
     def __init__(

@@ -102,6 +102,11 @@ def linear_cross_entropy(
     >>> import softgrad as sg
     >>> sg.linear_cross_entropy([[1.0, 2.0], [3.0, 4.0]], [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]], [1, 0])
     array([0.40760596, 1.32656264])
+
+    With a bias, in blocks of rows whose logits take at most a kilobyte:
+
+    >>> sg.linear_cross_entropy([[1.0]] * 4, [[1.0], [2.0]], [0, 1, 0, 1], bias=[1.0, 0.0], max_bytes=1024)
+    array([0.69314718, 0.69314718, 0.69314718, 0.69314718])
     """
     options = LossOptions(class_weight, sample_weight, label_smoothing, ignore_index, z_loss)
     layer = _Layer.of(hidden, weight, labels, bias, options)

@@ -114,9 +114,34 @@ def cross_entropy(
 
     Examples
     --------
+    >>> import numpy as np
     >>> import softgrad as sg
     >>> sg.cross_entropy([[2.0, 1.0, 0.0], [0.0, 40.0, 0.0]], [0, 1])
     array([4.07605964e-01, 8.49670851e-18])
+
+    The options, one at a time: a row that does not count, rows and classes that count more, a share of the target for
+    every class, a penalty for large normalizers, a mask, a temperature:
+
+    >>> logits = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]])
+    >>> sg.cross_entropy(logits, [0, -100], ignore_index=-100)
+    array([0.40760596, 0.        ])
+    >>> sg.cross_entropy(logits, [0, 1], sample_weight=[1.0, 10.0])
+    array([0.40760596, 0.94922956])
+    >>> sg.cross_entropy(logits, [0, 1], weight=[2.0, 1.0, 1.0])
+    array([0.81521193, 0.09492296])
+    >>> sg.cross_entropy(logits, [0, 1], label_smoothing=0.1)
+    array([0.50760596, 0.29492296])
+    >>> sg.cross_entropy(logits, [0, 1], z_loss=0.01)
+    array([0.46557163, 0.19070844])
+    >>> sg.cross_entropy(logits, [0, 1], where=[True, True, False])
+    array([0.31326169, 0.04858735])
+    >>> sg.cross_entropy(logits, [0, 1], temperature=2.0)
+    array([0.68026967, 0.36898114])
+
+    Classes along the first axis, as the pixels of an image have them:
+
+    >>> sg.cross_entropy(logits.T, [0, 1], axis=0)
+    array([0.40760596, 0.09492296])
     """
     rows = Logits.of_loss(logits, axis, where, dtype)
     temperature = as_temperature(temperature, rows.rows, rows.xp)
@@ -181,10 +206,20 @@ def cross_entropy_grad(
 
     Examples
     --------
+    >>> import numpy as np
     >>> import softgrad as sg
     >>> loss, grad = sg.cross_entropy_grad([40.0, 0.0, 0.0], 0)
     >>> grad
     array([-8.49670851e-18,  4.24835426e-18,  4.24835426e-18])
+
+    Both results into arrays that are there; the mean's gradient by a factor for each row:
+
+    >>> logits = np.zeros((2, 2))
+    >>> loss, grad = np.empty(2), np.empty((2, 2))
+    >>> _ = sg.cross_entropy_grad(logits, [0, 1], sample_weight=1 / 2, out=loss, grad_out=grad)
+    >>> grad
+    array([[-0.25,  0.25],
+           [ 0.25, -0.25]])
     """
     rows = Logits.of_loss(logits, axis, where, dtype)
     temperature = as_temperature(temperature, rows.rows, rows.xp)
@@ -251,6 +286,8 @@ def cross_entropy_grad_hess(
     >>> import softgrad as sg
     >>> sg.cross_entropy_grad_hess([0.0, 0.0], 1)
     LossGradHess(loss=np.float64(0.6931471805599453), grad=array([ 0.5, -0.5]), hess=array([0.25, 0.25]))
+    >>> sg.cross_entropy_grad_hess([0.0, 0.0], 1, curvature="upper").hess
+    array([0.5, 0.5])
     """
     if curvature not in CURVATURES:
         raise ValueError(f"curvature must be one of {', '.join(map(repr, CURVATURES))}; got {curvature!r}")
@@ -320,6 +357,8 @@ def soft_cross_entropy(
     >>> import softgrad as sg
     >>> float(sg.soft_cross_entropy([1.0, 1.0, -float("inf")], [0.5, 0.5, 0.0]))
     0.6931471805599453
+    >>> sg.soft_cross_entropy([[2.0, 0.0], [0.0, 2.0]], [[0.9, 0.1], [0.5, 0.5]], sample_weight=[1.0, 0.0])
+    array([0.32692801, 0.        ])
     """
     rows = Logits.of_loss(logits, axis, where, dtype)
     temperature = as_temperature(temperature, rows.rows, rows.xp)

@@ -64,6 +64,13 @@ def softmax_jacobian(x: Any, /, *, axis: Axis = -1, temperature: Any = 1.0, wher
     array([ 0.08192507, -0.02203304, -0.05989202])
     >>> J.diagonal()
     array([0.08192507, 0.18483645, 0.22269543])
+
+    At a temperature the derivative is divided by it; a masked entry has a row of zeros:
+
+    >>> sg.softmax_jacobian([1.0, 2.0, 3.0], temperature=2.0, where=[True, True, False]).toarray()
+    array([[ 0.11750186, -0.11750186,  0.        ],
+           [-0.11750186,  0.11750186,  0.        ],
+           [ 0.        ,  0.        ,  0.        ]])
     """
     rows = Logits.of(x, axis, where)
     temperature = as_positive_temperature(temperature, rows.rows, "softmax", rows.xp)
@@ -273,6 +280,11 @@ class SimplexJacobian(_Operator):
         Probabilities along the last axis: the output of `softmax`.
     temperature : float or array of shape (...), default: 1.0
         T > 0.
+
+    See Also
+    --------
+    softmax_jacobian, sparsemax_jacobian, entmax_jacobian, cross_entropy_hessian : make one.
+    softmax_vjp : one product, without an operator.
 
     Notes
     -----

@@ -20,6 +20,10 @@ class LossGrad(NamedTuple):
     grad : ndarray
         The gradient of every row's own loss, of the shape of the logits.
 
+    See Also
+    --------
+    cross_entropy_grad, soft_cross_entropy_grad, focal_loss_grad, entropy_grad, entmax_loss_grad : return it.
+
     Examples
     --------
     >>> import softgrad as sg
@@ -42,6 +46,10 @@ class LossGradHess(NamedTuple):
         One loss per row.
     grad, hess : ndarray
         Derivatives of every row's own loss, of the shape of the logits.
+
+    See Also
+    --------
+    cross_entropy_grad_hess : returns it.
 
     Examples
     --------
@@ -67,6 +75,10 @@ class DivergenceGrad(NamedTuple):
     grad_p, grad_q : ndarray
         Gradients of every row's own divergence, of the common shape of the logits.
 
+    See Also
+    --------
+    kl_divergence_grad : returns it.
+
     Examples
     --------
     >>> import softgrad as sg
@@ -90,6 +102,10 @@ class LinearLossGrad(NamedTuple):
         One loss per row.
     grad_hidden, grad_weight, grad_bias : ndarray
         Gradients of the sum of all losses, of the shapes of their arguments; `grad_bias` is None without a bias.
+
+    See Also
+    --------
+    linear_cross_entropy_grad : returns it.
 
     Examples
     --------

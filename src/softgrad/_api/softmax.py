@@ -87,6 +87,7 @@ def softmax(
 
     Examples
     --------
+    >>> import numpy as np
     >>> import softgrad as sg
     >>> sg.softmax([1.0, 2.0, 3.0])
     array([0.09003057, 0.24472847, 0.66524096])
@@ -95,6 +96,27 @@ def softmax(
            [0.        , 1.        , 0.        ]])
     >>> sg.softmax([1.0, 2.0, 3.0], temperature=0.0)
     array([0., 0., 1.])
+
+    Along another axis, in another dtype, into an array that is there:
+
+    >>> x = np.array([[1.0, 2.0], [3.0, 2.0]])
+    >>> sg.softmax(x, axis=0)
+    array([[0.11920292, 0.5       ],
+           [0.88079708, 0.5       ]])
+    >>> sg.softmax(x, axis=None).sum()
+    np.float64(1.0)
+    >>> sg.softmax(x, dtype=np.float32)
+    array([[0.26894143, 0.7310586 ],
+           [0.7310586 , 0.26894143]], dtype=float32)
+    >>> p = np.empty_like(x)
+    >>> sg.softmax(x, out=p, workers=2) is p
+    True
+
+    One temperature for each row:
+
+    >>> sg.softmax(x, temperature=[0.5, 2.0])
+    array([[0.11920292, 0.88079708],
+           [0.62245933, 0.37754067]])
     """
     rows = Logits.of(x, axis, where, dtype)
     function = native.softmax if normalization else native.textbook_softmax
@@ -154,6 +176,8 @@ def log_softmax(
     >>> import softgrad as sg
     >>> sg.log_softmax([0.0, -40.0])
     array([-4.24835426e-18, -4.00000000e+01])
+    >>> sg.log_softmax([[1.0, 2.0, 3.0]], temperature=2.0, where=[True, True, False])
+    array([[-0.97407698, -0.47407698,        -inf]])
     """
     rows = Logits.of(x, axis, where, dtype)
     function = native.log_softmax if normalization else native.textbook_log_softmax
@@ -218,11 +242,19 @@ def logsumexp(
 
     Examples
     --------
+    >>> import numpy as np
     >>> import softgrad as sg
     >>> float(sg.logsumexp([1000.0, 1000.0]))
     1000.6931471805599
     >>> float(sg.logsumexp([0.0, 1.0], b=[1.0, 0.0]))
     0.0
+
+    Over some of the entries, and shaped to be subtracted:
+
+    >>> x = np.array([[0.0, 0.0, 5.0], [1.0, 1.0, 5.0]])
+    >>> sg.logsumexp(x, where=[True, True, False], keepdims=True)
+    array([[0.69314718],
+           [1.69314718]])
     """
     rows = Logits.of(x, axis, where, dtype)
     if b is not None:

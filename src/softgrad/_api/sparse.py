@@ -70,6 +70,13 @@ def sparsemax(
     array([0.  , 0.25, 0.75])
     >>> sg.sparsemax([0.0, 1.0, 3.0])
     array([0., 0., 1.])
+
+    A higher temperature keeps more entries; what is masked is exactly 0:
+
+    >>> sg.sparsemax([1.0, 2.0, 2.5], temperature=4.0)
+    array([0.125, 0.375, 0.5  ])
+    >>> sg.sparsemax([1.0, 2.0, 2.5], where=[True, True, False])
+    array([0., 1., 0.])
     """
     rows = Logits.of(x, axis, where, dtype)
     temperature = as_temperature(temperature, rows.rows, rows.xp)
@@ -137,6 +144,9 @@ def entmax(
     array([[0.12195165, 0.33149896, 0.54654939],
            [0.        , 0.25      , 0.75      ],
            [0.        , 0.        , 1.        ]])
+    >>> sg.entmax([[1.0, 9.0], [2.0, 0.0]], axis=0, temperature=2.0)
+    array([[0.32600736, 1.        ],
+           [0.67399264, 0.        ]])
     """
     rows = Logits.of(x, axis, where, dtype)
     alpha = as_alpha(alpha, rows.rows, rows.xp)

@@ -87,6 +87,13 @@ def entmax_loss(
     >>> import softgrad as sg
     >>> sg.entmax_loss([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]], [0, 1])
     array([0.06165587, 0.        ])
+
+    At α = 1 it is cross-entropy; rows may be weighted or left out:
+
+    >>> sg.entmax_loss([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]], [0, 1], alpha=1.0)
+    array([0.40760596, 0.09492296])
+    >>> sg.entmax_loss([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]], [0, -1], sample_weight=2.0, ignore_index=-1)
+    array([0.12331174, 0.        ])
     """
     rows = Logits.of_loss(logits, axis, where)
     alpha = as_alpha(alpha, rows.rows, rows.xp)
