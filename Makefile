@@ -8,10 +8,10 @@ SOURCES := pyproject.toml meson.build meson.options $(shell find src -type f -no
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo quick test lint docs bench clean
+.PHONY: help demo quick test test-all lint docs bench clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed-examples ## train a network written by hand on real digits; pictures in examples/output/
 	$(BIN)/python examples/digits.py
@@ -20,11 +20,14 @@ demo: $(VENV)/installed-examples ## train a network written by hand on real digi
 # One process for each processor that there is; a process that has nothing left to do takes tests from another.
 PYTEST = $(BIN)/python -m pytest --numprocesses logical --dist worksteal
 
-quick: $(VENV)/installed-test ## run the quick tests: the best instruction-set level and the formulas, about 6 minutes
+quick: $(VENV)/installed-test ## run some cases of each test, about a minute
 	$(PYTEST) --quick
 
-test: $(VENV)/installed-test ## run the whole test suite on the installed package, every level, about 11 minutes
+test: $(VENV)/installed-test ## run the test suite on the installed package, every instruction-set level, about 6 minutes
 	$(PYTEST)
+
+test-all: $(VENV)/installed-test ## run what is marked slow, too, about 10 minutes
+	$(PYTEST) -m "not exhaustive"
 
 lint: $(VENV)/installed-lint ## check style, types and spelling
 	$(BIN)/ruff check .

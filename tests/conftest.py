@@ -1,5 +1,7 @@
 """What all tests share: instruction-set levels, tiers, Hypothesis profiles, the table of measured errors."""
 
+from collections import defaultdict
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -16,6 +18,7 @@ settings.register_profile("deep", max_examples=2000, **_common)
 settings.load_profile("quick")
 
 QUICK_LEVELS = {kernels.LEVELS[0], "generic"}
+QUICK_CASES = 3  # of each test, about
 
 
 @pytest.fixture(params=kernels.LEVELS)
@@ -27,16 +30,25 @@ def level(request, monkeypatch):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--quick", action="store_true", help="the best level and `generic` only, nothing marked slow")
+    parser.addoption("--quick", action="store_true", help="the best level and `generic`, some cases of each test")
 
 
+@pytest.hookimpl(trylast=True)  # after -m
 def pytest_collection_modifyitems(config, items):
     kept = [item for item in items if _depends_on_level(item) or _level_of(item) == kernels.LEVELS[0]]
     if config.getoption("quick"):
-        kept = [item for item in kept if not item.get_closest_marker("slow") and _level_of(item) in QUICK_LEVELS]
+        kept = _some_of_each_test(item for item in kept if _level_of(item) in QUICK_LEVELS)
     dropped = set(items) - set(kept)
     items[:] = kept
     config.hook.pytest_deselected(items=list(dropped))
+
+
+def _some_of_each_test(items):
+    """Cases spread evenly over those of each test; an odd step meets every level and dtype."""
+    tests = defaultdict(list)
+    for item in items:
+        tests[item.nodeid.partition("[")[0]].append(item)
+    return [case for cases in tests.values() for case in cases[:: len(cases) // QUICK_CASES | 1]]
 
 
 def _depends_on_level(item):

@@ -385,6 +385,7 @@ def test_lightgbm_classifier_predicts_classes(digits):
     np.testing.assert_array_equal(as_lightgbm.predict_proba(test), built_in.predict_proba(test))
 
 
+@pytest.mark.slow
 def test_soft_labels_train_the_same_model_in_every_library(digits):
     """Distributions that are one-hot are labels."""
     train, test, y = digits

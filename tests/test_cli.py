@@ -333,6 +333,7 @@ def test_version_and_help_fit_80_columns(softgrad):
 class TestRunningProcess:
     """What only a process of its own shows."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("number", "code", "line"),
         [(signal.SIGINT, 130, "softgrad: interrupted\n"), (signal.SIGTERM, 143, "softgrad: terminated\n")],
@@ -374,6 +375,7 @@ class TestRunningProcess:
         assert (done.returncode, done.stderr) == (2, "softgrad: File too large\n")
         assert os.listdir() == ["in.npy"]
 
+    @pytest.mark.slow
     @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the most memory is read from /proc")
     @pytest.mark.parametrize("axis", ["0", "1"])
     def test_memory_stays_bounded(self, axis):

@@ -94,6 +94,7 @@ def test_an_unknown_level_is_a_clear_error_when_it_is_used(use, bad):
         assert level in last
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["softgrad", "softgrad.cli"])
 @pytest.mark.parametrize("arguments", [["show", "1"], ["--version"], ["apply", "softmax", "x.npy", "y.npy"]])
 def test_an_unknown_level_is_one_line_of_the_command(module, arguments, tmp_path):

@@ -189,6 +189,7 @@ def no_computing(*args, **options):
     raise AssertionError("computed before it was asked for")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"fit_intercept": False, "class_weight": "balanced"}], ids=str)
 @pytest.mark.parametrize("data", [iris, two_classes])
 def test_dask_arrays_have_the_fit_of_arrays_in_memory(data, options):

@@ -13,6 +13,7 @@ def names(pages):
     return [str(page.relative_to(DOCS)) for page in pages]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", TYPED, ids=names(TYPED))
 def test_every_example_gives_the_output_below_it(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -50,6 +50,7 @@ def outcome(source):
     return None
 
 
+@pytest.mark.slow
 def test_headers_of_npy_that_were_changed_at_random():
     np.save("x.npy", X)
     content = Path("x.npy").read_bytes()
@@ -99,6 +100,7 @@ def test_headers_of_npy(header, version, capsys):
     assert os.listdir() == ["x.npy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [

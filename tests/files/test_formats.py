@@ -392,6 +392,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "axis"),
     [("y.npy", 0), *((f"y.{kind}", 1) for kind in ("npy", "zarr", "parquet", "arrow", "safetensors"))],
@@ -411,6 +412,7 @@ def test_memory_is_bounded(target, axis):
     assert int(done.stdout) < 100 * 1024  # KiB
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_rows_and_shards():
     """Archives that are compressed, shards, labels: 80 MB of zeros in each."""
     x = np.zeros((20_000, 1000), "f4")
@@ -433,6 +435,7 @@ sg.apply_blocks(sg.cross_entropy, [source, "x.npy", "x.npy", source], target, ax
     assert int(done.stdout) < 100 * 1024  # KiB, of 320 MB
 
 
+@pytest.mark.slow
 def test_a_table_of_one_chunk_is_read_in_blocks():
     values = pa.array(np.random.default_rng(0).normal(size=30_000_000).astype(np.float32))
     table = pa.table({"logits": pa.FixedSizeListArray.from_arrays(values, 1000)})

@@ -64,6 +64,7 @@ def is_journalled():
     return journal.exists() and journal.read_text().count("\n") > 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 0.001, 0.01, 0.03, 0.1, 0.3])
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_changes_nothing(delay, second):

@@ -419,6 +419,7 @@ def test_a_journal_that_was_cut_short(keep):
         sg.apply_blocks(counted, "x.npy", "y.zarr", resume=True, force=True)
 
 
+@pytest.mark.slow
 def test_random_damage_is_never_a_wrong_result():
     save("x.npy", X)
     sg.apply_blocks(sg.softmax, "x.npy", "whole.zarr")

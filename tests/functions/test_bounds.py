@@ -134,6 +134,7 @@ def hold_on_long_rows(errors, level, dtype, lengths, seed):
     keep(checks, level, dtype)
 
 
+@pytest.mark.slow
 @every_dtype
 def test_bounds_hold_on_long_rows_of_two_values(errors, level, dtype):
     lengths = [2**14] if level == "generic" else [4096, 4097, 4096, 4097, 2**14, 2**16, 2**17]

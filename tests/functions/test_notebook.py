@@ -34,6 +34,7 @@ def test_matrices_of_a_batch(index, temperature):
         np.testing.assert_allclose(operator[index].toarray(), operator.toarray()[dense], rtol=1e-15, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_matrices_of_other_libraries():
     for to in (torch.tensor, jnp.asarray, da.from_array):
         operator = sg.softmax_jacobian(to(X))[1]

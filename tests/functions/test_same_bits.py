@@ -182,6 +182,7 @@ def run(seed, names=tuple(MAPS)):
         check_parts(name, x, operands, rng)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(4))
 def test_bits_do_not_depend_on_batch_layout_or_threads(level, block):
     names = [name for name in MAPS if not (level == "generic" and name.startswith("focal"))]

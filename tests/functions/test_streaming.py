@@ -242,6 +242,7 @@ def test_arrays_of_another_library(dtype):
         state.update(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "rising"), [(1, True), (5, False), (30, True), (300, True)])
 def test_jax_without_float64_keeps_the_rounding_errors_of_float32(scale, rising):
     """Without a warning, and 4 ulp where a state in plain float32 loses dozens of them."""
@@ -261,6 +262,7 @@ def test_jax_without_float64_keeps_the_rounding_errors_of_float32(scale, rising)
         assert (np.abs(np.asarray(a, np.float64) - b) <= 4 * unit).all()
 
 
+@pytest.mark.slow
 def test_jax_with_float64_is_as_exact_as_numpy():
     x = logits((3, 40), np.dtype(np.float64))
     plain = sg.LogSumExpState().update(x)

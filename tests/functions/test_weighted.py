@@ -37,6 +37,7 @@ def test_a_row_has_the_same_bits_in_any_batch(level, dtype, n):
     assert_same(moved, sg.logsumexp(x, b=b))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda d: d.__name__)
 def test_rows_of_several_blocks_against_exact_arithmetic(level, dtype):
     n = 10_000

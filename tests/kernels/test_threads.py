@@ -42,6 +42,7 @@ def digest(x, workers):
     return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [None, 1, 2])
 def test_eight_callers_at_once(workers):
     x = batch()

@@ -139,6 +139,7 @@ EDGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, np.longdouble, np.int8])
 def test_edges_over_several_blocks(dtype, no_compute):
     """The rows of the edge table, in one array with the others, in blocks of two entries, and as NumPy's."""

@@ -116,6 +116,7 @@ def test_labels_stay():
     assert sg.gumbel_softmax(array, rng=0, axis="row").dims == array.dims
 
 
+@pytest.mark.slow
 @every_mask
 def test_masks_of_what_is_differentiated_are_constants(mask):
     x = logits((3, 6), np.dtype(np.float64))
@@ -139,6 +140,7 @@ def test_masks_of_what_is_differentiated_are_constants(mask):
     np.testing.assert_array_equal(torch.func.vmap(mask)(plain), mask(x))
 
 
+@pytest.mark.slow
 def test_traced_draws():
     x = logits((3, 6), np.dtype(np.float32))
     for options in ({}, {"replace": False}, {"temperature": 0.5}):
@@ -151,6 +153,7 @@ def test_traced_draws():
     assert sg.sample(tensor, rng=1).tolist() == sg.sample(x, rng=1).tolist()
 
 
+@pytest.mark.slow
 def test_log_probabilities_of_draws_have_derivatives():
     x = logits((3, 6), np.dtype(np.float64))
     index = sg.sample(x, 4, rng=2, replace=False)

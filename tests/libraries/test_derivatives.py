@@ -27,6 +27,7 @@ def _torch_call(name):
     return functools.partial(function, given), tuple(getattr(given, n).requires_grad_() for n in names)
 
 
+@pytest.mark.slow
 @every_derivative
 @no_jit_warning
 def test_torch_derivatives_of_both_orders_and_modes(name):

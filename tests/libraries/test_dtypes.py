@@ -65,6 +65,7 @@ def test_a_tracked_gradient_changes_no_dtype(name):
             assert torch.autograd.grad(result.sum(), tracked[i])[0].dtype == tracked[i].dtype
 
 
+@pytest.mark.slow
 @every_function
 def test_tracing_changes_no_dtype(name):
     function, *arrays = FUNCTIONS[name]
@@ -104,6 +105,7 @@ def _gradients(function, arrays, weights):
 SATURATED = np.array([[5.03, -20.1, -3.0], [0.25, 9.5, -1.0]], np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.dtype(np.float16), BFLOAT16], ids=str)
 @pytest.mark.parametrize("name", [name for name, (_, *arrays) in FUNCTIONS.items() if arrays[0] is X])
 def test_a_gradient_of_half_precision_is_rounded_once(name, dtype):

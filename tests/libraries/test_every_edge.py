@@ -107,6 +107,7 @@ def test_the_table_has_every_function():
     assert public == {case.name for case in CASES} | operators | decoding
 
 
+@pytest.mark.slow
 @every_unlabelled
 def test_the_layers(library):
     x, labels = logits((3, 5), np.dtype(np.float32)), np.array([1, 0, 2])
@@ -125,6 +126,7 @@ def test_the_layers(library):
         assert_close(library.back(loss.backward(library.to(np.array([0.5, 1, 2], np.float32)))), grad)
 
 
+@pytest.mark.slow
 @every_unlabelled
 def test_operators(library):
     x = logits((3, 5), np.dtype(np.float64 if library is JAX_64 else np.float32))

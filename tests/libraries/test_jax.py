@@ -18,6 +18,7 @@ COMPILED_LONG = {"soft_entmax_loss", "soft_entmax_loss_grad", "entmax_loss_grad"
 """Several seconds each; `entmax`, `entmax_loss` and those of sparsemax have what they are made of."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [pytest.param(case, marks=pytest.mark.exhaustive if case.name in COMPILED_LONG else ()) for case in CASES],
@@ -31,6 +32,7 @@ def test_jax_under_jit_at_every_edge(case):
     assert_results_close(JAX.result(got), expected)
 
 
+@pytest.mark.slow
 def test_jax_vmap_and_hessian():
     x, labels = jnp.asarray(logits((4, 5), np.dtype(np.float32))), jnp.arange(4)
     loss = sg.cross_entropy_grad(np.asarray(x), np.arange(4))
@@ -41,6 +43,7 @@ def test_jax_vmap_and_hessian():
     assert_close(np.asarray(jax.jit(jax.jacrev(sg.softmax))(x[0])), dense)
 
 
+@pytest.mark.slow
 def test_what_jax_cannot_check_yet_is_nan():
     x = np.zeros((3, 4), np.float32)
     loss, grad = jax.jit(sg.cross_entropy_grad)(x, np.array([0, 4, -1]))

@@ -34,6 +34,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_any_of_the_arrays_may_be_traced(name):
     function, option = CALLS[name]
@@ -50,6 +51,7 @@ def test_any_of_the_arrays_may_be_traced(name):
         assert_close(np.asarray(jax.jit(some)(*(arrays[i] for i in traced))), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_a_gradient_takes_options_that_are_traced_or_not(name):
     function, option = CALLS[name]
@@ -63,6 +65,7 @@ def test_a_gradient_takes_options_that_are_traced_or_not(name):
     assert_close(np.asarray(traced), np.asarray(known))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_vmap_over_every_array(name):
     function, option = CALLS[name]

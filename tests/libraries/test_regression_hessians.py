@@ -13,6 +13,7 @@ RNG = np.random.default_rng(0)
 X, LOGITS, V, S = RNG.normal(size=(9, 3)), RNG.normal(size=(9, 4)), RNG.normal(size=(3, 4)), RNG.uniform(size=9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", [torch.tensor, jnp.asarray], ids=["PyTorch", "JAX"])
 def test_hessian_and_product(to):
     with jax.enable_x64(True):

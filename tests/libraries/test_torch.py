@@ -47,6 +47,7 @@ def test_torch_func():
     assert_close(torch.func.jacrev(sg.softmax)(x[0]).numpy(), dense)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # torch's own
 def test_torch_compile_falls_back_to_the_same_numbers():
     given = GIVEN.of(TORCH)

@@ -89,6 +89,7 @@ def test_every_way_to_a_jacobian(name, way):
         assert_close(got.detach().numpy(), expected.numpy(), ulp=64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 @no_warnings_of_torch
 def test_compiling_without_a_graph_break(name):

@@ -44,6 +44,7 @@ def _ways(dtype):
         yield lambda function, x, transform=transform: np.asarray(transform(function)(jnp.asarray(x)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS)
 def test_against_exact_numbers(name):
     x, b, dtype = ROWS[name]

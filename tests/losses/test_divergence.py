@@ -143,6 +143,7 @@ def test_divergence_in_any_layout(level, dtype):
                 assert_same(got, value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "workers"), [(np.float32, 3), (np.float64, 1)])
 def test_divergence_beyond_the_caches(level, dtype, workers, monkeypatch):
     """Large gradients are written by non-temporal stores, also over what they are computed from."""

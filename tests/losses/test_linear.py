@@ -278,6 +278,7 @@ def test_errors_say_what_was_expected(wrong, error, message):
         sg.linear_cross_entropy_grad(*positional, **arguments)
 
 
+@pytest.mark.slow
 @with_kernels
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("max_bytes", [100_000, 1_000_000])

@@ -28,6 +28,7 @@ def test_a_row_alone_or_among_others(level, dtype, options):
             assert_same(c.T, a)
 
 
+@pytest.mark.slow
 @every_dtype
 @pytest.mark.parametrize(("options", "shift"), [({}, 3), (SMOOTHED, 0)], ids=["label", "smoothed"])
 def test_results_beyond_the_caches(level, dtype, options, shift):
@@ -58,6 +59,7 @@ def test_threads_change_no_bit(level, monkeypatch):
             assert_same(other, one)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("level")
 def test_threads_do_not_write_what_others_read(monkeypatch):
     monkeypatch.setattr(threads, "count", lambda workers, size: 3)
