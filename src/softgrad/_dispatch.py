@@ -15,13 +15,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Literal, ParamSpec, TypeGuard, TypeVar, overload
 
 import numpy as np
 
 from softgrad._formulas.namespace import NDArray
 from softgrad._numpy import kernels
-from softgrad._validation.arrays import LABELLED
+from softgrad._validation.arrays import LABELLED, as_real
 from softgrad._validation.axis import Axis, Rows
 from softgrad._validation.mistakes import is_in_a_check, of_signature
 from softgrad._validation.signatures import FromOne, FromTwo, OfOne, OfThree, OfTwo, Value
@@ -235,7 +235,7 @@ def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]
     if len(operands) == len(function.operands):  # otherwise the call ends in Python's own TypeError
         for array in operands if not options else (*operands, *(options[name] for name in OPTIONS if name in options)):
             if type(array) not in PLAIN and (library := library_of(type(array))) is not None:
-                if library.__name__.rpartition(".")[2] in LABELLED:  # labels are removed before anything else
+                if has_labels(library):  # labels are removed before anything else
                     return library.call(function, operands, options)
                 found = found or library
     return _plain(function, operands, options) if found is None else found.call(function, operands, options)
@@ -289,12 +289,17 @@ def _imported(package: str) -> ModuleType:
     return xarray
 
 
-def rows_of(x: Any, axis: Axis) -> Rows:
+def has_labels(library: ModuleType | None) -> TypeGuard[ModuleType]:
+    """Whether `library_of` found a library of arrays with labels."""
+    return library is not None and library.__name__.rpartition(".")[2] in LABELLED
+
+
+def rows_of(x: Any, axis: Axis, name: str = "logits") -> Rows:
     """The slices of an array of any library; ValueError where it has no such axis."""
     library = library_of(type(x))
-    if library is not None and library.__name__.rpartition(".")[2] in LABELLED:
+    if has_labels(library):
         axis = library.positions(axis, x)
-    return Rows.of(tuple(x.shape) if hasattr(x, "shape") else np.shape(x), axis)
+    return Rows.of(tuple(x.shape if hasattr(x, "shape") else as_real(x, name).shape), axis)
 
 
 def is_lazy(x: Any) -> bool:

@@ -74,6 +74,17 @@ class Labelled(ABC):
         parts = zip(results, function.results, strict=True)
         return function.packed(tuple(self.labelled(values, part, like, chosen, keepdims) for values, part in parts))
 
+    def without_labels(
+        self, x: Any, name: str, axis: Any, others: dict[str, tuple[Any, str]]
+    ) -> tuple[Array, Axis, dict[str, Array]]:
+        """`x`, its axes by number, and `others`, each with what of it belongs to a slice: all without their labels.
+
+        The labels of the others must agree with those of `x`, and labels may be names of classes.
+        """
+        like = Like(x, name, normalize_axis(self.positions(axis, x), x.ndim))
+        arrays = {key: self._unlabelled(value, key, part, like) for key, (value, part) in others.items()}
+        return self.array(x, name), like.axes[0] if len(like.axes) == 1 else like.axes, arrays
+
     def together(self, x: Any, name: str, y: Any, other: str) -> tuple[Array, Array]:
         """Two arrays of this library without their labels, which must agree."""
         if not (self.has_labels(x) and self.has_labels(y)):

@@ -80,6 +80,7 @@ class _Pandas(Labelled):
 
 _library = _Pandas()
 call, array, together, positions = _library.call, _library.array, _library.together, _library.positions
+without_labels = _library.without_labels
 
 
 def _labels(x: Any) -> tuple[Any, ...]:

@@ -69,6 +69,7 @@ class _XArray(Labelled):
 
 _library = _XArray()
 call, array, together, positions = _library.call, _library.array, _library.together, _library.positions
+without_labels = _library.without_labels
 
 
 def _last_dim(chosen: Any, dims: list[Any]) -> Any:

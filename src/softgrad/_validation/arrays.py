@@ -31,6 +31,11 @@ def as_real(x: Any, name: str = "x") -> Array:
     raise TypeError(f"{name} must hold real numbers; got {came}")
 
 
+def as_unmasked(x: Any, name: str) -> Array:
+    """As `as_real`, for arguments whose masks nothing would heed."""
+    return as_real(without_mask(x, name), name)
+
+
 LABELLED = ("pandas", "xarray")
 """Libraries whose arrays have labels."""
 
@@ -42,6 +47,13 @@ def without_labels(x: Any, name: str) -> Any:
         raise TypeError(
             f"{name} must be an array without labels, such as its own to_numpy(); got {package}.{type(x).__name__}"
         )
+    return x
+
+
+def without_mask(x: Any, name: str, hint: str = "filled(value) gives them a value") -> Any:
+    """`x`; ValueError if entries of it are masked, for arguments whose masks nothing would heed."""
+    if isinstance(x, np.ma.MaskedArray) and (masked := int(np.ma.getmaskarray(x).sum())):
+        raise ValueError(f"{name} must have no masked entries; got {masked} of {x.size}: {hint}")
     return x
 
 
@@ -76,6 +88,7 @@ def as_floating_dtype(dtype: Any) -> np.dtype[Any]:
 
 def as_mask(where: Any, shape: tuple[int, ...], xp: Any = np) -> Array:
     """`where` as a bool array of `shape`."""
+    where = without_mask(where, "where")
     mask = np.asarray(where) if xp is np else xp.asarray(where)
     if mask.dtype != xp.bool:
         raise TypeError(f"where must be of dtype bool; got {mask.dtype}")
@@ -86,6 +99,7 @@ def as_temperature(temperature: Any, rows: Rows, xp: Any = np) -> Array | float:
     """`temperature` as a float, or as one number per slice; what cannot be looked at yet is NaN where it is wrong."""
     if type(temperature) is float and temperature >= 0:  # nearly always, and the quickest
         return temperature
+    temperature = without_mask(temperature, "temperature")
     if is_known(temperature) and np.ndim(temperature) == 0:
         return _as_number(temperature, "temperature", 0)
     return _as_numbers(temperature, "temperature", 0, rows, xp)
@@ -103,6 +117,7 @@ def as_alpha(alpha: Any, rows: Rows, xp: Any = np) -> Array | float:
 
     A foreign array without axes stays an array: it may track a gradient.
     """
+    alpha = without_mask(alpha, "alpha")
     if np.ndim(alpha) == 0 and not is_foreign(alpha):
         return _as_number(alpha, "alpha", 1)
     return _as_numbers(alpha, "alpha", 1, rows, xp)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from softgrad._formulas.namespace import Array, is_known, widest
-from softgrad._validation.arrays import as_float, as_real, broadcast_to, is_foreign
+from softgrad._validation.arrays import as_float, as_unmasked, broadcast_to, is_foreign, without_mask
 
 
 class Labels(NamedTuple):
@@ -33,11 +33,7 @@ def as_labels(
     found = labels if is_foreign(labels) else _as_numpy(labels, name)
     if not _holds_integers(found, xp):
         raise TypeError(f"{name} must be integers; got dtype {found.dtype}{_instead(found, shape, n, name)}")
-    if tuple(found.shape) != shape:
-        raise ValueError(
-            f"{name} must have shape {shape}, one per slice of the logits; "
-            f"got {tuple(found.shape)}{_instead(found, shape, n, name)}"
-        )
+    check_shape(found, shape, n, name)
     ignored = None
     if ignore_index is not None:
         ignored = found == _as_integer(ignore_index, "ignore_index")
@@ -59,6 +55,15 @@ def as_labels(
     return Labels(found if ignored is None else xp.where(ignored, xp.zeros_like(found), found), ignored, None)
 
 
+def check_shape(values: Array, shape: tuple[int, ...], n: int, name: str = "labels") -> None:
+    """ValueError unless there is one of `values` for each slice, of n entries."""
+    if tuple(values.shape) != shape:
+        raise ValueError(
+            f"{name} must have shape {shape}, one per slice of the logits; "
+            f"got {tuple(values.shape)}{_instead(values, shape, n, name)}"
+        )
+
+
 def as_weight(
     weight: Any, shape: tuple[int, ...], dtype: Any, xp: Any, name: str, start: tuple[int, ...] | None = None
 ) -> Array:
@@ -66,7 +71,7 @@ def as_weight(
 
     `start` is where they begin in a larger array, for the error.
     """
-    values = xp.astype(xp.asarray(as_real(weight, name)), dtype, copy=False)
+    values = xp.astype(xp.asarray(as_unmasked(weight, name)), dtype, copy=False)
     bad = ~((values >= 0) & (values < xp.inf))
     if not is_known(values):
         values = xp.where(bad, xp.full_like(values, xp.nan), values)
@@ -98,7 +103,7 @@ def as_nonnegative(values: Array, name: str, xp: Any) -> Array:
 
 def as_targets(targets: Any, shape: tuple[int, ...], dtype: Any, xp: Any) -> Array:
     """Coefficients for every entry of the logits, in their dtype."""
-    values = xp.astype(as_real(targets, "targets"), dtype, copy=False)
+    values = xp.astype(as_unmasked(targets, "targets"), dtype, copy=False)
     return broadcast_to("targets", values, shape, xp)
 
 
@@ -117,6 +122,8 @@ def _instead(labels: Array, shape: tuple[int, ...], n: int, name: str) -> str:
 
 
 def _as_numpy(labels: Any, name: str) -> Array:
+    hint = ("filled(-1) with ignore_index=-1 leaves such rows out",) if name == "labels" else ()
+    labels = without_mask(labels, name, *hint)
     try:
         found = np.asarray(labels)
     except ValueError as error:

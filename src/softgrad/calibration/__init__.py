@@ -33,3 +33,7 @@ def __getattr__(name: str) -> Any:
     if name not in ("TemperatureScaling", "VectorScaling"):
         raise AttributeError(f"module 'softgrad.calibration' has no attribute {name!r}")
     return getattr(importlib.import_module("softgrad.calibration.scaling"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

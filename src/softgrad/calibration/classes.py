@@ -12,6 +12,7 @@ from softgrad._formulas.precision import silent
 from softgrad._numpy import softmax as maps
 from softgrad.calibration import sums
 from softgrad.calibration.batches import Batch
+from softgrad.calibration.reliability import read_only
 from softgrad.calibration.scores import Scores
 
 
@@ -41,6 +42,9 @@ class ClassRows:
     nll: Array
     confidence: Array
     ece: Array
+
+    def __post_init__(self) -> None:
+        read_only(self)
 
 
 class Classes(NamedTuple):

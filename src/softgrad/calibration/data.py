@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from softgrad._dispatch import library_of
+from softgrad._dispatch import SLICE, VALUE
 from softgrad._validation.axis import Axis, normalize_axis
 from softgrad.calibration.batches import Data, Reading
 from softgrad.calibration.in_dask import in_dask
 from softgrad.calibration.in_files import InFiles, Progress
 from softgrad.calibration.in_memory import InMemory, laid_out
+from softgrad.calibration.plain import numbers, plain, row_blocks, without_labels
 from softgrad.files.read import read_blocks
 from softgrad.files.sources import described, is_path, is_shards
 
@@ -38,10 +39,12 @@ def data_of(
     elif not temperature >= 0:
         raise ValueError(f"temperature must be at least 0; got {temperature}")
     common: dict[str, Any] = {"temperature": float(temperature), "ignore_index": ignore_index}
-    arrays = {name: value if _is_file(value) else _plain(value) for name, value in arrays.items()}
+    parts = {n: (value, SLICE if n == "where" else VALUE) for n, value in arrays.items() if not _is_file(value)}
+    logits, axis, unlabelled = without_labels(logits, "logits", axis, parts)
+    arrays = {**arrays, **{name: plain(value, name) for name, value in unlabelled.items()}}
     common["files"] = tuple((name, described(value)) for name, value in arrays.items() if _is_file(value))
-    logits = logits if _is_file(logits) else _plain(logits)
-    rows = _row_blocks(logits)
+    logits = logits if _is_file(logits) else numbers(logits, "logits")
+    rows = row_blocks(logits)
     if rows is not None:
         return in_dask(rows, logits, _one_axis(axis, logits.ndim), arrays, common)
     if _is_file(logits) or common["files"]:
@@ -70,23 +73,3 @@ def _index(axis: Axis) -> int:
 
 def _one_axis(axis: Axis, ndim: int) -> int:
     return normalize_axis(_index(axis), ndim)[0]
-
-
-def _row_blocks(x: Any) -> Any:
-    """The module for rows in blocks of arrays of x's library, as Dask has one."""
-    return getattr(library_of(type(x)), "row_blocks", None)
-
-
-def _plain(x: Any) -> Any:
-    """Arrays of other libraries as NumPy's, but for Dask's."""
-    package = type(x).__module__.partition(".")[0]
-    if package == "xarray":
-        x = x.data
-    elif package == "pandas":
-        x = x.to_numpy()
-    elif package == "torch":
-        x = x.detach().cpu()
-        x = (x.float() if str(x.dtype) == "torch.bfloat16" else x).numpy()
-    if isinstance(x, np.ndarray) or _row_blocks(x) is not None:
-        return x
-    return np.asarray(x)

@@ -12,6 +12,7 @@ import numpy as np
 from softgrad._formulas.namespace import NDArray as Array
 from softgrad._numpy import threads
 from softgrad._validation.arrays import broadcast_to
+from softgrad._validation.labels import check_shape
 from softgrad.calibration.batches import Batch, Data, Found
 from softgrad.files.blocks import Region, array_regions
 
@@ -65,9 +66,8 @@ def laid_out(arrays: dict[str, Array], shape: tuple[int, ...], axis: int) -> dic
             found[name] = broadcast_to(name, np.squeeze(values, axis), batch, np)
         elif name == "temperature":
             found[name] = broadcast_to(name, values, batch, np)
-        elif values.shape != batch:
-            raise ValueError(f"{name} must have shape {batch}, one per slice of the logits; got {values.shape}")
         else:
+            check_shape(values, batch, shape[axis], name)
             found[name] = values
     return found
 

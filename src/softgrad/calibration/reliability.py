@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from softgrad._dispatch import SLICE
 from softgrad._formulas.namespace import NDArray as Array
 from softgrad._formulas.precision import silent
+from softgrad._validation.arrays import as_unmasked
+from softgrad.calibration.plain import numbers, without_labels
 
 __all__ = ["ReliabilityBins", "expected_calibration_error", "reliability_curve", "smooth_calibration_error"]
 
@@ -16,6 +19,14 @@ TERMS = 2**11
 """Cosines of the smoothed residual at most: for widths from 0.0014, which a million predictions may show."""
 
 STRATEGIES = ("uniform", "quantile")
+
+
+def read_only(record: Any) -> None:
+    """Make a record's arrays copies that cannot be written: they are what an evaluation goes on to merge."""
+    for name in record.__slots__:
+        values = np.array(getattr(record, name))
+        values.flags.writeable = False
+        object.__setattr__(record, name, values)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -46,6 +57,9 @@ class ReliabilityBins:
     weight: Array
     confidence: Array
     accuracy: Array
+
+    def __post_init__(self) -> None:
+        read_only(self)
 
     def error(self, norm: str = "l1", *, debiased: bool = False) -> float:
         """The calibration error of the bins; see `expected_calibration_error`.
@@ -266,15 +280,20 @@ def _smoothed(coefficients: Array, width: float) -> float:
     return float(np.abs(values).mean())
 
 
+NAMES = ("confidence", "correct", "sample_weight")
+
+
+def _numbers(values: Any, name: str) -> Array:
+    return np.asarray(as_unmasked(numbers(values, name), name), np.float64).reshape(-1)
+
+
 def _checked(confidence: Any, correct: Any, sample_weight: Any) -> tuple[Array, Array, Array]:
-    confidence = np.asarray(confidence, np.float64).reshape(-1)
-    correct = np.asarray(correct, np.float64).reshape(-1)
-    weight = np.ones_like(confidence) if sample_weight is None else np.asarray(sample_weight, np.float64).reshape(-1)
-    for name, values, highest in (
-        ("confidence", confidence, 1),
-        ("correct", correct, 1),
-        ("sample_weight", weight, np.inf),
-    ):
+    others = {"correct": (correct, SLICE), "sample_weight": (sample_weight, SLICE)}
+    confidence, _, given = without_labels(confidence, "confidence", None, others)
+    given = {"confidence": confidence, **{name: value for name, value in given.items() if value is not None}}
+    confidence, correct, weight = (_numbers(given[name], name) if name in given else None for name in NAMES)
+    weight = np.ones_like(confidence) if weight is None else weight
+    for name, values, highest in zip(NAMES, (confidence, correct, weight), (1, 1, np.inf), strict=True):
         if values.shape != confidence.shape:
             raise ValueError(f"{name} must have shape {confidence.shape}, as confidence; got {values.shape}")
         bad = ~((values >= 0) & (values <= highest) & np.isfinite(values))
