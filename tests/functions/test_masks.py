@@ -6,6 +6,8 @@ from math import inf, nan
 import numpy as np
 import pytest
 
+import softgrad as sg
+
 from ..layouts import LAYOUTS
 from ..maps import (
     FLOATS,
@@ -131,3 +133,39 @@ def test_masked_arrays_with_options(f):
     assert_same(np.asarray(f(integers)), f(np.arange(6.0), where=~integers.mask))
     unmasked = f(np.ma.MaskedArray(x))
     assert_close(np.asarray(unmasked), f(x))
+
+
+def test_masked_entries_of_other_arguments_are_an_error():
+    """Their masks were not read: a label, a weight or a temperature under a mask counted as any other."""
+    x = logits((2, 3), np.dtype(np.float64))
+    one, slices = [False, True], [[False, True, False], [False, False, False]]
+
+    def masked(values, mask):
+        return np.ma.masked_array(values, mask)
+
+    labels, numbers, entries = masked([2, 1], one), masked([1.0, 1.5], one), masked(abs(x), slices)
+    calls = {
+        "labels": lambda: sg.cross_entropy(x, labels),
+        "sample_weight": lambda: sg.cross_entropy(x, [2, 1], sample_weight=numbers),
+        "weight": lambda: sg.focal_loss(x, [2, 1], weight=masked([1.0, 2.0, 3.0], slices[0])),
+        "targets": lambda: sg.soft_cross_entropy(x, entries),
+        "temperature": lambda: sg.softmax(x, temperature=numbers),
+        "where": lambda: sg.softmax(x, where=masked(x > 0, slices)),
+        "b": lambda: sg.logsumexp(x, b=entries),
+        "alpha": lambda: sg.entmax(x, numbers),
+        "k": lambda: sg.top_k_mask(x, labels),
+        "p": lambda: sg.top_p_mask(x, masked([0.5, 0.5], one)),
+        "index": lambda: sg.selective_log_softmax(x, labels),
+        "v": lambda: sg.softmax_jacobian(x).matvec(entries),
+        "X": lambda: sg.softmax_regression_hvp(entries, x, x),
+    }
+    for name, call in calls.items():
+        with pytest.raises(ValueError, match=f"^{name} must have no masked entries; got 1 of [236]: filled"):
+            call()
+    for loss in (sg.sparsemax_loss, sg.entmax_loss, sg.cross_entropy_grad):
+        with pytest.raises(ValueError, match="labels must have no masked entries"):
+            loss(x, labels)
+    with pytest.raises(ValueError, match="labels must have no masked entries"):
+        sg.linear_cross_entropy(x, np.eye(3), labels)
+    nothing = masked([2, 1], False)
+    assert_same(sg.cross_entropy(x, nothing), sg.cross_entropy(x, [2, 1]), "no entry is masked")

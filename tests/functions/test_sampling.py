@@ -275,6 +275,13 @@ def test_gumbel_softmax():
     for edge in (np.where(where, x, nan), np.full(x.shape, -inf)):
         assert np.isnan(sg.gumbel_softmax(edge.astype(float), rng=0, hard=True)).all()
     assert not sg.gumbel_softmax(x, rng=0, where=False, hard=True).any()
+    masked = np.ma.masked_array(x, np.broadcast_to(~where, x.shape)).copy()
+    masked[0] = np.ma.masked
+    hard = sg.gumbel_softmax(masked, rng=0, hard=True)  # a slice without valid entries has no largest one
+    np.testing.assert_array_equal(hard.mask, masked.mask)
+    np.testing.assert_array_equal(
+        hard.data, np.where(masked.mask, 0, sg.gumbel_softmax(x, rng=0, where=where, hard=True))
+    )
     assert sg.gumbel_softmax(np.zeros((2, 0)), hard=True).shape == (2, 0)
     largest = sg.gumbel_softmax(np.broadcast_to([0.0, -1.0, -3.0], (50_000, 3)), rng=5, hard=True)
     assert stats.chisquare(largest.sum(axis=0), sg.softmax([0.0, -1.0, -3.0]) * 50_000).pvalue > 1e-4
@@ -282,6 +289,10 @@ def test_gumbel_softmax():
 
 def test_errors():
     x = np.zeros((2, 3))
+    for function in (sg.sample, sg.gumbel_softmax):
+        for wrong in (None, {}, {1.0}, "abc"):
+            with pytest.raises(TypeError, match="logits must hold real numbers; got"):
+                function(wrong)
     for size in (1.5, "2", True, (2, 3)):
         with pytest.raises(TypeError, match="size must be an integer or None"):
             sg.sample(x, size)

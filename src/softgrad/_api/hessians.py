@@ -17,7 +17,7 @@ from softgrad._dispatch import dispatched
 from softgrad._formulas.derivatives import complement
 from softgrad._formulas.namespace import Array, is_known, namespace, widest
 from softgrad._formulas.precision import narrowed
-from softgrad._validation.arrays import as_real, promoted, without_labels
+from softgrad._validation.arrays import as_unmasked, promoted, without_labels
 from softgrad._validation.axis import Axis
 from softgrad._validation.labels import as_weight
 
@@ -207,7 +207,7 @@ def softmax_regression_hvp(X: Any, logits: Any, V: Any, /, *, sample_weight: Any
     array([[ 1.25, -1.25]])
     """
     X, logits, s = _model(X, logits, sample_weight)
-    V = as_real(without_labels(V, "V"), "V")
+    V = as_unmasked(without_labels(V, "V"), "V")
     if V.shape != (X.shape[1], logits.shape[1]):
         raise ValueError(f"V must have shape {(X.shape[1], logits.shape[1])}, as the coefficients; got {V.shape}")
     xp = namespace(X)
@@ -288,7 +288,7 @@ def softmax_regression_hessian(X: Any, logits: Any, /, *, sample_weight: Any = N
 
 
 def _model(X: Any, logits: Any, sample_weight: Any) -> tuple[Array, Array, Array | None]:
-    X, logits = as_real(without_labels(X, "X"), "X"), as_real(without_labels(logits, "logits"), "logits")
+    X, logits = as_unmasked(without_labels(X, "X"), "X"), as_unmasked(without_labels(logits, "logits"), "logits")
     if X.ndim != 2:
         raise ValueError(f"X must have shape (m, d); got {tuple(X.shape)}")
     if logits.ndim != 2 or logits.shape[0] != X.shape[0]:

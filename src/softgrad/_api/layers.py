@@ -14,7 +14,7 @@ from softgrad._api.sparse_derivatives import entmax_alpha_vjp, entmax_jacobian_a
 from softgrad._dispatch import dispatched
 from softgrad._formulas.namespace import Array, NDArray, namespace
 from softgrad._formulas.precision import narrowed, silent
-from softgrad._validation.arrays import as_real, broadcast_to, promoted
+from softgrad._validation.arrays import as_unmasked, broadcast_to, promoted
 from softgrad._validation.axis import Axis, Rows
 from softgrad._validation.signatures import Foreign, Labelled, Names, Operand, Real, Value
 
@@ -424,7 +424,7 @@ def _scaled(grad: Any, grad_output: Any, /, *, axis: Axis = -1) -> Array:
     """The gradient of every row's loss times one factor per row."""
     rows = Rows.of(tuple(grad.shape), axis)
     xp = namespace(grad)
-    factor = as_real(grad_output, "grad_output")
+    factor = as_unmasked(grad_output, "grad_output")
     factor = broadcast_to("grad_output", factor, rows.batch_shape, xp)
     wide = promoted(xp, grad.dtype, xp.float32)  # the factor alone may be too large for half precision
     product = xp.astype(grad, wide) * xp.astype(xp.reshape(factor, rows.kept_shape), wide)

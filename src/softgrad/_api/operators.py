@@ -21,7 +21,7 @@ from softgrad._formulas import operators as formulas
 from softgrad._formulas.namespace import Array, NDArray, is_one, namespace, per_entry
 from softgrad._numpy import derivatives as native
 from softgrad._numpy import kernels, threads
-from softgrad._validation.arrays import as_positive_temperature, as_real, broadcast_shapes, promoted
+from softgrad._validation.arrays import as_positive_temperature, as_unmasked, broadcast_shapes, promoted
 from softgrad._validation.axis import Axis, Rows
 from softgrad._validation.logits import Logits
 from softgrad._validation.signatures import Foreign, Labelled, Real
@@ -142,7 +142,7 @@ def calculate_gradient(x: Any, normalization: bool = True) -> Array:
 @dispatched("(n)->(n,n)")
 def jacobian_at(p: Any, /, *, axis: Axis = -1) -> SimplexJacobian:
     """The Jacobian of softmax from its output."""
-    p = as_real(p, "p")
+    p = as_unmasked(p, "p")
     return SimplexJacobian(Rows.of(tuple(p.shape), axis).to_rows(p, namespace(p)))
 
 
@@ -223,7 +223,7 @@ class _Operator:
     @overload
     def __matmul__(self, V: Foreign) -> Any: ...
     def __matmul__(self, V: Any) -> Array:
-        V = as_real(V, "the right operand of @")
+        V = as_unmasked(V, "the right operand of @")
         return self.matvec(V) if V.ndim == 1 else self.matmat(V)
 
     @overload
@@ -231,12 +231,12 @@ class _Operator:
     @overload
     def __rmatmul__(self, V: Foreign) -> Any: ...
     def __rmatmul__(self, V: Any) -> Array:
-        V = as_real(V, "the left operand of @")
+        V = as_unmasked(V, "the left operand of @")
         return self.rmatvec(V) if V.ndim == 1 else _transpose(self.rmatmat(_transpose(V)))
 
     def _columns(self, V: Array) -> Array:
         """The columns of a matrix as rows."""
-        V = as_real(V, "V")
+        V = as_unmasked(V, "V")
         if V.ndim < 2 or V.shape[-2] != self.shape[-1]:
             raise ValueError(f"V must have shape (..., {self.shape[-1]}, k); got {tuple(V.shape)}")
         return _transpose(V)
@@ -262,7 +262,7 @@ class _Operator:
 
     def _vector(self, v: Any, name: str = "v") -> Array:
         n = self.shape[-1]
-        v = as_real(v, name)
+        v = as_unmasked(v, name)
         if self.ndim == 2 and tuple(v.shape) == (n, 1) and n != 1:
             v = namespace(v).reshape(v, (n,))  # SciPy's LinearOperator hands over columns
         if v.ndim < 1 or v.shape[-1] != n:

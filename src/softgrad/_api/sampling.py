@@ -351,6 +351,8 @@ def gumbel_softmax_from(
 @silent
 def hardened(y: Array, rows: Rows) -> Array:
     """1 at the largest entry of each slice and 0 at the others; as it is where that is NaN or 0."""
+    if isinstance(y, np.ma.MaskedArray):
+        return np.ma.MaskedArray(hardened(y.data, rows), y.mask)
     xp = namespace(y)
     of_rows = rows.to_rows(y, xp)
     if rows.n == 0:

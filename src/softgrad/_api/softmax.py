@@ -12,7 +12,7 @@ import numpy as np
 from softgrad._dispatch import dispatched
 from softgrad._formulas.namespace import Array
 from softgrad._numpy import softmax as native
-from softgrad._validation.arrays import as_real, as_temperature, broadcast_to, check_positive
+from softgrad._validation.arrays import as_temperature, as_unmasked, broadcast_to, check_positive
 from softgrad._validation.axis import Axis
 from softgrad._validation.logits import Logits
 
@@ -258,7 +258,7 @@ def logsumexp(
     """
     rows = Logits.of(x, axis, where, dtype)
     if b is not None:
-        b = rows.xp.astype(as_real(b, "b"), rows.x.dtype)
+        b = rows.xp.astype(as_unmasked(b, "b"), rows.x.dtype)
         b = rows.rows.to_rows(broadcast_to("b", b, rows.rows.shape, rows.xp), rows.xp)
     result = rows.solve(native.logsumexp, out, rows.mask, b, workers=workers, keepdims=keepdims)
     if rows.masked is None:

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from softgrad._formulas.namespace import Array, is_known, widest
-from softgrad._validation.arrays import broadcast_to
+from softgrad._validation.arrays import broadcast_to, without_mask
 from softgrad._validation.axis import Rows
 
 
 def as_count(k: Any, rows: Rows, xp: Any = np) -> Array | int:
     """`k` as an integer of at least 1, or as one per slice; what cannot be looked at yet is checked by nobody."""
+    k = without_mask(k, "k")
     if not is_known(k):
         return _per_slice("k", xp.asarray(k), rows, xp)
     if np.ndim(k) == 0:
@@ -20,7 +21,9 @@ def as_count(k: Any, rows: Rows, xp: Any = np) -> Array | int:
             count = int(k.__index__())
         except (AttributeError, TypeError):
             raise TypeError(f"k must be an integer or an array of integers; got {k!r}") from None
-        if isinstance(k, bool | np.bool) or count < 1:
+        if isinstance(k, bool | np.bool):
+            raise TypeError(f"k must be an integer or an array of integers; got {k!r}")
+        if count < 1:
             raise ValueError(f"k must be at least 1; got {k}")
         return min(count, np.iinfo(np.int32).max)
     values = np.asarray(k) if xp is np else xp.asarray(k)
@@ -33,6 +36,7 @@ def as_count(k: Any, rows: Rows, xp: Any = np) -> Array | int:
 
 def as_share(p: Any, rows: Rows, xp: Any = np) -> Array | float:
     """`p` as a number in [0, 1], or as one per slice; what cannot be looked at yet is checked by nobody."""
+    p = without_mask(p, "p")
     if not is_known(p):
         return _per_slice("p", xp.astype(xp.asarray(p), widest(xp)), rows, xp)
     try:
