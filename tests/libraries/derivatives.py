@@ -38,6 +38,10 @@ class Given:
         return {"sample_weight": self.sample_weight, "where": self.mask}
 
     @property
+    def tempered_options(self):
+        return {**self.soft_options, "temperature": self.temperature}
+
+    @property
     def focal_options(self):
         return {**self.row_options, "temperature": self.temperature}
 
@@ -84,11 +88,11 @@ DERIVATIVES = {
     "entmax_vjp": ("xga", lambda o, x, g, a: sg.entmax_vjp(sg.entmax(x / 5, a), g, a)),
     "entmax_alpha_vjp": ("xga", lambda o, x, g, a: sg.entmax_alpha_vjp(sg.entmax(x / 5, a), g, a)),
     "entmax_loss": ("x", lambda o, x: sg.entmax_loss(x / 5, o.labels, 1.25, ignore_index=1)),
-    "entmax_loss options": ("x", lambda o, x: sg.entmax_loss(x / 5, o.labels, o.a, **o.row_options)),
-    "entmax_loss_grad": ("x", lambda o, x: tuple(sg.entmax_loss_grad(x / 5, o.labels, o.a, **o.row_options))),
+    "entmax_loss options": ("x", lambda o, x: sg.entmax_loss(x / 5, o.labels, o.a, **o.focal_options)),
+    "entmax_loss_grad": ("x", lambda o, x: tuple(sg.entmax_loss_grad(x / 5, o.labels, o.a, **o.focal_options))),
     "soft_entmax_loss": ("xt", lambda o, x, t: sg.soft_entmax_loss(x / 5, t, o.a)),
-    "soft_entmax_loss options": ("xt", lambda o, x, t: sg.soft_entmax_loss(x / 5, t, 1.25, **o.soft_options)),
-    "soft_entmax_loss_grad": ("xt", lambda o, x, t: tuple(sg.soft_entmax_loss_grad(x / 5, t, **o.soft_options))),
+    "soft_entmax_loss options": ("xt", lambda o, x, t: sg.soft_entmax_loss(x / 5, t, 1.25, **o.tempered_options)),
+    "soft_entmax_loss_grad": ("xt", lambda o, x, t: tuple(sg.soft_entmax_loss_grad(x / 5, t, **o.tempered_options))),
     "sparsemax_loss": ("x", lambda o, x: sg.sparsemax_loss(x / 5, o.labels, **o.row_options)),
     "sparsemax_loss_grad": ("x", lambda o, x: tuple(sg.sparsemax_loss_grad(x / 5, o.labels))),
     "soft_sparsemax_loss": ("xt", lambda o, x, t: sg.soft_sparsemax_loss(x / 5, t, **o.soft_options)),

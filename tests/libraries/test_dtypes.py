@@ -42,6 +42,10 @@ FUNCTIONS = {
     "kl_divergence": (sg.kl_divergence, X, G),
     "kl_divergence_grad": (lambda p, q: sg.kl_divergence_grad(p, q).grad_p, X, G),
     "selective_log_softmax": (lambda x: sg.selective_log_softmax(x, LABELS), X),
+    "sparsemax_vjp": (sg.sparsemax_vjp, P, G),
+    "entmax_vjp": (sg.entmax_vjp, P, G),
+    "entmax_alpha_vjp": (sg.entmax_alpha_vjp, P, G),
+    "soft_entmax_loss": (sg.soft_entmax_loss, X, P),
 }
 every_function = pytest.mark.parametrize("name", FUNCTIONS)
 

@@ -68,6 +68,75 @@ def test_losses_of_distributions(dtype, alpha):
             np.testing.assert_allclose(grad, [float(v - number(t)) for v, t in zip(p, targets, strict=True)], atol=1e-6)
 
 
+TARGETS = np.random.default_rng(2).multinomial(64, np.full(9, 1 / 9), 5) / 64
+LOSSES = {
+    "labels": lambda x, *alpha, **options: sg.entmax_loss_grad(x, np.arange(5) % 9, *alpha, **options),
+    "targets": lambda x, *alpha, **options: sg.soft_entmax_loss_grad(x, TARGETS, *alpha, **options),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_the_loss_at_a_temperature_is_that_of_the_quotient(loss):
+    x = logits((5, 9), np.dtype(np.float32))
+    every = np.array([1.0, 1.5, 2.0, 2.5, inf])
+    for alpha in (1.0, *ALPHAS, inf, every):
+        for T in (0.25, 3.0, np.array([0.3, 1.0, 2.0, 7.0, 0.1])):
+            exact = loss(x.astype(np.float64) / np.reshape(T, (-1, 1)), alpha)
+            got = loss(x, alpha, temperature=T)
+            case = f"alpha = {alpha}, T = {T}"
+            assert_close(got.loss, exact.loss.astype(np.float32), ulp=2, case=case)
+            expected = (exact.grad / np.reshape(T, (-1, 1))).astype(np.float32)
+            assert_close(got.grad, expected, ulp=2, case=case)
+    T = np.array([0.3, 1.0, 2.0, 7.0, 0.1])
+    together = loss(x, temperature=T)
+    for i in range(5):
+        one = sg.entmax_loss_grad(x[i], i, temperature=T[i]) if loss is LOSSES["labels"] else None
+        one = one or sg.soft_entmax_loss_grad(x[i], TARGETS[i], temperature=T[i])
+        assert_same(together.grad[i], one.grad, i)
+        assert_same(together.loss[i], one.loss, i)
+
+
+def test_limits_of_the_temperature():
+    x = np.array([[1.0, 1.0, 0.0], [2.0, 1.0, -inf]])
+    for alpha in ALPHAS:
+        uniform = sg.entmax_loss([0.0, 0.0], 0, alpha)
+        loss, grad = sg.entmax_loss_grad(x, [0, 0], alpha, temperature=0)
+        np.testing.assert_allclose(loss, [uniform, 0], rtol=1e-15)
+        np.testing.assert_array_equal(grad, [[-inf, inf, 0], [0, 0, 0]])
+        assert (sg.entmax_loss(x, [2, 1], alpha, temperature=0) == inf).all()
+        np.testing.assert_allclose(
+            sg.entmax_loss(x[:1], [2], alpha, temperature=inf), sg.entmax_loss([0.0] * 3, 0, alpha)
+        )
+        assert not sg.entmax_loss_grad(x[:1], [2], alpha, temperature=inf).grad.any()
+        assert sg.soft_entmax_loss(x[0], [0.5, 0.5, 0.0], alpha, temperature=0) == 0
+    for bad in (-1.0, nan):
+        with pytest.raises(ValueError, match="temperature must be at least 0"):
+            sg.sparsemax_loss(x, [0, 0], temperature=bad)
+
+
+def test_dtypes_of_the_loss():
+    for given in (np.float16, np.float32, np.float64):
+        x = logits((5, 9), np.dtype(given))
+        for dtype in (np.float16, np.float32, np.float64):
+            expected = sg.sparsemax_loss_grad(x.astype(np.promote_types(dtype, given)), np.arange(5))
+            got = sg.sparsemax_loss_grad(x, np.arange(5), dtype=dtype)
+            assert got.loss.dtype == got.grad.dtype == dtype
+            assert_close(got.grad, expected.grad.astype(dtype))
+        assert sg.soft_sparsemax_loss(x, TARGETS, dtype="f8").dtype == np.float64
+    with pytest.raises(TypeError, match="dtype must be a floating type; got int64"):
+        sg.entmax_loss(x, np.arange(5), dtype=int)
+
+
+def test_an_infinite_alpha_among_others():
+    """α − 1 = ∞ was 0·∞ in the bounds of a bisection, and that an index out of bounds."""
+    alpha = np.array([1.0, 1.5, 2.0, 2.5, inf])
+    for seed in range(20):
+        x = np.random.default_rng(seed).normal(size=(5, 6)) * 3
+        p = sg.entmax(x, alpha, temperature=0.5)
+        for i, a in enumerate(alpha):
+            assert_same(p[i], sg.entmax(x[i], a, temperature=0.5), (seed, i))
+
+
 def test_alpha_one_is_cross_entropy():
     x, labels = logits((4, 7), np.dtype(np.float64)), np.array([0, 3, 6, 2])
     options = {"weight": np.arange(7.0), "sample_weight": [1, 0, 2, 3], "ignore_index": 6}

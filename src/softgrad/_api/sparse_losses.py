@@ -1,6 +1,6 @@
 """Fenchel–Young losses of sparsemax and entmax, one loss per row, with their gradients.
 
-Throughout, p = entmax(logits, alpha), and Σ runs over one slice: the entries along `axis`.
+Throughout, p = entmax(logits / T, alpha) with the temperature T, and Σ runs over one slice: the entries along `axis`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from softgrad._dispatch import dispatched
 from softgrad._formulas.namespace import Array
 from softgrad._numpy import losses as cross_entropies
 from softgrad._numpy import sparse_losses as native
-from softgrad._validation.arrays import as_alpha
+from softgrad._validation.arrays import as_alpha, as_temperature
 from softgrad._validation.axis import Axis
 from softgrad._validation.logits import Logits
 from softgrad._validation.targets import LossOptions, label_target, soft_target
@@ -37,10 +37,12 @@ def entmax_loss(
     alpha: Any = 1.5,
     *,
     axis: Axis = -1,
+    temperature: Any = 1.0,
     where: Any = None,
     weight: Any = None,
     sample_weight: Any = None,
     ignore_index: int | None = None,
+    dtype: Any = None,
 ) -> Array:
     """Entmax loss of integer labels: 0 once the logit of the label is 1/(α − 1) above all others.
 
@@ -55,7 +57,9 @@ def entmax_loss(
         The class y of each row, in [0, n): the shape of `logits` without `axis`.
     alpha : float or array_like, default: 1.5
         α ≥ 1, as in `entmax`. At 1 this is `cross_entropy`, at 2 `sparsemax_loss`, at infinity max x − x_y.
-    axis, where, weight, sample_weight, ignore_index
+    temperature : float or array_like, default: 1.0
+        T ≥ 0: the loss is that of x / T, whose quotient is not rounded. One number, or one for each row.
+    axis, where, weight, sample_weight, ignore_index, dtype
         As in `cross_entropy`.
 
     Returns
@@ -95,12 +99,13 @@ def entmax_loss(
     >>> sg.entmax_loss([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]], [0, -1], sample_weight=2.0, ignore_index=-1)
     array([0.12331174, 0.        ])
     """
-    rows = Logits.of_loss(logits, axis, where)
+    rows = Logits.of_loss(logits, axis, where, dtype)
+    temperature = as_temperature(temperature, rows.rows, rows.xp)
     alpha = as_alpha(alpha, rows.rows, rows.xp)
     target = label_target(rows, labels, LossOptions(weight, sample_weight, ignore_index=ignore_index))
     if isinstance(alpha, float) and alpha == 1:
-        return rows.solve(cross_entropies.cross_entropy, None, target, 1.0)
-    return rows.solve(native.entmax_loss, None, target, alpha)
+        return rows.solve(cross_entropies.cross_entropy, None, target, temperature)
+    return rows.solve(native.entmax_loss, None, target, alpha, temperature)
 
 
 @dispatched("(n),()->(),(n)", whole=True)
@@ -111,18 +116,20 @@ def entmax_loss_grad(
     alpha: Any = 1.5,
     *,
     axis: Axis = -1,
+    temperature: Any = 1.0,
     where: Any = None,
     weight: Any = None,
     sample_weight: Any = None,
     ignore_index: int | None = None,
+    dtype: Any = None,
     out: Array | None = None,
     grad_out: Array | None = None,
 ) -> LossGrad:
-    """Entmax loss of integer labels and its gradient p − e_y in one pass.
+    """Entmax loss of integer labels and its gradient (p − e_y)/T in one pass.
 
     Parameters
     ----------
-    logits, labels, alpha, axis, where, weight, sample_weight, ignore_index
+    logits, labels, alpha, axis, temperature, where, weight, sample_weight, ignore_index, dtype
         As in `entmax_loss`.
     out, grad_out : ndarray, optional
         As in `cross_entropy_grad`.
@@ -148,13 +155,14 @@ def entmax_loss_grad(
     >>> sg.entmax_loss_grad([0.0, 0.0], 0).grad
     array([-0.5,  0.5])
     """
-    rows = Logits.of_loss(logits, axis, where)
+    rows = Logits.of_loss(logits, axis, where, dtype)
+    temperature = as_temperature(temperature, rows.rows, rows.xp)
     alpha = as_alpha(alpha, rows.rows, rows.xp)
     target = label_target(rows, labels, LossOptions(weight, sample_weight, ignore_index=ignore_index))
     buffers = {"out": out, "grad_out": grad_out}
     if isinstance(alpha, float) and alpha == 1:
-        return LossGrad(*rows.solve_all(cross_entropies.cross_entropy_grad, buffers, target, 1.0))
-    return LossGrad(*rows.solve_all(native.entmax_loss_grad, buffers, target, alpha))
+        return LossGrad(*rows.solve_all(cross_entropies.cross_entropy_grad, buffers, target, temperature))
+    return LossGrad(*rows.solve_all(native.entmax_loss_grad, buffers, target, alpha, temperature))
 
 
 @dispatched("(n),(n)->()", whole=True)
@@ -165,8 +173,10 @@ def soft_entmax_loss(
     alpha: Any = 1.5,
     *,
     axis: Axis = -1,
+    temperature: Any = 1.0,
     where: Any = None,
     sample_weight: Any = None,
+    dtype: Any = None,
 ) -> Array:
     """Entmax loss of target distributions: 0 exactly where p is the target.
 
@@ -181,8 +191,8 @@ def soft_entmax_loss(
         float32 if that is narrower. A row sums to 1; the loss of another is Σ D(y, p) + Σ (d − σ/s) y of Notes.
     alpha : float or array_like, default: 1.5
         α ≥ 1, as in `entmax`. At 1 this is the Kullback–Leibler divergence of p from y.
-    axis, where, sample_weight
-        As in `cross_entropy`.
+    axis, temperature, where, sample_weight, dtype
+        As in `entmax_loss`.
 
     Returns
     -------
@@ -213,9 +223,11 @@ def soft_entmax_loss(
     >>> sg.soft_entmax_loss([1.0, 1.0, -1.0], [0.5, 0.5, 0.0])
     np.float64(0.0)
     """
-    rows = Logits.of_loss(logits, axis, where)
+    rows = Logits.of_loss(logits, axis, where, dtype)
+    temperature = as_temperature(temperature, rows.rows, rows.xp)
     alpha = as_alpha(alpha, rows.rows, rows.xp)
-    return rows.solve(native.entmax_loss, None, soft_target(rows, targets, LossOptions(None, sample_weight)), alpha)
+    target = soft_target(rows, targets, LossOptions(None, sample_weight))
+    return rows.solve(native.entmax_loss, None, target, alpha, temperature)
 
 
 @dispatched("(n),(n)->(),(n)", whole=True)
@@ -226,18 +238,20 @@ def soft_entmax_loss_grad(
     alpha: Any = 1.5,
     *,
     axis: Axis = -1,
+    temperature: Any = 1.0,
     where: Any = None,
     sample_weight: Any = None,
+    dtype: Any = None,
     out: Array | None = None,
     grad_out: Array | None = None,
 ) -> LossGrad:
-    """Entmax loss of target distributions and its gradient p − y with respect to the logits in one pass.
+    """Entmax loss of target distributions and its gradient (p − y)/T with respect to the logits in one pass.
 
     Where the targets of a row do not sum to 1, (Σ y − 1) p^(2−α)/Σ p^(2−α) is added, the sum over the support of p.
 
     Parameters
     ----------
-    logits, targets, alpha, axis, where, sample_weight
+    logits, targets, alpha, axis, temperature, where, sample_weight, dtype
         As in `soft_entmax_loss`.
     out, grad_out : ndarray, optional
         As in `cross_entropy_grad`.
@@ -262,10 +276,12 @@ def soft_entmax_loss_grad(
     >>> sg.soft_entmax_loss_grad([0.0, 0.0], [0.75, 0.25]).grad
     array([-0.25,  0.25])
     """
-    rows = Logits.of_loss(logits, axis, where)
+    rows = Logits.of_loss(logits, axis, where, dtype)
+    temperature = as_temperature(temperature, rows.rows, rows.xp)
     alpha = as_alpha(alpha, rows.rows, rows.xp)
     target = soft_target(rows, targets, LossOptions(None, sample_weight))
-    return LossGrad(*rows.solve_all(native.entmax_loss_grad, {"out": out, "grad_out": grad_out}, target, alpha))
+    buffers = {"out": out, "grad_out": grad_out}
+    return LossGrad(*rows.solve_all(native.entmax_loss_grad, buffers, target, alpha, temperature))
 
 
 @dispatched("(n),()->()", whole=True)
@@ -275,10 +291,12 @@ def sparsemax_loss(
     /,
     *,
     axis: Axis = -1,
+    temperature: Any = 1.0,
     where: Any = None,
     weight: Any = None,
     sample_weight: Any = None,
     ignore_index: int | None = None,
+    dtype: Any = None,
 ) -> Array:
     """Sparsemax loss of integer labels: 0 once the logit of the label is 1 above all others.
 
@@ -286,7 +304,7 @@ def sparsemax_loss(
 
     Parameters
     ----------
-    logits, labels, axis, where, weight, sample_weight, ignore_index
+    logits, labels, axis, temperature, where, weight, sample_weight, ignore_index, dtype
         As in `entmax_loss`.
 
     Returns
@@ -318,10 +336,12 @@ def sparsemax_loss(
         labels,
         2.0,
         axis=axis,
+        temperature=temperature,
         where=where,
         weight=weight,
         sample_weight=sample_weight,
         ignore_index=ignore_index,
+        dtype=dtype,
     )
 
 
@@ -332,18 +352,20 @@ def sparsemax_loss_grad(
     /,
     *,
     axis: Axis = -1,
+    temperature: Any = 1.0,
     where: Any = None,
     weight: Any = None,
     sample_weight: Any = None,
     ignore_index: int | None = None,
+    dtype: Any = None,
     out: Array | None = None,
     grad_out: Array | None = None,
 ) -> LossGrad:
-    """Sparsemax loss of integer labels and its gradient p − e_y in one pass.
+    """Sparsemax loss of integer labels and its gradient (p − e_y)/T in one pass.
 
     Parameters
     ----------
-    logits, labels, axis, where, weight, sample_weight, ignore_index
+    logits, labels, axis, temperature, where, weight, sample_weight, ignore_index, dtype
         As in `entmax_loss`.
     out, grad_out : ndarray, optional
         As in `cross_entropy_grad`.
@@ -373,10 +395,12 @@ def sparsemax_loss_grad(
         labels,
         2.0,
         axis=axis,
+        temperature=temperature,
         where=where,
         weight=weight,
         sample_weight=sample_weight,
         ignore_index=ignore_index,
+        dtype=dtype,
         out=out,
         grad_out=grad_out,
     )
@@ -384,13 +408,21 @@ def sparsemax_loss_grad(
 
 @dispatched("(n),(n)->()", whole=True)
 def soft_sparsemax_loss(
-    logits: Any, targets: Any, /, *, axis: Axis = -1, where: Any = None, sample_weight: Any = None
+    logits: Any,
+    targets: Any,
+    /,
+    *,
+    axis: Axis = -1,
+    temperature: Any = 1.0,
+    where: Any = None,
+    sample_weight: Any = None,
+    dtype: Any = None,
 ) -> Array:
     """Sparsemax loss of target distributions: 0 exactly where p is the target.
 
     Parameters
     ----------
-    logits, targets, axis, where, sample_weight
+    logits, targets, axis, temperature, where, sample_weight, dtype
         As in `soft_entmax_loss`.
 
     Returns
@@ -413,7 +445,8 @@ def soft_sparsemax_loss(
     >>> sg.soft_sparsemax_loss([0.5, 0.0, 0.0], [0.5, 0.25, 0.25])
     np.float64(0.02083333333333333)
     """
-    return soft_entmax_loss(logits, targets, 2.0, axis=axis, where=where, sample_weight=sample_weight)
+    options = {"axis": axis, "temperature": temperature, "where": where, "sample_weight": sample_weight, "dtype": dtype}
+    return soft_entmax_loss(logits, targets, 2.0, **options)
 
 
 @dispatched("(n),(n)->(),(n)", whole=True)
@@ -423,16 +456,18 @@ def soft_sparsemax_loss_grad(
     /,
     *,
     axis: Axis = -1,
+    temperature: Any = 1.0,
     where: Any = None,
     sample_weight: Any = None,
+    dtype: Any = None,
     out: Array | None = None,
     grad_out: Array | None = None,
 ) -> LossGrad:
-    """Sparsemax loss of target distributions and its gradient p − y with respect to the logits in one pass.
+    """Sparsemax loss of target distributions and its gradient (p − y)/T with respect to the logits in one pass.
 
     Parameters
     ----------
-    logits, targets, axis, where, sample_weight
+    logits, targets, axis, temperature, where, sample_weight, dtype
         As in `soft_entmax_loss`.
     out, grad_out : ndarray, optional
         As in `cross_entropy_grad`.
@@ -457,5 +492,5 @@ def soft_sparsemax_loss_grad(
     >>> sg.soft_sparsemax_loss_grad([0.5, 0.0, -1.0], [0.5, 0.5, 0.0]).grad
     array([ 0.25, -0.25,  0.  ])
     """
-    options = {"axis": axis, "where": where, "sample_weight": sample_weight}
+    options = {"axis": axis, "temperature": temperature, "where": where, "sample_weight": sample_weight, "dtype": dtype}
     return soft_entmax_loss_grad(logits, targets, 2.0, out=out, grad_out=grad_out, **options)

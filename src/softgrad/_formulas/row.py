@@ -8,7 +8,7 @@ from typing import Any
 from softgrad._formulas.compensated import compensated_sum, log1p_in_parts, two_product, two_sum
 from softgrad._formulas.namespace import Array, infinity, is_one, namespace, one_hot, per_entry
 from softgrad._formulas.precision import as_wide, value_dtype
-from softgrad._formulas.softmax import exponentials, sum_without_argmax
+from softgrad._formulas.softmax import by_logits, exponentials, sum_without_argmax
 from softgrad._formulas.target import Target
 
 
@@ -75,8 +75,8 @@ class Row:
         )
 
     def by_logits(self, part: Array) -> Array:
-        """A derivative with respect to x/T as one with respect to x; at T = 0 the limit, 0 or infinite."""
-        return part if is_one(self.temperature) else self.xp.where(part == 0, part, part / self.temperature)
+        """A derivative with respect to x/T as one with respect to x."""
+        return by_logits(part, self.temperature)
 
     def scaled(self, part: Array, target: Target) -> Array:
         """`part` times the weight of its row."""

@@ -190,6 +190,14 @@ def over_temperature(xp: Any, y: Array, error: Array, temperature: Array) -> tup
     return y, xp.where(usable, error, xp.zeros_like(error))
 
 
+def by_logits(part: Array, temperature: Array | float) -> Array:
+    """A derivative with respect to x/T as one with respect to x; at T = 0 the limit, 0 or infinite."""
+    if is_one(temperature):
+        return part
+    xp = namespace(part)
+    return xp.where(part == 0, part, part / xp.asarray(temperature, dtype=part.dtype))
+
+
 def sum_without_argmax(xp: Any, e: Array) -> tuple[Array, Array]:
     """Σ_{j≠k} e_j, k the largest entry, and its rounding error."""
     is_argmax = one_hot(xp, xp.argmax(e, axis=-1, keepdims=True), e)

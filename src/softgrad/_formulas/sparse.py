@@ -221,7 +221,7 @@ def _kink(xp: Any, u: Pair, s: Array) -> Pair:
         inside, outside = xp.where(is_inside, middle, inside), xp.where(is_inside, outside, middle)
         return inside, outside, outside - inside <= 1
 
-    first = xp.astype(u[0][..., :1] * 0 + s * 0, widest(xp, integral=True))
+    first = xp.astype(u[0][..., :1] * 0 + xp.zeros_like(s), widest(xp, integral=True))  # s may be infinite
     inside, _, _ = repeated(step, (first, first + u[0].shape[-1], first == -1), STEPS)
     return at(inside)
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from softgrad._formulas.compensated import compensated_sum
 from softgrad._formulas.information import expm1_over
-from softgrad._formulas.namespace import Array, as_column, infinity, namespace, one_hot, row_sum
+from softgrad._formulas.namespace import Array, as_column, infinity, namespace, one_hot, per_entry, row_sum
 from softgrad._formulas.precision import as_wide, silent, value_dtype
-from softgrad._formulas.softmax import shifted_logits
+from softgrad._formulas.softmax import by_logits, shifted_logits
 from softgrad._formulas.sparse import entmax
 from softgrad._formulas.sparse_derivatives import shares as shares_of
 from softgrad._formulas.target import Target
@@ -29,15 +29,17 @@ TERMS = 54
 
 
 @silent
-def entmax_loss(x: Array, target: Target, alpha: Array | float) -> Array:
+def entmax_loss(x: Array, target: Target, alpha: Array | float, temperature: Array | float = 1.0) -> Array:
     """The loss of every row."""
-    return _loss_grad(x, target, alpha)[0]
+    return _loss_grad(x, target, alpha, temperature)[0]
 
 
 @silent
-def entmax_loss_grad(x: Array, target: Target, alpha: Array | float) -> tuple[Array, Array]:
-    """The loss of every row and its gradient, p − y."""
-    return _loss_grad(x, target, alpha)
+def entmax_loss_grad(
+    x: Array, target: Target, alpha: Array | float, temperature: Array | float = 1.0
+) -> tuple[Array, Array]:
+    """The loss of every row and its gradient, (p − y)/T."""
+    return _loss_grad(x, target, alpha, temperature)
 
 
 def outside_slope(xp: Any, gap: Array, p: Array, s: Array) -> Array:
@@ -47,14 +49,15 @@ def outside_slope(xp: Any, gap: Array, p: Array, s: Array) -> Array:
     return xp.where(s == 0, gap - xp.log(largest), gap - largest**divisor / divisor)
 
 
-def _loss_grad(x: Array, target: Target, alpha: Array | float) -> tuple[Array, Array]:
+def _loss_grad(x: Array, target: Target, alpha: Array | float, temperature: Array | float) -> tuple[Array, Array]:
     xp, wide = namespace(x), as_wide(x)
-    p = entmax(wide, alpha)
-    _, shifted, _ = shifted_logits(xp, wide, None, 1.0)
+    p = entmax(wide, alpha, None, temperature)
+    temperature = per_entry(temperature)
+    _, shifted, _ = shifted_logits(xp, wide, None, temperature)
     alpha = as_column(xp, wide, alpha)
     of_target = _of_label if target.labels is not None else _of_distribution
     loss, grad = of_target(xp, p, -shifted, target, alpha)
-    loss = xp.where(xp.any(xp.isnan(p), axis=-1), xp.full_like(loss, xp.nan), loss)
+    loss, grad = xp.where(xp.any(xp.isnan(p), axis=-1), xp.full_like(loss, xp.nan), loss), by_logits(grad, temperature)
     loss, grad = target.weighted(loss, of_entries=False), target.weighted(grad, of_entries=True)
     return xp.astype(loss, value_dtype(xp, x.dtype), copy=False), xp.astype(grad, x.dtype, copy=False)
 

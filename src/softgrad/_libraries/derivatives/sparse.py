@@ -11,7 +11,14 @@ from softgrad._formulas import sparse_derivatives as formulas
 from softgrad._formulas.information import expm1_over
 from softgrad._formulas.namespace import Array, as_column, namespace
 from softgrad._formulas.sparse_losses import outside_slope
-from softgrad._libraries.derivatives.products import column, dot, over_temperature, product, row_sum
+from softgrad._libraries.derivatives.products import (
+    column,
+    dot,
+    over_temperature,
+    product,
+    row_sum,
+    twice_over_temperature,
+)
 from softgrad._libraries.derivatives.rules import (
     Call,
     Derivative,
@@ -21,6 +28,7 @@ from softgrad._libraries.derivatives.rules import (
     of_loss_and_gradients,
     of_one_result,
 )
+from softgrad._validation.arrays import in_common
 from softgrad._validation.logits import Logits
 from softgrad._validation.targets import LossOptions, label_target, soft_target
 
@@ -46,17 +54,27 @@ def _alpha_of(call: Call) -> Any:
     return call.options.get("alpha", 1.5)
 
 
+def _in_common(p: Array, g: Array) -> tuple[Array, Array]:
+    p, g = in_common({"p": p, "g": g})
+    return p, g
+
+
+def _sparsemax_vjp(p: Array, g: Array) -> Array:
+    product: Array = formulas.sparsemax_vjp(*_in_common(p, g))
+    return product
+
+
 def _entmax_vjp(p: Array, g: Array, alpha: Any = 1.5) -> Array:
-    product: Array = formulas.entmax_vjp(p, g, alpha)
+    product: Array = formulas.entmax_vjp(*_in_common(p, g), alpha)
     return product
 
 
 def _entmax_alpha_vjp(p: Array, g: Array, alpha: Any = 1.5) -> Array:
-    product: Array = formulas.entmax_alpha_vjp(p, g, alpha)
+    product: Array = formulas.entmax_alpha_vjp(*_in_common(p, g), alpha)
     return product
 
 
-COMPOSED = {"sparsemax_vjp": formulas.sparsemax_vjp, "entmax_vjp": _entmax_vjp, "entmax_alpha_vjp": _entmax_alpha_vjp}
+COMPOSED = {"sparsemax_vjp": _sparsemax_vjp, "entmax_vjp": _entmax_vjp, "entmax_alpha_vjp": _entmax_alpha_vjp}
 """Products whose own derivatives are those of their formulas."""
 
 
@@ -64,19 +82,20 @@ COMPOSED = {"sparsemax_vjp": formulas.sparsemax_vjp, "entmax_vjp": _entmax_vjp, 
 
 
 def _hessian(call: Call, target: Any, alpha: Any, v: Array) -> Array:
-    """J v + (Σ y − 1) D(q/Σq)[v], with q = p^(1−s)."""
+    """(J v + (Σ y − 1) D(q/Σq)[v])/T², with q = p^(1−s)."""
     logits = call.operands[0]
     xp, weight = namespace(logits), _weight(target, logits)
     x = xp.where(weight == 0, xp.zeros_like(logits), logits)  # not read, whatever it is
-    p = entmax(x, alpha, where=call.options.get("where"))
+    p = entmax(x, alpha, where=call.options.get("where"), temperature=call.options.get("temperature", 1.0))
     Jv = derivatives.entmax_vjp(p, v, alpha)
     if target.soft is None:
-        return weight * Jv
+        return twice_over_temperature(weight * Jv, call.options)
     excess = row_sum(xp.astype(target.soft, p.dtype)) - 1
     s, inside = as_column(xp, p, alpha) - 1, p > 0
     change = xp.where(inside, (1 - s) * xp.where(inside, p, xp.ones_like(p)) ** -s * Jv, xp.zeros_like(p))
     shares, total = formulas.shares(p, alpha)
-    return weight * (Jv + excess * (change - shares * row_sum(change)) / xp.astype(column(total), p.dtype))
+    product = weight * (Jv + excess * (change - shares * row_sum(change)) / xp.astype(column(total), p.dtype))
+    return twice_over_temperature(product, call.options)
 
 
 def _weight(target: Any, logits: Array) -> Array:
@@ -108,10 +127,10 @@ def _by_targets(call: Call, default: float) -> tuple[Array, Array, Array]:
     xp = rows.xp
     weight = _weight(soft_target(rows, targets, LossOptions.of(call.options)), logits)
     x = xp.where(weight == 0, xp.zeros_like(logits), logits)
-    p = entmax(x, alpha, where=where)
+    p = entmax(x, alpha, where=where, temperature=call.options.get("temperature", 1.0))
     y = xp.astype(targets, p.dtype) + xp.zeros_like(p)
     x = x if where is None else xp.where(where, x, xp.full_like(x, -xp.inf))
-    gap = xp.max(x, axis=-1, keepdims=True) - x
+    gap = over_temperature(xp.max(x, axis=-1, keepdims=True) - x, call.options)
     s = as_column(xp, p, alpha) - 1
     one, zero = xp.ones_like(p), xp.zeros_like(p)
     inside = p > 0
@@ -137,7 +156,7 @@ def _loss_by_targets_vjp(call: Call, default: float, g: Array) -> Array:
 def _grad_by_targets_jvp(call: Call, default: float, v: Array) -> Results:
     weight, slopes, shares = _by_targets(call, default)
     v = _valid(call, weight * v)
-    return dot(v, slopes), shares * row_sum(v) - v
+    return dot(v, slopes), over_temperature(shares * row_sum(v) - v, call.options)
 
 
 def _grad_by_targets_vjp(call: Call, default: float, cotangents: Results) -> Array:
@@ -145,7 +164,8 @@ def _grad_by_targets_vjp(call: Call, default: float, cotangents: Results) -> Arr
     of_value, of_gradient = cotangents
     terms = [] if of_value is None else [product(weight * of_value[..., None], slopes)]
     if of_gradient is not None:
-        terms.append(_valid(call, weight * (column(dot(shares, of_gradient)) - of_gradient)))
+        along_rows = weight * (column(dot(shares, of_gradient)) - of_gradient)
+        terms.append(_valid(call, over_temperature(along_rows, call.options)))
     return sum(terms[1:], terms[0])
 
 
