@@ -525,3 +525,11 @@ def test_a_loop_over_blocks_may_be_left(monkeypatch):
         assert block.values.base is None or block.values.size < X.size
         break
     os.remove("x.npy")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv", ".parquet", ".safetensors"])
+def test_a_pipe_is_no_source(suffix):
+    """Reading one would wait for somebody to write."""
+    os.mkfifo(f"x{suffix}")
+    with pytest.raises(ValueError, match="a source must be a file whose size is known; this is a pipe or a device"):
+        sg.apply_blocks(sg.softmax, f"x{suffix}", "y.npy")

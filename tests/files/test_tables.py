@@ -365,3 +365,33 @@ def test_the_first_version_of_feather_is_refused():
     pa.feather.write_feather(pa.table({"a": [1.0]}), "x.feather", version=1)
     with pytest.raises(ValueError, match=r"^x\.feather: not an Arrow file"):
         sg.apply_blocks(sg.softmax, "x.feather", "y.npy")
+
+
+def test_other_names_that_are_numbers():
+    for names in ((1, 2, 3), (2019, 2020, 2021)):
+        frame("integers", names).to_csv("x.csv")
+        with pytest.raises(ValueError, match=r"line 1, column 1: expected a number; got '' \(names of columns beside an"):
+            sg.apply_blocks(sg.softmax, "x.csv", "y.csv")
+
+
+def test_headers_of_several_lines_are_no_rows():
+    """The second line of names went through the softmax as a row."""
+    for names in (None, ["upper", "lower"]):
+        columns = pd.MultiIndex.from_tuples([("a", 1), ("a", 2), ("b", 1)], names=names)
+        pd.DataFrame(X, columns=columns).to_csv("x.csv")
+        with pytest.raises(ValueError, match=r"x\.csv, line 2"):
+            sg.apply_blocks(sg.softmax, "x.csv", "y.csv")
+        assert not Path("y.csv").exists()
+
+
+def test_a_column_of_names_is_left_out_by_the_others():
+    frame("named").to_csv("x.csv")
+    with pytest.raises(ValueError, match=r"got 'row 0' \(columns=\['u', 'v', 'w'\] leaves it out\)"):
+        sg.apply_blocks(sg.softmax, "x.csv", "y.csv")
+
+
+def test_lists_without_entries_cannot_be_written():
+    table = pa.table({"x": pa.array([[], []], pa.list_(pa.float32()))})
+    pa.parquet.write_table(table, "x.parquet")
+    with pytest.raises(ValueError, match=r"holds no lists without entries; the result has shape \(2, 0\)"):
+        sg.apply_blocks(sg.softmax, "x.parquet", "y.parquet")

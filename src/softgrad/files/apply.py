@@ -125,8 +125,9 @@ def apply_blocks(
     Parquet's metadata names or those of text whose header is empty, is no part of the array; it is carried to a table
     that has the same rows.
 
-    The first row of text is names if no field of it is a number. Names that are numbers, such as the 0, 1, 2, … of
-    pandas' own, are names over an index; without one they cannot be distinguished from data and are taken for data.
+    The first row of text is names if no field of it is a number. The numbers 0, 1, 2, …, as pandas names columns, are
+    names over an index; without one, and for other numbers, they cannot be distinguished from data and are taken for
+    data. A header of several lines is a ValueError.
 
     `target` appears under its name when it is complete; whatever interrupts the work leaves nothing behind, but for a
     Zarr array the finished chunks, in ``.NAME.part`` in the same folder; a note of the error says so.

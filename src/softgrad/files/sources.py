@@ -63,6 +63,8 @@ def _open_file(path: Path, selection: Selection) -> Reader:
     if selection.columns is not None and not form.has_columns:
         tables = ", ".join(suffix for suffix, form in FORMATS.items() if form.has_columns)
         raise ValueError(f"columns is for tables ({tables}); got {list(selection.columns)}")
+    if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe would wait for somebody to write
+        raise ValueError(f"{path}: a source must be a file whose size is known; this is a pipe or a device")
     return form.reader(path, selection)
 
 

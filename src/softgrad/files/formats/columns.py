@@ -216,6 +216,8 @@ class ColumnsWriter:
         if self._named:
             fields = [(self._unicode(name), kind) for name in contents.names or ()]
         else:
+            if shape[1:] == (0,):
+                raise ValueError(f"{self.called} holds no lists without entries; the result has shape {shape}")
             fields = [(DEFAULT, kind if len(shape) == 1 else pyarrow.list_(kind, shape[1]))]
         self._schema = pyarrow.schema(fields)
         self._index = contents.index

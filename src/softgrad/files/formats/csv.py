@@ -79,8 +79,13 @@ class CsvReader:
             raise ValueError(f"{self._path}: the file is empty; expected rows of numbers")
         fields = tuple(_fields(first))
         self._width = len(fields)
-        n_index = _index_columns(fields)
         second = next(lines, None)
+        n_index = _index_columns(fields)
+        if second is not None and n_index and not any(_fields(second[1])[:n_index]):
+            raise ValueError(
+                f"{self._path}, line {second[0]}: expected a row of numbers; got one without an entry in the index, "
+                "such as the second line of a header of several lines: write one name for each column"
+            )
         self._has_header = n_index > 0 or (
             not any(map(_is_number, fields)) and not self._names_classes(fields, second, selection)
         )
@@ -155,7 +160,8 @@ class CsvReader:
             fields = _fields(line)
             for column in self._chosen:
                 if column < len(fields) and not _is_number(fields[column]):
-                    got = reprlib.repr(fields[column]) + _separator_hint(fields[column])
+                    hint = _separator_hint(fields[column]) or _header_hint(number, fields) or self._others(column)
+                    got = reprlib.repr(fields[column]) + hint
                     raise ValueError(f"{self._place(number, column)}: expected a number; got {got}")
             if len(fields) != self._width:
                 raise ValueError(
@@ -163,6 +169,12 @@ class CsvReader:
                     f" got {len(fields)}"
                 )
         raise ValueError(f"{self._path}, lines {lines[0][0]} to {lines[-1][0]}: {reason}")
+
+    def _others(self, column: int) -> str:
+        """Say how the other columns are chosen, where the first one is no numbers: an index with a name, perhaps."""
+        if self._names is None or column != self._chosen[0] or len(self._chosen) == 1:
+            return ""
+        return f" (columns={reprlib.repr([self._names[c] for c in self._chosen[1:]])} leaves it out)"
 
 
 class CsvIndex:
@@ -303,6 +315,13 @@ def _is_number(field: str) -> bool:
 def _is_integer(text: str) -> bool:
     """Whether an integer of 64 bits is written as Python writes it."""
     return text.lstrip("-").isdecimal() and len(text) < 20 and str(int(text)) == text and abs(int(text)) < 2**63
+
+
+def _header_hint(number: int, fields: list[str]) -> str:
+    """Say how a first row that looks like the header of an index was read."""
+    if number > 1 or fields[0] or not all(map(_is_integer, fields[1:])):
+        return ""
+    return " (names of columns beside an index may be numbers if they are 0, 1, 2, …; other numbers are data)"
 
 
 def _separator_hint(text: str) -> str:
