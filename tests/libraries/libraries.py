@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import array_api_strict
-import dask
 import dask.array as da
 import jax
 import jax.numpy as jnp
@@ -42,11 +41,7 @@ class Library:
 
     def result(self, value):
         """A result, or a tuple of them, as NumPy's."""
-        if not isinstance(value, tuple):
-            return self.back(value)
-        lazy = isinstance(value[0], da.Array)  # computed together, so that what they share is computed once
-        values = dask.persist(*value, scheduler="synchronous") if lazy else value
-        return type(value)(*map(self.back, values))
+        return type(value)(*map(self.back, value)) if isinstance(value, tuple) else self.back(value)
 
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)

@@ -189,3 +189,16 @@ def test_relaxed_draws_have_the_derivative_of_softmax():
             assert_close(np.asarray(grad(jnp.asarray(x))), expected, ulp=16)
     assert torch.autograd.gradcheck(lambda t: sg.gumbel_softmax(t, rng=2, temperature=0.5), (tensor,))
     assert torch.autograd.gradgradcheck(lambda t: sg.gumbel_softmax(t, rng=2, temperature=0.5), (tensor,))
+
+
+def test_shares_and_temperatures_that_track_a_gradient_warn_of_nothing():
+    """A mask has no derivative with respect to them, and PyTorch warned that one was dropped."""
+    x = np.array([[0.5, -1.0, 2.0], [1.0, 0.0, -2.0]])
+    p, T = torch.tensor([0.5, 0.9]).requires_grad_(), torch.tensor([2.0, 0.5]).requires_grad_()
+    for given in (x, torch.tensor(x), torch.tensor(x, requires_grad=True)):
+        for function in (sg.top_p_mask, sg.min_p_mask):
+            got = function(given, p, temperature=T)
+            np.testing.assert_array_equal(got, function(x, p.detach().numpy(), temperature=T.detach().numpy()))
+        np.testing.assert_array_equal(
+            sg.sample(given, rng=0, temperature=T), sg.sample(x, rng=0, temperature=[2.0, 0.5])
+        )

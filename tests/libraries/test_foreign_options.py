@@ -81,6 +81,17 @@ def test_options_of_any_library_beside_logits_of_any_other(option):
                 np.testing.assert_allclose(_numbers(got), expected, rtol=1e-6, err_msg=f"{name} with {other}")
 
 
+def test_weights_of_classes_of_any_library_beside_logits_of_any_other():
+    """A Dask array of them was a call that ended in itself."""
+    weight, labels = np.array([1.0, 2.0, 3.0], np.float32), np.array([2, 1])
+    expected = sg.cross_entropy(LOGITS, labels, weight=weight)
+    for name, to in LIBRARIES.items():
+        for other, option_to in LIBRARIES.items():
+            if "gradient" not in other:
+                got = sg.cross_entropy(to(LOGITS), labels, weight=option_to(weight))
+                np.testing.assert_allclose(_numbers(got), expected, rtol=1e-6, err_msg=f"{name} with {other}")
+
+
 @pytest.mark.parametrize("frame", [True, False], ids=["frame", "series"])
 def test_labels_and_options_of_other_libraries_beside_labelled_logits(frame):
     logits = pd.DataFrame(LOGITS, ["r", "s"]) if frame else pd.Series(LOGITS[0], ["a", "b", "c"])

@@ -38,7 +38,8 @@ def call(function: Function, operands: tuple[Any, ...], options: dict[str, Any])
 
 def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
     if function.constant:
-        operands = tuple(a.detach() if isinstance(a, torch.Tensor) else a for a in operands)
+        operands = tuple(map(_detached, operands))
+        options = {name: _detached(value) for name, value in options.items()}
     tensors = [a for a in (*operands, *options.values()) if isinstance(a, torch.Tensor)]
     for tensor in tensors:
         if tensor.layout != torch.strided:
@@ -53,6 +54,10 @@ def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]
     if is_operator or not (tracked or traced) or (function.constant and tracked):
         return function.plain(*operands, **options)
     return _of_rows(function, operands, options, tracked)
+
+
+def _detached(value: Any) -> Any:
+    return value.detach() if isinstance(value, torch.Tensor) else value
 
 
 def _is_tracked(tensor: Tensor) -> bool:

@@ -58,7 +58,10 @@ class Slices:
         options = {**options}
         axis, keepdims = options.pop("axis", -1), bool(options.pop("keepdims", False))
         required = dict(zip(signature.parameters, operands, strict=False))
-        per_slice = [name for name, core in OPTIONS.items() if core != CLASSES]  # every task has those of all classes
+        per_slice = [name for name, core in OPTIONS.items() if core != CLASSES]
+        for name in OPTIONS.keys() - per_slice:  # every task has what all slices share
+            if name in options and _is_array(options[name]):
+                options[name] = np.asarray(options[name])
         optional = {name: options.pop(name) for name in per_slice if _is_array(options.get(name))}
         cores = {**OPTIONS, **dict(zip(required, function.operands, strict=True))}
         arrays = {name: _as_dask(a) for name, a in (required | optional).items()}
