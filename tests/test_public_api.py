@@ -141,6 +141,17 @@ def test_dir_offers_public_names_and_modules():
     assert set(dir(sg)) == NAMES | set(modules) | {"__version__"}
 
 
+def test_dir_of_a_module_offers_public_names():
+    for name in ("boosting", "calibration", "compat", "files", "regression", "testing"):
+        module = getattr(sg, name)
+        assert dir(module) == sorted(module.__all__), name
+        for public in module.__all__:
+            getattr(module, public)
+        with pytest.raises(AttributeError, match="'sotfmax'"):
+            _ = module.sotfmax
+    assert dir(sg.compat.scipy) == ["log_softmax", "logsumexp", "softmax"]
+
+
 def test_type_checkers_see_the_same_names():
     stub = Path(sg.__file__).with_suffix(".pyi").read_text(encoding="utf-8")
     assert sorted(re.findall(r"^from (\S+) import \*$", stub, re.MULTILINE)) == sorted(sg._HOMES)

@@ -52,3 +52,7 @@ def __getattr__(name: str) -> Any:
     from softgrad.boosting.lightgbm_classifier import LGBMSoftmaxClassifier  # noqa: PLC0415  it imports LightGBM
 
     return LGBMSoftmaxClassifier
+
+
+def __dir__() -> list[str]:
+    return __all__

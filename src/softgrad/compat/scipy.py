@@ -293,3 +293,7 @@ def _common_dtype(a: Any, b: Any) -> np.dtype[Any]:
     weak = [x if type(x) in (int, float, complex) else np.asarray(x).dtype for x in operands]
     dtype = np.result_type(*weak)
     return dtype if dtype.kind in "fc" or dtype.name == "bfloat16" else np.dtype(np.float64)
+
+
+def __dir__() -> list[str]:
+    return __all__

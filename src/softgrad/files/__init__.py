@@ -7,3 +7,7 @@ from softgrad.files.formats.table import FORMATS
 from softgrad.files.read import Block, Blocks, read_blocks
 
 __all__ = ["FORMATS", "Block", "Blocks", "Contents", "apply_blocks", "bfloat16", "read_blocks"]
+
+
+def __dir__() -> list[str]:
+    return __all__
