@@ -370,7 +370,9 @@ def test_the_first_version_of_feather_is_refused():
 def test_other_names_that_are_numbers():
     for names in ((1, 2, 3), (2019, 2020, 2021)):
         frame("integers", names).to_csv("x.csv")
-        with pytest.raises(ValueError, match=r"line 1, column 1: expected a number; got '' \(names of columns beside an"):
+        with pytest.raises(
+            ValueError, match=r"line 1, column 1: expected a number; got '' \(names of columns beside an"
+        ):
             sg.apply_blocks(sg.softmax, "x.csv", "y.csv")
 
 
