@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -67,12 +68,18 @@ def _by_rows(
 
 
 def _drawn_one_by_one(x: Array, u: Array, temperature: Array) -> Array:
+    """Each draw from the entries that those before it left."""
     found = np.empty(u.shape, np.int64)
-    x = x.copy()
+    left = x.astype(np.float64)  # a copy, in which what was drawn becomes impossible
+    sums = BlockSums.of(left, temperature) if _has_blocks(left.shape[-1], 1, temperature) else None
     for draw in range(u.shape[-1]):
-        found[:, draw : draw + 1] = index = _drawn(x, u[:, draw : draw + 1], temperature)
+        now = u[:, draw : draw + 1]
+        first = _double(left, now, temperature) if sums is None else sums.drawn(now, sum_error(left.shape[-1]))
+        found[:, draw : draw + 1] = index = _decided(first, (_exact,), left, now, temperature)
         rows = np.flatnonzero(index >= 0)
-        x[rows, index[rows, 0]] = -np.inf
+        left[rows, index[rows, 0]] = -np.inf
+        if sums is not None:
+            sums.remove(rows, index[rows, 0])
     return found
 
 
@@ -83,10 +90,17 @@ def _drawn(x: Array, u: Array, temperature: Array) -> Array:
 
 def _by_steps(steps: tuple[Callable[..., Found], ...], x: Array, u: Array, temperature: Array) -> Array:
     """What the first of the steps draws, and where that is not sure the next ones."""
-    index, sure = steps[0](x, u, temperature)
+    return _decided(steps[0](x, u, temperature), steps[1:], x, u, temperature)
+
+
+def _decided(
+    found: Found, steps: tuple[Callable[..., Found], ...], x: Array, u: Array, temperature: Array
+) -> Array:
+    """What was found, and where that is not sure what the steps find."""
+    index, sure = found
     for row in np.flatnonzero(~sure.all(axis=-1)):
         here, draws = slice(row, row + 1), np.flatnonzero(~sure[row])
-        index[row, draws] = _by_steps(steps[1:], x[here], u[here, draws], temperature[here])
+        index[row, draws] = _by_steps(steps, x[here], u[here, draws], temperature[here])
     return index
 
 
@@ -106,10 +120,21 @@ def _rounded(x: Array, u: Array, temperature: Array, error: float) -> Found:
     n, k = x.shape[-1], u.shape[-1]
     if n == 0:
         return np.full(u.shape, formulas.NOTHING), np.ones(u.shape, np.bool)
-    length = 2 ** math.ceil(math.log2(n) / 2)
-    if n <= SHORT or k * length >= n or not ((temperature > TINY) & (temperature < 1 / TINY)).all():
-        return _of_cumulative_sums(x, u, temperature, error + sum_error(n))
-    return _of_block_sums(x, u, temperature, error + sum_error(n), length)
+    error += sum_error(n)
+    if _has_blocks(n, k, temperature):
+        return BlockSums.of(x, temperature).drawn(u, error)
+    return _of_cumulative_sums(x, u, temperature, error)
+
+
+def _has_blocks(n: int, k: int, temperature: Array) -> bool:
+    """Whether the sums of blocks are enough for k draws from each row of n entries."""
+    ordinary = ((temperature > TINY) & (temperature < 1 / TINY)).all()
+    return n > SHORT and k * _length(n) < n and bool(ordinary)
+
+
+def _length(n: int) -> int:
+    """Entries of a block of a row."""
+    return int(2 ** math.ceil(math.log2(n) / 2))
 
 
 def _of_cumulative_sums(x: Array, u: Array, temperature: Array, error: float) -> Found:
@@ -121,30 +146,63 @@ def _of_cumulative_sums(x: Array, u: Array, temperature: Array, error: float) ->
     return _checked(index, *_around(cumulative, index, 0.0), most, total, error)
 
 
-def _of_block_sums(x: Array, u: Array, temperature: Array, error: float, length: int) -> Found:
-    """The sum of each block, then the cumulative sums of those where a draw lies."""
-    count, n = x.shape
-    if not (temperature == 1).all():
-        x = _tempered(x, temperature)
-        # An exponent y errs by 2^-22 |y|, and the mean of |y| under the distribution is no more than log n.
-        error = error + (2.0**-22 * math.log(n) if x.dtype == np.float32 else 0.0)
-    largest, others = _sums(x, length)
-    most_of_all = largest.max(axis=-1, keepdims=True)
-    masses = np.where(largest == -np.inf, 0.0, (1 + others) * np.exp(largest - most_of_all))
-    cumulative = np.cumsum(masses, axis=-1)
-    total = cumulative[:, -1:]
-    most = u * total
-    block = np.minimum(_first_beyond(cumulative, most), masses.shape[-1] - 1)
-    before, _ = _around(cumulative, block, 0.0)
-    place = block[..., np.newaxis] * length + np.arange(length)
-    rows = np.arange(count)[:, np.newaxis, np.newaxis]
-    e = np.exp(x[rows, np.minimum(place, n - 1)] - most_of_all[..., np.newaxis].astype(np.float64))
-    e[place >= n] = 0
-    within = before[..., np.newaxis] + np.cumsum(e, axis=-1)
-    flat, wanted = within.reshape(-1, length), most.reshape(-1, 1)
-    index = _first_beyond(flat, wanted)
-    lower, upper = (side.reshape(most.shape) for side in _around(flat, index, before.reshape(-1, 1)))
-    return _checked(block * length + index.reshape(most.shape), lower, upper, most, total, error)
+@dataclass
+class BlockSums:
+    """Rows in blocks: the sum of each block, so that a draw needs the cumulative sums of one block only."""
+
+    x: Array
+    """The rows, divided by their temperature."""
+    largest: Array
+    """The maximum of each block."""
+    sums: Array
+    """Σ e^(x − max) of each block."""
+    length: int
+    error: float
+    """What the division by the temperature adds to the relative error of sums."""
+
+    @classmethod
+    def of(cls, x: Array, temperature: Array) -> BlockSums:
+        """The sums of rows, at a temperature for which `_has_blocks`."""
+        n, error = x.shape[-1], 0.0
+        if not (temperature == 1).all():
+            x = _tempered(x, temperature)
+            # An exponent y errs by 2^-22 |y|, and the mean of |y| under the distribution is no more than log n.
+            error = 2.0**-22 * math.log(n) if x.dtype == np.float32 else 0.0
+        largest, others = _sums(x, _length(n))
+        return cls(x, largest, np.where(largest == -np.inf, 0.0, 1 + others), _length(n), error)
+
+    def drawn(self, u: Array, error: float) -> Found:
+        """What the uniform numbers stand for, where sums have the relative error `error`."""
+        most_of_all = self.largest.max(axis=-1, keepdims=True)
+        cumulative = np.cumsum(self.sums * np.exp(self.largest - most_of_all), axis=-1)
+        total = cumulative[:, -1:]
+        most = u * total
+        block = np.minimum(_first_beyond(cumulative, most), cumulative.shape[-1] - 1)
+        before, _ = _around(cumulative, block, 0.0)
+        rows = np.arange(len(self.x))[:, np.newaxis]
+        e = np.exp(self._entries(rows, block) - most_of_all[..., np.newaxis].astype(np.float64))
+        within = before[..., np.newaxis] + np.cumsum(e, axis=-1)
+        flat, wanted = within.reshape(-1, self.length), most.reshape(-1, 1)
+        index = _first_beyond(flat, wanted)
+        lower, upper = (side.reshape(most.shape) for side in _around(flat, index, before.reshape(-1, 1)))
+        index = block * self.length + index.reshape(most.shape)
+        return _checked(index, lower, upper, most, total, error + self.error)
+
+    def remove(self, rows: Array, index: Array) -> None:
+        """Make one entry of each of the rows impossible."""
+        block = index // self.length
+        self.x[rows, index] = -np.inf
+        entries = self._entries(rows, block)
+        largest = entries.max(axis=-1)
+        shift = np.where(largest == -np.inf, 0.0, largest)[:, np.newaxis]
+        self.largest[rows, block], self.sums[rows, block] = largest, np.exp(entries - shift).sum(axis=-1)
+
+    def _entries(self, rows: Array, block: Array) -> Array:
+        """The entries of blocks, −inf beyond the end."""
+        place = block[..., np.newaxis] * self.length + np.arange(self.length)
+        n = self.x.shape[-1]
+        entries: Array = np.where(place < n, self.x[rows[..., np.newaxis], np.minimum(place, n - 1)], -np.inf)
+        return entries
 
 
 def _checked(index: Array, lower: Array, upper: Array, most: Array, total: Array, error: float) -> Found:
