@@ -1,10 +1,10 @@
 // Entmax for α = 2 (sparsemax) and α = 1.5: p = (σ − s d)_+^(1/s) with s = α − 1, d = (max x − x)/T, and the σ for
 // which Σ p = 1.
 //
-// Only entries with u = s d below 1 can be positive: a row has few of them, and they are copied. Σ (σ − u)_+^(1/s) − 1
-// is convex in σ, so that Newton's steps from σ = 1 fall monotonically. The last two know σ, u and the sum as pairs of
-// float64: the errors of u are a few units of 2^-104, and those of σ are a mean of theirs and of what the sum loses,
-// 2^-105 of its value, which is 1. So p is within 2^-100 before it is rounded, for every dtype.
+// Only entries with u = s d up to 1 can be positive: of a long row they are copied. Σ (σ − u)_+^(1/s) − 1 is convex in
+// σ, so that Newton's steps from σ = 1 fall monotonically. The last two know σ, u and the sum as pairs of float64: the
+// errors of u are a few units of 2^-104, and those of σ are a mean of theirs and of what the sum loses, 2^-105 of its
+// value, which is 1. So p is within 2^-100 before it is rounded, for every dtype.
 #pragma once
 
 #include "math/double_word.h"
@@ -12,59 +12,73 @@
 
 namespace {
 
-// The entries of a row that may be positive: u as pairs, and where they are.
-struct Candidates {
-    double *high, *low;
-    ptrdiff_t* index;
-    ptrdiff_t count = 0;
-
-    // Memory for rows of n entries, in float64.
-    static ptrdiff_t memory(ptrdiff_t n) { return 3 * in_vectors<double>(n); }
-    Candidates(double* memory, ptrdiff_t n)
-        : high(memory), low(memory + in_vectors<double>(n)), index((ptrdiff_t*)(low + in_vectors<double>(n))) {}
-
-    void add(const DoubleDouble& u, ptrdiff_t i) {
-        high[count] = u.high;
-        low[count] = u.low;
-        index[count++] = i;
-    }
-    // Whole vectors: what is added is never positive.
-    void pad() {
-        for (ptrdiff_t i = count; i < in_vectors<double>(count); ++i) high[i] = 2, low[i] = 0;
-    }
-};
-
-// The root of Σ w^POWER = 1 with w = (σ − u)_+.
-template <int POWER>
-struct SparseRoot {
+// The margins u of entries, as pairs of float64, one of which may be positive at σ up to 1; others are 2. Either of one
+// row, or, if LANES, of a row per lane.
+template <int POWER, bool LANES>
+struct Margins {
     typedef Vec<double> V;
-    const Candidates& c;
+    static constexpr int W = WIDTH<double>;
 
-    DoubleDouble solve() const {
-        constexpr int STEPS =
-            64;  // a handful for most; halving the distance to the root, as of n ties at POWER = 2, more
-        constexpr double TOLERANCE = 0x1p-46;  // relative, of a last step: rounding makes smaller ones
-        DoubleDouble sigma = 1;
-        for (int i = 0; i < STEPS; ++i) {
-            const double step = rounded_step(sigma.high);
-            sigma = sigma.high - step;
-            if (!(step > TOLERANCE * sigma.high)) break;
+    double *high, *low;
+    ptrdiff_t count;  // whole vectors
+
+    // (max − a)/T/POWER where T is neither so small that this may be subnormal nor so large that T overflows.
+    static bool takes(double temperature) { return temperature >= 0x1p-300 && temperature <= 0x1p400; }
+    template <bool IS_TEMPERED>
+    void set(ptrdiff_t i, V a, V max, V temperature) {
+        const V zero = splat(0.0);
+        DoubleWord<double> u;
+        if constexpr (IS_TEMPERED) {
+            // Half of both where the difference may overflow: for a smaller T it is beyond 1 then.
+            const V scale = temperature > 4 ? splat(0.5) : splat(1.0);
+            u = over<double>(difference(max * scale, a * scale), {temperature * scale, zero});
+        } else {
+            u = difference(max, a);
         }
-        for (int i = 0; i < 2; ++i) sigma = polished(sigma);  // the first finds the support that rounding missed
-        return sigma;
+        constexpr double SHARE = 1.0 / POWER;
+        const Bits<double> is_max = a == max, near = u.high <= POWER;
+        store(high + i, is_max ? zero : near ? u.high * SHARE : splat(2.0));
+        store(low + i, near & ~is_max ? u.low * SHARE : zero);
+    }
+
+    // The root of Σ p = 1. A row that is done keeps its σ, whatever the other lanes need.
+    DoubleWord<double> root() const {
+        constexpr int STEPS = 64;  // a handful for most; halving the distance to the root, as of ties at 1.5, more
+        constexpr double TOLERANCE = 0x1p-46;  // relative, of a last step: rounding makes smaller ones
+        V sigma = splat(1.0);
+        Bits<double> active = sigma == sigma;
+        for (int i = 0; i < STEPS && any<double>(active); ++i) {
+            const V step = rounded_step(sigma);
+            sigma = active ? sigma - step : sigma;
+            active &= step > TOLERANCE * sigma;
+        }
+        DoubleWord<double> root(sigma, splat(0.0));
+        for (int i = 0; i < 2; ++i) root = polished(root);  // the first finds the support that rounding missed
+        return root;
+    }
+
+    // p at entries i and following, to 2^-100 before it is rounded.
+    V probabilities(const DoubleWord<double>& root, ptrdiff_t i) const {
+        const DoubleWord<double> p = power(above(root, i));
+        return p.high + p.low;
     }
 
    private:
-    static double across(V v) {
-        return reduce_lanes<double>(v, [](V a, V b) { return a + b; })[0];
+    static V total(V v) {
+        return LANES ? v : reduce_lanes<double>(v, [](V a, V b) { return a + b; });
     }
-    static double slope(V lanes) { return POWER == 1 ? across(lanes) : 2 * across(lanes); }
+    static DoubleWord<double> total(const DoubleWord<double>& v) {
+        if constexpr (LANES) return v;
+        DoubleDouble sum = 0;
+        for (int lane = 0; lane < W; ++lane) sum += DoubleDouble(v.high[lane], v.low[lane]);
+        return DoubleWord<double>(sum);
+    }
+    static V slope(V sum) { return POWER == 1 ? total(sum) : 2 * total(sum); }
 
-    double rounded_step(double sigma) const {
-        constexpr int W = WIDTH<double>;
+    V rounded_step(V sigma) const {
         V sum[2] = {}, slopes[2] = {};
         const auto add = [&](ptrdiff_t i, int chain) {
-            const V w = max(splat(sigma) - load(c.high + i), splat(0.0));
+            const V w = max(sigma - load(high + i), splat(0.0));
             if constexpr (POWER == 1) {
                 sum[chain] += w;
                 slopes[chain] += w > 0 ? splat(1.0) : splat(0.0);
@@ -74,26 +88,38 @@ struct SparseRoot {
             }
         };
         ptrdiff_t i = 0;
-        for (; i + 2 * W <= c.count; i += 2 * W) add(i, 0), add(i + W, 1);
-        for (; i < c.count; i += W) add(i, 0);
-        return (across(sum[0] + sum[1]) - 1) / slope(slopes[0] + slopes[1]);
+        for (; i + 2 * W <= count; i += 2 * W) add(i, 0), add(i + W, 1);
+        if (i < count) add(i, 0);
+        return (total(sum[0] + sum[1]) - 1) / slope(slopes[0] + slopes[1]);
     }
 
-    DoubleDouble polished(const DoubleDouble& sigma) const {
-        DoubleWord<double> sum(0.0);
-        V slopes = {};
-        const DoubleWord<double> root(splat(sigma.high), splat(sigma.low));
-        for (ptrdiff_t i = 0; i < c.count; i += WIDTH<double>) {
-            const DoubleWord<double> w = minus<double>(root, {load(c.high + i), load(c.low + i)});
-            const Bits<double> inside = w.high > 0;
-            const DoubleWord<double> kept(inside ? w.high : splat(0.0), inside ? w.low : splat(0.0));
-            sum = plus<double>(sum, POWER == 1 ? kept : product<double>(kept, kept));
-            slopes += POWER == 1 ? (inside ? splat(1.0) : splat(0.0)) : kept.high;
+    DoubleWord<double> polished(const DoubleWord<double>& root) const {
+        V sum = {}, lost = {}, slopes = {};
+        for (ptrdiff_t i = 0; i < count; i += W) {
+            const DoubleWord<double> w = above(root, i), p = power(w), both = exact_sum(sum, p.high);
+            sum = both.high;
+            lost += both.low + p.low;
+            slopes += POWER == 1 ? (w.high > 0 ? splat(1.0) : splat(0.0)) : w.high;
         }
-        DoubleDouble excess = -1;
-        for (int lane = 0; lane < WIDTH<double>; ++lane) excess += DoubleDouble(sum.high[lane], sum.low[lane]);
-        return sigma - DoubleDouble(excess.high / slope(slopes));
+        const DoubleWord<double> all = total({sum, lost});
+        const V step = ((all.high - 1) + all.low) / slope(slopes);
+        const DoubleWord<double> next = difference(root.high, step);
+        return {next.high, next.low + root.low};
     }
+
+    // (σ − u)_+ of entries i and following.
+    DoubleWord<double> above(const DoubleWord<double>& root, ptrdiff_t i) const {
+        const DoubleWord<double> w = difference(root.high, load(high + i));
+        const V lower = w.low + (root.low - load(low + i)), sum = w.high + lower;
+        const Bits<double> inside = sum > 0;
+        return {inside ? sum : splat(0.0), inside ? lower - (sum - w.high) : splat(0.0)};
+    }
+    static DoubleWord<double> exact_sum(V a, V b) {
+        const V sum = a + b, of_b = sum - a;
+        return {sum, (a - (sum - of_b)) + (b - of_b)};
+    }
+    static DoubleWord<double> difference(V a, V b) { return exact_sum(a, -b); }
+    static DoubleWord<double> power(const DoubleWord<double>& w) { return POWER == 1 ? w : product<double>(w, w); }
 };
 
 // `a` as float so that rounding it once more, to a narrower type, gives what rounding `a` would: the last bit is set if
@@ -107,50 +133,135 @@ inline float rounded_to_odd(double a) {
     __builtin_memcpy(&rounded, &bits, sizeof bits);
     return rounded;
 }
+template <class S>
+inline Computed<S> probability(double p) {
+    if constexpr (IS_NARROW<S>)
+        return rounded_to_odd(p);
+    else
+        return (Computed<S>)p;
+}
 
 template <class S, int POWER>
 struct Sparse {
     typedef Computed<S> T;
+    typedef Vec<double> V;
+    static constexpr int W = WIDTH<double>;
 
     double* memory;
+    Operand<Mask> mask;       // no data: nothing is masked
     Operand<const double> t;  // no data: T = 1
+
+    // Memory for rows of n entries, in float64.
+    static ptrdiff_t needed(ptrdiff_t n) { return 3 * in_vectors<double>(n); }
 
     void operator()(const Row<T> row, ptrdiff_t i, const T* const* in, T* const* out) const {
         if (row.context.mask)
-            solve(row, Masked<T>{in[0], row.context.mask}, out[0], temperature(i));
+            solve(row, Masked<T>{in[0], row.context.mask}, out[0], i);
         else
-            solve(row, in[0], out[0], temperature(i));
+            solve(row, in[0], out[0], i);
     }
 
-   private:
-    double temperature(ptrdiff_t i) const { return t.data ? t.at(i, 0) : 1; }
-
-    template <class X>
-    void solve(const Row<T> row, X x, T* y, double temperature) const {
-        const T max = row.range(x).max[0];
-        Candidates candidates(memory, row.stop);
-        if (!(max - max == 0) || !find(row, x, max, temperature, candidates)) return fill_nan(row, y);
-        candidates.pad();
-        const DoubleDouble sigma = SparseRoot<POWER>{candidates}.solve();
-        row.finish(y, [](auto) { return splat<T>(0); });
-        if (row.context.nontemporal) fence_nontemporal();
-        for (ptrdiff_t k = 0; k < candidates.count; ++k) {
-            const DoubleDouble w = sigma - DoubleDouble(candidates.high[k], candidates.low[k]);
-            if (!(w.high > 0)) continue;
-            const double p = POWER == 1 ? w.high : (w * w).high;
-            if constexpr (IS_NARROW<S>)
-                y[candidates.index[k]] = rounded_to_odd(p);
-            else
-                y[candidates.index[k]] = (T)p;
+    // Every entry of short rows; masked ones are −inf.
+    void operator()(const LaneBatch<T> batch, ptrdiff_t i, const T* const* in, T* const* out) const {
+        alignas(BYTES) double high[LONGEST_BATCHED * W], low[LONGEST_BATCHED * W];
+        for (int lane = 0; lane < batch.lanes; lane += W) {
+            bool all_one = true, all_taken = true;
+            V temperatures = splat(1.0);
+            for (int k = 0; k < W && t.data; ++k) {
+                const double own = temperature(i + (lane + k < batch.lanes ? lane + k : batch.lanes - 1));
+                temperatures[k] = own;
+                all_one &= own == 1;
+                all_taken &= Margins<POWER, true>::takes(own);
+            }
+            const T* const x = in[0] + lane;
+            V max = wide(x);
+            Bits<double> has_nan = max != max;
+            for (ptrdiff_t j = 1; j < batch.n; ++j) {
+                const V a = wide(x + j * WIDTH<T>);
+                max = ::max(a, max);
+                has_nan |= a != a;
+            }
+            const Bits<double> defined = (max - max == 0) & ~has_nan;
+            const V safe = defined ? max : splat(0.0);
+            Margins<POWER, true> margins{high, low, batch.n * W};
+            for (ptrdiff_t j = 0; j < batch.n; ++j) {
+                const V a = wide(x + j * WIDTH<T>);
+                if (all_one) {
+                    margins.template set<false>(j * W, a, safe, temperatures);
+                } else if (all_taken) {
+                    margins.template set<true>(j * W, a, safe, temperatures);
+                } else {
+                    for (int k = 0; k < W; ++k) {
+                        const DoubleDouble u = margin(a[k], safe[k], temperatures[k]);
+                        high[j * W + k] = u.high, low[j * W + k] = u.low;
+                    }
+                }
+            }
+            const DoubleWord<double> root = margins.root();
+            for (ptrdiff_t j = 0; j < batch.n; ++j) {
+                const V p = defined ? margins.probabilities(root, j * W) : splat((double)NAN);
+                store_probabilities(out[0] + j * WIDTH<T> + lane, p);
+            }
+            if (mask.data && any<double>(~defined))
+                for (int k = 0; k < W && lane + k < batch.lanes; ++k)
+                    for (ptrdiff_t j = 0; j < batch.n; ++j)
+                        if (!defined[k] && !mask.at(i + lane + k, j)) out[0][j * WIDTH<T> + lane + k] = 0;
         }
     }
 
-    // The entries with u below 1, or 1 but for rounding; whether no entry is NaN.
+   private:
+    static V wide(const T* p) {
+        if constexpr (sizeof(T) == 4)
+            return widen(p);
+        else
+            return load(p);
+    }
+
+    static void store_probabilities(T* y, V p) {
+        if constexpr (IS_NARROW<S>) {
+            for (int k = 0; k < W; ++k) y[k] = probability<S>(p[k]);
+        } else if constexpr (sizeof(T) == 4) {
+            const Vec<float> both = narrow(p, p);
+            __builtin_memcpy(y, &both, BYTES / 2);
+        } else {
+            store(y, p);
+        }
+    }
+
+    double temperature(ptrdiff_t i) const { return t.data ? t.at(i, 0) : 1; }
+
     template <class X>
-    static bool find(const Row<T> row, X x, T max, double temperature, Candidates& candidates) {
+    void solve(const Row<T> row, X x, T* y, ptrdiff_t i) const {
+        const double temperature = this->temperature(i);
+        const T max = row.range(x).max[0];
+        Margins<POWER, false> margins{memory, memory + in_vectors<double>(row.stop), 0};
+        ptrdiff_t* const index = (ptrdiff_t*)(margins.low + in_vectors<double>(row.stop));
+        ptrdiff_t found = 0;
+        if (!(max - max == 0) || !find(row, x, lower_limit(max, temperature), margins.high, index, found))
+            return fill_nan(row, y);
+        while (margins.count < found) {
+            const ptrdiff_t at = margins.count;
+            for (ptrdiff_t k = found; k < at + W; ++k) margins.high[k] = -INFINITY;
+            set_margins(margins, at, max, temperature);
+            margins.count += W;
+        }
+        const DoubleWord<double> root = margins.root();
+        for (ptrdiff_t k = 0; k < margins.count; k += W) store(margins.high + k, margins.probabilities(root, k));
+        row.finish(y, [](auto) { return splat<T>(0); });
+        if (row.context.nontemporal) fence_nontemporal();
+        for (ptrdiff_t k = 0; k < found; ++k) y[index[k]] = probability<S>(margins.high[k]);
+    }
+
+    // A number below which no entry is positive.
+    static T lower_limit(T max, double temperature) {
         constexpr double SLACK = 0x1p-20, LEAST = sizeof(T) == 4 ? 0x1p-147 : 0x1p-1072;  // of roundings
         const double size = max < 0 ? -(double)max : (double)max;
-        const T lower = (T)((double)max - POWER * temperature * (1 + SLACK) - size * SLACK - LEAST);
+        return (T)((double)max - POWER * temperature * (1 + SLACK) - size * SLACK - LEAST);
+    }
+
+    // Copies the entries from `lower` on, and where they are; whether no entry is NaN.
+    template <class X>
+    static bool find(const Row<T> row, X x, T lower, double* values, ptrdiff_t* index, ptrdiff_t& found) {
         bool is_number = true;
         row.at_each_prefetching([&](auto place) {
             const Vec<T> v = place(x, -INF<T>);
@@ -158,27 +269,34 @@ struct Sparse {
                 const int lane = __builtin_ctz(lanes);
                 const T a = v[lane];
                 is_number &= a == a;
-                if (!(a > -INF<T>)) continue;
-                const DoubleDouble u = margin(a, max, temperature);
-                if (u.high <= 1) candidates.add(u, place.i + lane);
+                if (!(a > -INF<T>)) continue;  // beyond the end, or where every entry is from `lower` on
+                values[found] = (double)a;
+                index[found++] = place.i + lane;
             }
         });
         return is_number;
     }
 
-    // (max − a)/T/POWER, with the limits at T = 0 and T = inf.
-    static DoubleDouble margin(T a, T max, double temperature) {
+    // Of the entries that margins.high holds from `at` on.
+    static void set_margins(Margins<POWER, false>& margins, ptrdiff_t at, double max, double temperature) {
+        const V a = load(margins.high + at);
+        if (temperature == 1) return margins.template set<false>(at, a, splat(max), a);
+        if (margins.takes(temperature)) return margins.template set<true>(at, a, splat(max), splat(temperature));
+        for (ptrdiff_t k = at; k < at + W; ++k) {
+            const DoubleDouble u = margin(margins.high[k], max, temperature);
+            margins.high[k] = u.high, margins.low[k] = u.low;
+        }
+    }
+
+    // (max − a)/T/POWER, with the limits at T = 0 and T = inf; 2 beyond 1.
+    static DoubleDouble margin(double a, double max, double temperature) {
         constexpr double SHARE = 1.0 / POWER;
         if (a == max) return 0;
-        if (temperature == 1) {
-            const DoubleDouble d = exact_sum((double)max, -(double)a);
-            return {d.high * SHARE, d.low * SHARE};
-        }
-        if (temperature == 0) return INFINITY;
+        if (temperature == 0 || !(a > -INFINITY)) return 2;
         // The difference may overflow, and what a small T leaves may be subnormal.
         const double scale = temperature > 4 ? 0.5 : temperature < 0x1p-300 ? 0x1p600 : 1;
-        const DoubleDouble d = exact_sum((double)max * scale, -(double)a * scale);
-        const DoubleDouble u = d / DoubleDouble(temperature * scale);
+        const DoubleDouble u = exact_sum(max * scale, -a * scale) / DoubleDouble(temperature * scale);
+        if (!(u.high <= POWER)) return 2;
         return {u.high * SHARE, u.low * SHARE};
     }
 
@@ -190,9 +308,10 @@ struct Sparse {
 
 template <class S, int POWER>
 void sparse_rows(const RowLoop<S, 1, 1>& loop, const Operand<const double>& t) {
+    typedef Sparse<S, POWER> Kernel;
     if (!loop.rows || !loop.n) return;
-    const Scratch<double> memory(Candidates::memory(loop.n));
-    if (memory) loop.groups(Sparse<S, POWER>{memory.aligned(), t}, 0, loop.rows);
+    const Scratch<double> memory(loop.n > LONGEST_BATCHED ? Kernel::needed(loop.n) : 1);
+    if (memory) loop.run(Kernel{memory.aligned(), loop.mask, t});
 }
 
 template <class S, int POWER>

@@ -248,9 +248,7 @@ def log_probabilities(
     x = x / xp.asarray(per_entry(temperature), dtype=x.dtype)
     left = xp.ones(x.shape, dtype=xp.bool) if where is None else where
     valid = xp.take_along_axis(left, known, axis=-1) & (index >= 0)
-    for draw in range(k):
-        left = left & ~one_hot(xp, index[..., draw : draw + 1], x)
-    rest = logsumexp(x, where=left)
+    rest = logsumexp(x, where=_without(xp, left, index))
     chosen = xp.take_along_axis(x, known, axis=-1)
     found = []
     for draw in reversed(range(k)):
@@ -268,6 +266,18 @@ def log_probabilities(
         return xp.zeros(index.shape, dtype=x.dtype)
     undefined = xp.isnan(rest) | (rest == xp.inf)
     return xp.where(undefined[..., None], xp.asarray(xp.nan, dtype=x.dtype), xp.stack(found[::-1], axis=-1))
+
+
+def _without(xp: Any, left: Array, index: Array) -> Array:
+    """`left`, and False at the entries that were drawn."""
+    if xp is np:
+        padded = np.ones((*left.shape[:-1], left.shape[-1] + 1), np.bool)
+        padded[..., :-1] = left
+        np.put_along_axis(padded, index, False, axis=-1)  # NOTHING, −1, is the column beyond the end
+        return padded[..., :-1]
+    for draw in range(index.shape[-1]):
+        left = left & ~one_hot(xp, index[..., draw : draw + 1], left)
+    return left
 
 
 def gumbel_softmax(
