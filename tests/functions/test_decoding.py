@@ -240,6 +240,35 @@ def test_transformers():
     assert_mask(sg.min_p_mask(x, 0.05), ~(p < 0.05 * p.max(axis=-1, keepdims=True)))
 
 
+def test_vllm():
+    """The k-th largest is the threshold; of what is left, sorted, sums up to and including 1 − p are left out."""
+    x = logits((50, 40), np.dtype(np.float64))
+    order = np.argsort(x, axis=-1)
+    ascending = np.take_along_axis(x, order, axis=-1)
+    for k, p in ((10, 0.8), (40, 0.3), (3, 1.0)):
+        limited = np.where(ascending < ascending[:, [40 - k]], -inf, ascending)
+        left_out = (np.cumsum(sg.softmax(limited), axis=-1) <= 1 - p) | (limited == -inf)
+        left_out[:, -1] = False
+        kept = np.zeros(x.shape, bool)
+        np.put_along_axis(kept, order, ~left_out, axis=-1)
+        assert_mask(sg.top_p_mask(x, p, where=sg.top_k_mask(x, k)), kept, (k, p))
+    p = sg.softmax(x)
+    assert_mask(sg.min_p_mask(x, 0.05), p >= 0.05 * p.max(axis=-1, keepdims=True))
+
+
+def test_ties_are_where_sorts_differ():
+    """transformers and vLLM keep the tied entries that their sort puts last, llama.cpp those that it puts first."""
+    x = np.log([0.5, 0.125, 0.125, 0.125, 0.125])
+    assert_mask(sg.top_p_mask(x, 0.7), np.ones(5, bool))
+    ascending = np.argsort(x, kind="stable")
+    last = ascending[np.cumsum(sg.softmax(x)[ascending]) > 1 - 0.7]
+    assert sorted(last) == [0, 3, 4]
+    descending = np.argsort(-x, kind="stable")
+    first = descending[: 1 + np.argmax(np.cumsum(sg.softmax(x)[descending]) >= 0.7)]
+    assert sorted(first) == [0, 1, 2]
+    assert_mask(sg.top_k_mask(x, 2), np.ones(5, bool))
+
+
 def test_llama_cpp():
     """Descending until the sum is at least p; the first k of a sorted row; logits of at least max + log p."""
     x = logits((50, 40), np.dtype(np.float64))

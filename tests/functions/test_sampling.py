@@ -69,10 +69,11 @@ def test_long_rows_are_as_their_formula():
                 assert_draws(sample_from(x, u, temperature=T), expected, (dtype, scale, T))
                 few = np.stack([sample_from(x, u[:, i], temperature=T) for i in range(0, u.shape[1], 9)], axis=-1)
                 assert_draws(few, expected[:, ::9], (dtype, scale, T))
-            for i in range(0, u.shape[1], 50):
-                three = u[:, i : i + 3]
-                expected = formulas.draws_without_replacement(x, three, None)
-                assert_draws(sample_from(x, three, replace=False), expected, (dtype, scale))
+            for T in (1.0, 0.5):
+                some = u[:, ::14]
+                expected = formulas.draws_without_replacement(x, some, None, T)
+                got = sample_from(x, some, temperature=T, replace=False)
+                assert_draws(got, expected, (dtype, scale, T))
 
 
 def test_frequencies():
@@ -119,8 +120,14 @@ def test_draws_without_replacement_have_the_probabilities_of_plackett_and_luce()
     expected = [p[i] * p[j] / (1 - p[i]) * count for i, j in pairs]
     seen = [((drawn[:, 0] == i) & (drawn[:, 1] == j)).sum() for i, j in pairs]
     assert stats.chisquare(seen, expected).pvalue > 1e-4
-    every = sg.sample(logits((20, 50), np.dtype(np.float32)), 50, rng=3, replace=False)
-    assert_draws(np.sort(every, axis=-1), np.broadcast_to(np.arange(50), (20, 50)))
+    for n in (50, 200):  # of 200 entries only the sums of blocks are kept
+        x = logits((10, n), np.dtype(np.float32))
+        every = sg.sample(x, n, rng=3, replace=False)
+        assert_draws(np.sort(every, axis=-1), np.broadcast_to(np.arange(n), x.shape))
+        x[:, ::2] = -inf
+        half = sg.sample(x, n, rng=3, replace=False)
+        assert_draws(np.sort(half[:, : n // 2], axis=-1), np.broadcast_to(np.arange(1, n, 2), (10, n // 2)))
+        assert (half[:, n // 2 :] == -1).all()
     # What no number holds beside the largest is drawn after it; what is impossible never.
     far = sg.sample([0.0, -5000.0, -inf, -10000.0], 4, rng=0, replace=False)
     assert_draws(far, np.array([0, 1, 3, -1]))

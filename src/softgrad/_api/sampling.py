@@ -10,7 +10,7 @@ import numpy as np
 
 from softgrad._api.softmax import log_softmax, logsumexp, softmax
 from softgrad._dispatch import CHOICES, SLICE, dispatched, is_lazy, rows_of
-from softgrad._formulas.namespace import Array, is_known, namespace, one_hot, per_entry, widest
+from softgrad._formulas.namespace import Array, is_known, is_one, namespace, one_hot, per_entry, widest
 from softgrad._formulas.precision import as_wide, silent, value_dtype
 from softgrad._formulas.sampling import NOTHING, gumbel
 from softgrad._numpy import sampling as native
@@ -245,7 +245,7 @@ def log_probabilities(
     if replace:
         y = log_softmax(x, temperature=temperature, where=where)
         return xp.where(index < 0, xp.asarray(xp.nan, dtype=y.dtype), xp.take_along_axis(y, known, axis=-1))
-    x = x / xp.asarray(per_entry(temperature), dtype=x.dtype)
+    x = x if is_one(temperature) else x / xp.asarray(per_entry(temperature), dtype=x.dtype)
     left = xp.ones(x.shape, dtype=xp.bool) if where is None else where
     valid = xp.take_along_axis(left, known, axis=-1) & (index >= 0)
     rest = logsumexp(x, where=_without(xp, left, index))
