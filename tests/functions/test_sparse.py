@@ -233,12 +233,34 @@ def test_layers():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_entmax_package_agrees(dtype):
-    entmax = pytest.importorskip("entmax")
-    torch = pytest.importorskip("torch")
-    x = torch.tensor(logits((20, 50), np.dtype(dtype)))
-    np.testing.assert_allclose(sg.sparsemax(x), entmax.sparsemax(x, -1), atol=1e-6)
-    np.testing.assert_allclose(sg.entmax(x), entmax.entmax15(x, -1), atol=1e-6)
-    np.testing.assert_allclose(sg.entmax(x, 1.25), entmax.entmax_bisect(x, 1.25), atol=1e-5)
+    entmax, torch = pytest.importorskip("entmax", "1.3"), pytest.importorskip("torch")
+    x, labels = torch.tensor(logits((20, 50), np.dtype(dtype))), torch.arange(20)
+    exact = 64 * np.finfo(dtype).eps
+    np.testing.assert_allclose(sg.sparsemax(x), entmax.sparsemax(x, -1), atol=exact)
+    np.testing.assert_allclose(sg.entmax(x), entmax.entmax15(x, -1), atol=exact)
+    np.testing.assert_allclose(sg.entmax(x, 1.25), entmax.entmax_bisect(x, 1.25, n_iter=60), atol=1e-5)
+    np.testing.assert_allclose(sg.sparsemax_loss(x, labels), entmax.sparsemax_loss(x, labels), rtol=exact, atol=exact)
+    np.testing.assert_allclose(sg.entmax_loss(x, labels), entmax.entmax15_loss(x, labels), rtol=exact, atol=exact)
+
+
+def test_where_the_entmax_package_is_not_right():
+    """What is exact here, and by how much it fails there: whoever moves over sees other numbers."""
+    entmax, torch = pytest.importorskip("entmax", "1.3"), pytest.importorskip("torch")
+    impossible, label = torch.tensor([[1.0, 2.0, -inf]]), torch.tensor([0])
+    assert torch.isnan(entmax.sparsemax_loss(impossible, label)).all()
+    assert sg.sparsemax_loss(impossible, label).tolist() == [1.0]  # p = (0, 1): (1 − ‖p‖²)/2 + ⟨p − y, x⟩
+    with pytest.raises(RuntimeError):
+        entmax.sparsemax(torch.full((1, 3), -inf), -1)
+    assert torch.isnan(sg.sparsemax(torch.full((1, 3), -inf))).all()
+    x = torch.tensor([[0.3, -0.2, 0.1, 1.0]])
+    almost_one = 1 + 2.0**-20
+    exact = sg.entmax(x.double(), almost_one)
+    assert abs(entmax.entmax_bisect(x, almost_one) - exact).max() > 1e-4
+    np.testing.assert_allclose(sg.entmax(x, almost_one), exact, rtol=2.0**-23)
+    half = torch.tensor(logits((50, 20), np.dtype(np.float16)))
+    once = sg.entmax(half.double()).half()
+    assert (entmax.entmax15(half, -1) != once).any()
+    assert_same(sg.entmax(half).numpy(), once.numpy())
 
 
 def test_optax_agrees():
