@@ -1,6 +1,6 @@
 """A byte model of this repository's own text writes on, with and without filters on what it may choose.
 
-    python examples/decoding.py [--output FOLDER]
+    python examples/decoding.py [--steps N] [--output FOLDER]
 
 The logits of the next byte are a sum of one vector for each of the last 1, 2, … 6 bytes, found by a hash. They are
 trained by softgrad's cross-entropy in some seconds, on README, guide and docstrings. Then 64 texts at a time are
@@ -69,7 +69,9 @@ class Model:
         slots = self.slots(contexts)
         loss, grad = sg.cross_entropy_grad(self.W[slots].sum(axis=-2), labels)
         for m in range(CONTEXT):
-            np.subtract.at(self.W, slots[:, m], rate * grad)
+            order = np.argsort(slots[:, m])
+            slot, first = np.unique(slots[order, m], return_index=True)
+            self.W[slot] -= rate * np.add.reduceat(grad[order], first)
         return float(loss.mean())
 
 
@@ -85,12 +87,12 @@ def windows(text: bytes) -> tuple[Array, Array]:
     return rows[:, :-1].astype(np.uint64), rows[:, -1].astype(np.int64)
 
 
-def train(text: bytes, test: bytes, random: np.random.Generator) -> tuple[Model, float]:
+def train(text: bytes, test: bytes, steps: int, random: np.random.Generator) -> tuple[Model, float]:
     """A model, and its loss on the test text in bits per byte."""
     model, (contexts, labels) = Model(), windows(text)
-    for step in range(STEPS):
+    for step in range(steps):
         batch = random.integers(0, len(labels), BATCH)
-        model.learn(contexts[batch], labels[batch], RATE * (1 - step / STEPS))
+        model.learn(contexts[batch], labels[batch], RATE * (1 - step / steps))
     contexts, labels = windows(test)
     return model, float(sg.cross_entropy(model.logits(contexts), labels).mean(dtype=np.float64) / np.log(2))
 
@@ -141,12 +143,14 @@ def main() -> int:
     """Train, write, compare; 0 if the filters do what they are for."""
     parser = argparse.ArgumentParser(description="Decode a byte model with temperatures and filters.")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "output", help="folder for the picture")
-    folder = parser.parse_args().output
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"of gradient descent (default: {STEPS})")
+    options = parser.parse_args()
+    folder = options.output
     folder.mkdir(parents=True, exist_ok=True)
 
     text, random = read_text(), np.random.default_rng(0)
     cut = len(text) * 9 // 10
-    model, bits = train(text[:cut], text[cut:], random)
+    model, bits = train(text[:cut], text[cut:], options.steps, random)
     console.print(f"trained on {cut / 1000:.0f} kB", highlight=False)
     known = {text[i : i + WINDOW] for i in range(cut - WINDOW + 1)}
     results: dict[str, list[tuple[float, float]]] = {}

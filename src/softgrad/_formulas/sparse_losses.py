@@ -31,7 +31,7 @@ TERMS = 54
 @silent
 def entmax_loss(x: Array, target: Target, alpha: Array | float, temperature: Array | float = 1.0) -> Array:
     """The loss of every row."""
-    return _loss_grad(x, target, alpha, temperature)[0]
+    return loss_grad(x, target, alpha, temperature, entmax(as_wide(x), alpha, None, temperature))[0]
 
 
 @silent
@@ -39,7 +39,7 @@ def entmax_loss_grad(
     x: Array, target: Target, alpha: Array | float, temperature: Array | float = 1.0
 ) -> tuple[Array, Array]:
     """The loss of every row and its gradient, (p − y)/T."""
-    return _loss_grad(x, target, alpha, temperature)
+    return loss_grad(x, target, alpha, temperature, entmax(as_wide(x), alpha, None, temperature))
 
 
 def outside_slope(xp: Any, gap: Array, p: Array, s: Array) -> Array:
@@ -49,9 +49,12 @@ def outside_slope(xp: Any, gap: Array, p: Array, s: Array) -> Array:
     return xp.where(s == 0, gap - xp.log(largest), gap - largest**divisor / divisor)
 
 
-def _loss_grad(x: Array, target: Target, alpha: Array | float, temperature: Array | float) -> tuple[Array, Array]:
+@silent
+def loss_grad(
+    x: Array, target: Target, alpha: Array | float, temperature: Array | float, p: Array
+) -> tuple[Array, Array]:
+    """Both, where p is the entmax of x in the wide type."""
     xp, wide = namespace(x), as_wide(x)
-    p = entmax(wide, alpha, None, temperature)
     temperature = per_entry(temperature)
     _, shifted, _ = shifted_logits(xp, wide, None, temperature)
     alpha = as_column(xp, wide, alpha)

@@ -26,11 +26,12 @@ def _entmax(
     outs: Outs, workers: int, x: Array, alpha: Array | float, where: Array | None, temperature: Array | float
 ) -> None:
     """Every row as of a call with one α."""
-    if isinstance(alpha, float) and alpha == 1.5:
-        return _solve("entmax15", outs, workers, x, where, temperature)
+    special = {1.0: softmax, 1.5: entmax15, 2.0: sparsemax}
+    if isinstance(alpha, float) and alpha in special:
+        return special[alpha].into(outs, workers, x, where, temperature)
     results = formulas.entmax(x, alpha, where, temperature)
-    for special, function in ((1.0, softmax), (1.5, entmax15), (2.0, sparsemax)):
-        here = np.broadcast_to(np.asarray(alpha == special), x.shape[:-1])
+    for value, function in special.items():
+        here = np.broadcast_to(np.asarray(alpha == value), x.shape[:-1])
         if here.any():
             results = np.where(here[..., None], function(x, where, temperature, workers=workers), results)
     write(outs, (results,))
