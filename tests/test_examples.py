@@ -12,7 +12,11 @@ import pytest
 import softgrad as sg
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-ENVIRONMENT = {"COLUMNS": "80", "PYTHONIOENCODING": "utf-8", "OPENBLAS_NUM_THREADS": "1"}  # other tests run beside these
+ENVIRONMENT = {
+    "COLUMNS": "80",
+    "PYTHONIOENCODING": "utf-8",
+    "OPENBLAS_NUM_THREADS": "1",
+}  # other tests run beside these
 pytestmark = pytest.mark.slow
 
 
@@ -72,7 +76,11 @@ def test_dask_cluster_agrees_with_numpy():
             ("--steps", "600"),
             r"known windows at T = 1: .*\nthe picture is in .*\ntest loss: [12]\.\d\d bits per byte ",
         ),
-        ("sparse", (), r"accuracy: at least 0\.9\d\d \(required: .*\nclasses that 1\.5-entmax leaves possible: 1\.\d\d "),
+        (
+            "sparse",
+            (),
+            r"accuracy: at least 0\.9\d\d \(required: .*\nclasses that 1\.5-entmax leaves possible: 1\.\d\d ",
+        ),
         (
             "token_losses",
             ("--tokens", "100000"),

@@ -93,9 +93,7 @@ def _by_steps(steps: tuple[Callable[..., Found], ...], x: Array, u: Array, tempe
     return _decided(steps[0](x, u, temperature), steps[1:], x, u, temperature)
 
 
-def _decided(
-    found: Found, steps: tuple[Callable[..., Found], ...], x: Array, u: Array, temperature: Array
-) -> Array:
+def _decided(found: Found, steps: tuple[Callable[..., Found], ...], x: Array, u: Array, temperature: Array) -> Array:
     """What was found, and where that is not sure what the steps find."""
     index, sure = found
     for row in np.flatnonzero(~sure.all(axis=-1)):
