@@ -3,7 +3,8 @@
     python benchmarks/sparse.py [--seconds S] [--json FILE]
 
 One thread, float32. The ways of PyTorch sort each row and find the threshold from cumulative sums (Martins & Astudillo,
-ICML 2016; Peters, Niculae & Martins, ACL 2019).
+ICML 2016; Peters, Niculae & Martins, ACL 2019). The packages entmax (by partial sorts and by bisection) and optax
+(under jit) are compared, too, where they are installed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,16 @@ import torch
 
 import softgrad as sg
 from ratios import print_ratios
+
+try:
+    import entmax
+except ModuleNotFoundError:
+    entmax = None
+try:
+    import jax
+    import optax
+except ModuleNotFoundError:
+    optax = None
 
 SHAPES = ((64, 1000), (4096, 4096), (100_000, 10), (64, 131_072))
 
@@ -40,6 +51,19 @@ def entmax15_by_sort(x: Any) -> Any:
     return torch.clamp(x - threshold.gather(-1, size - 1), min=0) ** 2
 
 
+def by_entmax(name: str, tensor: Any, *options: Any) -> dict[str, Callable[[], Any]]:
+    """A function of the package entmax, if it is installed."""
+    return {} if entmax is None else {f"entmax.{name}": lambda: getattr(entmax, name)(tensor, *options)}
+
+
+def by_optax(x: Any) -> dict[str, Callable[[], Any]]:
+    """The projection of optax, compiled for all rows together, if it is installed."""
+    if optax is None:
+        return {}
+    project, rows = jax.jit(jax.vmap(optax.projections.projection_simplex)), jax.numpy.asarray(x)
+    return {"optax": lambda: project(rows).block_until_ready()}
+
+
 def calls(shape: tuple[int, int]) -> dict[str, dict[str, Callable[[], Any]]]:
     """For each result the ways to it, softgrad's first."""
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -50,11 +74,15 @@ def calls(shape: tuple[int, int]) -> dict[str, dict[str, Callable[[], Any]]]:
             "softgrad": lambda: sg.sparsemax(x, out=out, workers=1),
             "its softmax": lambda: sg.softmax(x, out=out, workers=1),
             "torch.sort": lambda: sparsemax_by_sort(tensor),
+            **by_entmax("sparsemax", tensor, -1),
+            **by_optax(x),
         },
         "entmax, α = 1.5": {
             "softgrad": lambda: sg.entmax(x, out=out, workers=1),
             "its softmax": lambda: sg.softmax(x, out=out, workers=1),
             "torch.sort": lambda: entmax15_by_sort(tensor),
+            **by_entmax("entmax15", tensor, -1),
+            **by_entmax("entmax_bisect", tensor, 1.5),
         },
         "sparsemax, mask and T = 0.7": {
             "softgrad": lambda: sg.sparsemax(x, where=mask, temperature=0.7, out=out, workers=1),
