@@ -37,6 +37,9 @@ LOSS_HESSIAN = 4.0
 GENERIC_LOSS_OPTIONS = 5.0
 """float64 without the kernels, with every option at once: NumPy's exp and log1p take an ulp each of the room."""
 
+SCORES = (2.0, 4.0)
+"""Scores, and the loss with its slope and variance: in ulp of the dtype of the logits, of the value, or of its terms
+where they have two signs."""
 
 SPARSE_VJP = 8.0
 """In ulp of q_i(|g_i−g_k| + Σ q_j|g_j−g_k|/Σ q), q = p^(2−α), k its largest entry."""

@@ -7,6 +7,7 @@
 #include "kernels/log_softmax_vjp.h"
 #include "kernels/logsumexp.h"
 #include "kernels/losses.h"
+#include "kernels/scores.h"
 #include "kernels/signed_logsumexp.h"
 #include "kernels/softmax.h"
 #include "kernels/softmax_vjp.h"

@@ -40,6 +40,8 @@
     KERNEL(state, "(n)->(),(),(),(),()", "Tddddd", (state<T>))                                                 \
     KERNEL(softmax_of_state, "(n),(),(),()->(n)", "TdddT", (of_state<SoftmaxOfState, T>))                      \
     KERNEL(log_softmax_of_state, "(n),(),(),()->(n)", "TdddT", (of_state<LogSoftmaxOfState, T>))               \
+    KERNEL(scores, "(n),(),()->(),(),(),(),()", "Tqdddddd", (scores<T>))                                       \
+    KERNEL(temperature_slope, "(n),(),()->(),(),()", "Tqdddd", (temperature_slope<T>))                         \
     KERNEL(merge_states, "(m),(m),(m),(m),(m)->(),(),(),(),()", "dddddddddd", (merge_states))
 
 typedef void (*Loop)(char** args, const ptrdiff_t* dims, const ptrdiff_t* steps, void* data);

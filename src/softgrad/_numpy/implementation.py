@@ -35,7 +35,7 @@ class Implementation(Generic[*Operands]):
     results: tuple[str, ...]
     kernel: Callable[[Outs, int, Array, *Operands], None] | None = None
     """Writes the results, with so many threads, from rows of a dtype that the kernels know."""
-    dtype: Literal["bool", "int64"] | None = None
+    dtype: Literal["bool", "float64", "int64"] | None = None
     """The dtype of the results, by its name, if it is not that of `x`."""
 
     def __call__(self, x: Array, *operands: *Operands, workers: int = 1) -> Any:

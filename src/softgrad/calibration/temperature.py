@@ -2,14 +2,14 @@
 
 With β = 1/T and d_j = x_j − x_y, the loss of a row is log Σ_j e^(β d_j). Its derivatives in β are the mean and the
 variance of d under p: it is convex, and its derivative grows with β. So the sign of the derivative brackets the
-minimum, and Newton's steps, which leave no bracket, converge from everywhere.
+minimum, and Newton's steps, which leave no bracket, converge from everywhere. The derivatives in log β are the mean of
+β d, and its variance plus its mean.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,11 +17,10 @@ import numpy as np
 
 from softgrad._formulas.namespace import NDArray as Array
 from softgrad._formulas.precision import silent
+from softgrad._numpy.scores import temperature_slope
 from softgrad.calibration import sums
 from softgrad.calibration.batches import Batch, Data
 from softgrad.calibration.data import data_of
-from softgrad.calibration.rows import rows_of
-from softgrad.calibration.rows import sums as row_sums
 
 __all__ = ["TemperatureFit", "fit_temperature"]
 
@@ -133,81 +132,79 @@ def fit_temperature(
 def fit(data: Data) -> TemperatureFit:
     """The temperature of data that were checked."""
     low, high, log_beta = -math.inf, math.inf, 0.0
-    first = moments = None
+    first = Loss.of(data, 1.0, with_gap=True)
+    loss = first
     for iteration in range(1, MAX_ITER + 1):
-        moments = Moments.of(data, math.exp(log_beta))
-        first = first or moments
-        if moments.mean < 0:
+        loss = Loss.of(data, math.exp(-log_beta)) if iteration > 1 else first
+        if loss.slope < 0:
             low = log_beta
         else:
             high = log_beta
-        if iteration == 1 and not USUAL[0] < moments.gap < USUAL[1]:
-            log_beta = -math.log(moments.gap)
+        if iteration == 1 and not USUAL[0] < first.gap < USUAL[1]:
+            log_beta = -math.log(first.gap)
             continue
-        step = _step(moments, log_beta, low, high)
+        step = _step(loss, log_beta, low, high)
         if abs(step) <= STEP:
-            beta = math.exp(log_beta + step)
-            change = beta - math.exp(log_beta)
-            loss = moments.loss + change * (moments.mean + change * moments.variance / 2)
-            return TemperatureFit(1 / beta, loss, first.loss, iteration)
+            least = loss.value + step * (loss.slope + step * loss.curvature / 2)
+            return TemperatureFit(math.exp(-log_beta - step), least, first.value, iteration)
         log_beta += step
     raise NoMinimumError(f"no temperature was found in {MAX_ITER} iterations: log T is at {-log_beta:.3g}")
 
 
-def _step(moments: Moments, log_beta: float, low: float, high: float) -> float:
+def _step(loss: Loss, log_beta: float, low: float, high: float) -> float:
     """Newton's step of log β, or one into the bracket."""
-    beta = math.exp(log_beta)
-    slope, curvature = beta * moments.mean, beta * beta * moments.variance + beta * moments.mean
-    if slope == 0:
+    if loss.slope == 0:
         return 0.0
-    step = -slope / curvature if curvature > 0 else math.copysign(math.inf, -slope)
+    step = -loss.slope / loss.curvature if loss.curvature > 0 else math.copysign(math.inf, -loss.slope)
     step = max(-LONGEST_STEP, min(LONGEST_STEP, step))
     if low < log_beta + step < high or abs(step) <= STEP:
         return step
     return (low + high) / 2 - log_beta
 
 
-class Moments(NamedTuple):
-    """Means over all rows, at one β."""
+class Loss(NamedTuple):
+    """The mean loss at one β, and its derivatives in log β."""
 
-    loss: float
-    mean: float
-    """Of Σ p d, the derivative of the loss in β."""
-    variance: float
-    """Of the variance of d under p, its second derivative."""
+    value: float
+    slope: float
+    curvature: float
     gap: float
-    """By how much the logit of the label is larger than the mean of the others."""
+    """By how much the logit of the label is larger than the mean of all, if that was asked for."""
 
     @classmethod
-    def of(cls, data: Data, beta: float) -> Moments:
-        """One pass over the rows; NoMinimumError where no β > 0 has the smallest loss."""
-        found = data.fold(partial(_of_batch, beta), sums.added)[0]
-        weight, loss, mean, variance, fall, even = found.tolist()
+    def of(cls, data: Data, temperature: float, *, with_gap: bool = False) -> Loss:
+        """One pass over the rows; with the gap, NoMinimumError where no β > 0 has the smallest loss."""
+        found = data.fold(partial(_of_batch, temperature, with_gap), sums.added)[0]
+        weight, loss, slope, variance, *gaps = found.tolist()
         if not weight:
             raise ValueError("there are no rows with a positive weight")
+        fall, gap = gaps or (math.nan, math.nan)
         if fall == 0:
             raise NoMinimumError(
                 "the label of every row has the largest logit: the loss falls as the temperature goes to 0, and no"
                 " temperature is the best; use rows that the classifier was not fitted to"
             )
-        if even >= 0:
+        if gap <= 0:
             raise NoMinimumError(
                 "the logits of the labels are on average no larger than the others: the loss falls as the temperature"
                 " grows, and no temperature is the best"
             )
-        return cls(loss / weight, mean / weight, variance / weight, -even / weight)
+        return cls(loss / weight, slope / weight, (variance + slope) / weight, gap / weight)
 
 
 @silent
-def _of_batch(beta: float, batch: Batch) -> Array:
-    """Sums of weight, loss, mean and variance of d, max d, and the plain mean of d."""
-    batch = replace(batch, temperature=1 / beta)
-    found = np.ones((6, len(batch.rows)))
-    for rows in rows_of(batch):
-        fall, gap = np.asarray(rows.fall, np.float64), np.asarray(rows.gap, np.float64)
-        even = fall - row_sums(rows.below) / np.count_nonzero(rows.x > -np.inf, axis=-1)
-        variance = row_sums(rows.p, rows.below, rows.below) - gap * gap
-        found[1:, rows.place] = rows.log_total + fall * beta, fall - gap, variance, fall, even
+def _of_batch(temperature: float, with_gap: bool, batch: Batch) -> Array:
+    """Sums of weight, loss, slope and variance; and of max x − x_y, and of x_y less the mean of x."""
+    found = np.ones((6 if with_gap else 4, len(batch.rows)))
+    if len(batch.rows):
+        found[1:4] = temperature_slope(batch.rows, batch.labels, temperature)
+    if with_gap:
+        x, numbers = batch.rows, np.arange(len(batch.rows))
+        at_label = np.asarray(x[numbers, batch.labels], np.float64)
+        found[4] = x.max(axis=-1, initial=-np.inf) - at_label
+        is_finite = np.isfinite(x)
+        total = np.ascontiguousarray(x).sum(axis=-1, dtype=np.float64, where=True if is_finite.all() else is_finite)
+        found[5] = at_label - total / is_finite.sum(axis=-1)
     bad = ~np.isfinite(found).all(axis=0)
     if bad.any():
         raise batch.refuse(int(bad.argmax()), UNUSABLE)

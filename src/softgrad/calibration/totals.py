@@ -52,30 +52,34 @@ class Sums:
     def of(cls, options: Options, batch: Batch) -> Sums:
         """The sums of a batch."""
         s = scores(batch)
-        values = np.stack([*s[:4], s.correct, *(s.rank < k for k in options.top_k)])
-        places, size = Cells(options.bins).places(s.confidence), Cells(options.bins).size
-        cell_count = np.bincount(places, minlength=size)
-        by_label = partial(_grouped, batch.labels, batch.weight, options.n_classes)
-        by_cell = partial(_grouped, places, batch.weight, size)
-        weighted, squared = values, values
+        weight, cells = batch.weight, Cells(options.bins)
+        places, correct = cells.places(s.confidence), s.correct
         weights = np.array([[len(s.nll)] * 2, [0.0] * 2])
-        if batch.weight is not None:
-            weighted, squared = values * batch.weight, values * batch.weight**2
-            weights = sums.summed(np.stack([batch.weight, batch.weight**2]))
+        if weight is not None:
+            weights = sums.summed(np.stack([weight, weight**2]))
         of_bytes = sums.zeros()
         if batch.n_bytes is not None:
-            of_bytes = sums.summed(batch.n_bytes if batch.weight is None else batch.n_bytes * batch.weight)
-        with np.errstate(all="ignore"):
-            moments = np.stack([squared.sum(axis=-1), np.einsum("ij,ij->i", squared, values)])
+            of_bytes = sums.summed(batch.n_bytes if weight is None else batch.n_bytes * weight)
+        flags = [correct, *(correct if k == 1 else s.rank < k for k in options.top_k)]
+        means, moments = (
+            np.concatenate(parts, axis=-1)
+            for parts in zip(_of_values(s.values, weight), _of_flags(flags, weight), strict=True)
+        )
+        of_cell = partial(_grouped, places, weight, cells.size)
+        wrong, right = np.bincount(places + cells.size * correct, minlength=2 * cells.size).reshape(2, cells.size)
+        if weight is None:
+            of_rows, of_correct = _exact(wrong + right), _exact(right)
+        else:
+            of_rows, of_correct = of_cell(), of_cell(correct)
         return cls(
             len(s.nll),
             weights,
-            sums.summed(weighted),
+            means,
             moments,
             of_bytes,
-            cell_count,
-            np.stack([by_cell(), by_cell(s.confidence), by_cell(s.correct)], axis=1),
-            by_label(),
+            wrong + right,
+            np.stack([of_rows, of_cell(s.confidence), of_correct], axis=1),
+            _grouped(batch.labels, weight, options.n_classes),
             Classes.of(batch, s, options.bins) if options.per_class else None,
         )
 
@@ -127,14 +131,33 @@ class Sums:
         return all(_equal(getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
 
 
-def _grouped(places: Array, weight: Array | None, size: int, values: Array | None = None) -> Array:
-    """Weights, or weighted values, summed by place; flags and rows are counted."""
+def _of_values(values: Array, weight: Array | None) -> tuple[Array, Array]:
+    """Σ w v in double words, and plain Σ w² v and Σ w² v²."""
+    weighted, squared = (values, values) if weight is None else (values * weight, values * weight**2)
+    with np.errstate(all="ignore"):
+        moments = np.stack([squared.sum(axis=-1), np.einsum("ij,ij->i", squared, values)])
+    return sums.summed(weighted), moments
+
+
+def _of_flags(flags: list[Array], weight: Array | None) -> tuple[Array, Array]:
+    """`_of_values` of flags, which are their own squares."""
     if weight is not None:
-        return sums.grouped(places, weight if values is None else values * weight, size)
-    if values is not None and values.dtype != bool:
-        return sums.grouped(places, values, size)
-    count = np.bincount(places if values is None else places[values], minlength=size)
-    return np.stack([count.astype(np.float64), np.zeros(size)])
+        return _of_values(np.stack(flags).astype(np.float64), weight)
+    counts = np.array([np.count_nonzero(flag) for flag in flags], np.float64)
+    return _exact(counts), np.stack([counts, counts])
+
+
+def _exact(counts: Array) -> Array:
+    """Counts as sums in double words."""
+    return np.stack([counts, np.zeros(len(counts))])
+
+
+def _grouped(places: Array, weight: Array | None, size: int, values: Array | None = None) -> Array:
+    """Weights, or weighted values, summed by place."""
+    if weight is None and values is None:
+        return _exact(np.bincount(places, minlength=size))
+    factors = [factor for factor in (weight, values) if factor is not None]
+    return sums.grouped(places, np.prod(factors, axis=0) if len(factors) > 1 else factors[0], size)
 
 
 def _equal(a: Any, b: Any) -> bool:
