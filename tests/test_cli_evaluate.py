@@ -39,6 +39,15 @@ def test_it_prints_the_table(softgrad, files):
     assert out == f"{sg.evaluate(*files)}\n"
 
 
+def test_shards_are_one_file(softgrad, files):
+    logits, labels = files
+    for name, part in zip(("a.npy", "b.npy"), np.split(logits, [1000]), strict=True):
+        np.save(name, part)
+    code, out, err = softgrad("evaluate", "a.npy", "b.npy", "labels.csv")
+    assert (code, err) == (0, "")
+    assert out == f"{sg.evaluate(logits, labels)}\n"
+
+
 def test_json_has_the_attributes(softgrad, files):
     np.save("weights.npy", np.arange(3000.0))
     code, out, _ = softgrad(
@@ -87,6 +96,12 @@ def test_fit_temperature_compares_before_and_after(softgrad, files):
         (("logits.npy", "labels.csv", "--bins", "0"), "bins must be an integer of at least 1; got 0"),
         (("logits.npy", "labels.csv", "--plot", "r.jpg"), "r.jpg must end in .png, .pdf or .svg"),
         (("nan.npy", "labels.csv"), "nan.npy, slice [7]: the logits must not hold NaN or +inf, nor −inf alone"),
+        (("logits.npy", "nan.npy", "twice.npy"), "nan.npy, slice [7]: the logits must not hold"),
+        (("logits.npy", "none.npy", "twice.npy"), "none.npy: No such file or directory"),
+        (
+            ("logits.npy", "logits.npy", "labels.csv"),
+            "labels.csv: labels must have shape (6000,), as logits.npy and its",
+        ),
         (("sure.npy", "labels.csv", "--fit-temperature"), "the label of every row has the largest logit"),
         (("logits.npy", "labels.csv", "--fit-temperature", "--temperature", "2"), "leave --temperature out"),
     ],
@@ -100,6 +115,7 @@ def test_a_mistake_is_one_line(softgrad, files, arguments, line):
             file.write("\n".join(map(str, wrong)))
     logits[7, 1] = np.nan
     np.save("nan.npy", logits)
+    np.save("twice.npy", np.tile(labels, 2))
     np.save("sure.npy", 9.0 * np.eye(4)[labels])
     code, out, err = softgrad("evaluate", *arguments)
     assert (code, out) == (2, "")

@@ -43,6 +43,8 @@ NEEDS = {
     if re.search(r"cross|focal|selective|loss|kl", name)
 }
 
+VALUES = {"top-k-mask": ("k", 2), "top-p-mask": ("p", 0.6), "min-p-mask": ("p", 0.1)}
+
 
 @pytest.mark.parametrize("suffix", [".npy", ".csv"])
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -50,6 +52,8 @@ def test_every_function(name, suffix):
     function = getattr(sg, name.replace("-", "_"))
     operand = [OPERANDS[NEEDS[name]]] if name in NEEDS else []
     options = [f"--{NEEDS[name]}", f"{NEEDS[name]}{suffix}"] if operand else []
+    if name in VALUES:
+        operand, options = [VALUES[name][1]], [f"--{VALUES[name][0]}", str(VALUES[name][1])]
     expected = function(X, *operand)
     if name.endswith("-grad"):
         assert run("apply", name, "x.npy", "y.npy", *options, "--grad", "g.npy") == 0
@@ -86,6 +90,9 @@ def test_a_temperature_for_every_slice():
             "--labels is for cross-entropy and focal-loss among others; entropy",
         ),
         ("logsumexp x.npy y.npy --temperature 2", "--temperature is for softmax and log-softmax"),
+        ("top-k-mask x.npy y.npy", "top-k-mask needs --k K"),
+        ("top_p_mask x.npy y.npy --k 3", "--k is for top-k-mask; top-p-mask has none"),
+        ("top-k-mask x.npy y.npy --k 0", "k must be"),
         ("softmax x.npy y.npy --grad g.npy", "--grad is for functions with a gradient"),
         ("entropy-grad x.npy y.npy", "entropy-grad needs --grad FILE"),
         ("entropy-grad x.npy y.npy --grad y.npy", "target must be a path, or a sequence of different paths"),

@@ -38,9 +38,9 @@ def rows(n, dtype):
 
 @functools.cache
 def exact(n, dtype, temperature):
-    """Every score and slope of some rows, and what their errors are measured by, from numbers of 1200 bits: some losses are 10⁻¹⁰⁶.
+    """Every score and slope of some rows, and what their errors are measured by.
 
-    Of long rows the first only, which takes mpmath a second.
+    Some losses are 10⁻¹⁰⁶, which takes 1200 bits. Of long rows it is the first only, which takes mpmath a second.
     """
     found = []
     x, labels = rows(n, dtype)

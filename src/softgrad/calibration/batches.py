@@ -38,14 +38,21 @@ class Batch:
     start: tuple[int, ...]
     shape: tuple[int, ...]
     """Of the slices of the block, and where they begin in the source."""
-    source: str
+    reading: Reading
 
     def refuse(self, row: int, reason: str) -> ValueError:
         """The error of one row, with its place."""
         flat = row if self.index is None else int(self.index[row])
-        place = [i + first for i, first in zip(np.unravel_index(flat, self.shape), self.start, strict=True)]
+        place = [int(i) + first for i, first in zip(np.unravel_index(flat, self.shape), self.start, strict=True)]
+        source, reading = self.reading.source, self.reading
+        if reading.axis > 0 and (found := reading.located(place[0])):
+            source, place[0] = found
         where = f"[{', '.join(map(str, place))}]" if place else ""
-        return ValueError(f"{self.source}{where if self.source == 'logits' else f', slice {where}'}: {reason}")
+        return ValueError(f"{source}{where if source == 'logits' else f', slice {where}'}: {reason}")
+
+
+def nowhere(row: int) -> None:
+    """What knows the shard of a row where there are none."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,8 @@ class Reading:
     source: str = "logits"
     files: tuple[tuple[str, str], ...] = ()
     """The file that an operand comes from, by its name."""
+    located: Callable[[int], tuple[str, int] | None] = nowhere
+    """The shard of a row along the first axis, and which row of that it is."""
 
     @silent
     def batch(self, block: Any, given: dict[str, Any], start: tuple[int, ...]) -> Batch:
@@ -108,7 +117,7 @@ class Reading:
             index,
             start,
             shape,
-            self.source,
+            self,
         )
 
     def _located(self, name: str, check: Callable[[], Found]) -> Found:

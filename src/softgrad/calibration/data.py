@@ -49,7 +49,13 @@ def data_of(
         return in_dask(rows, logits, _one_axis(axis, logits.ndim), arrays, common)
     if _is_file(logits) or common["files"]:
         blocks = read_blocks(logits, axis=_index(axis), tensor=tensor, columns=columns, **arrays)
-        reading = Reading(blocks.axis, blocks.shape[blocks.axis], source=described(logits) or "logits", **common)
+        reading = Reading(
+            blocks.axis,
+            blocks.shape[blocks.axis],
+            source=described(logits) or "logits",
+            located=blocks.located,
+            **common,
+        )
         return InFiles(reading, blocks, progress or (lambda done, total: None), workers)
     for name, option in {"tensor": tensor, "columns": columns}.items():
         if option is not None:

@@ -434,8 +434,13 @@ def evaluate(
     -----
     Every value is that of the logits given, however saturated: losses have their full precision below 10⁻¹⁶, and the
     Brier score where it is nearly 0. Where their definitions agree, numbers are those of scikit-learn's `log_loss`,
-    `brier_score_loss`, `accuracy_score` and `calibration_curve`. Of equal logits the first counts as larger, as with
-    `numpy.argmax`; in scikit-learn's `top_k_accuracy_score` it is the last.
+    `brier_score_loss`, `accuracy_score` and `calibration_curve`, of torchmetrics' `Perplexity` and of netcal's `ECE`
+    and `MCE`. Of equal logits the first counts as larger, as with `numpy.argmax`; in scikit-learn's
+    `top_k_accuracy_score` it is the last. scikit-learn halves the Brier score of two classes unless `scale_by_half` is
+    False. Bins are (lower, upper]; those of torchmetrics' `CalibrationError` are [lower, upper), and it adds up in
+    float32. Its `Accuracy` of several classes is by default the mean of the recalls, which is
+    ``per_class.recall.mean()``; ``average="micro"`` is the one here. netcal's `ACE` has bins of as many rows for the
+    probability of each class; `quantile_ece` has them for the largest probability.
 
     Examples
     --------

@@ -376,4 +376,5 @@ class Cells:
 def _fine(confidence: Array) -> Array:
     """Places that grow with confidence, by the exponent and the first bits of 1 − confidence."""
     bits = (1 - confidence).view(np.int64) >> SHIFT
-    return CELLS - 1 - np.minimum(np.maximum(bits - BASE, 0), CELLS - 1)
+    found: Array = CELLS - 1 - np.minimum(np.maximum(bits - BASE, 0), CELLS - 1)
+    return found

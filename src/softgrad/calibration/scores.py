@@ -21,11 +21,13 @@ class Scores(NamedTuple):
 
     @property
     def nll(self) -> Array:
-        return self.values[0]
+        """The loss."""
+        return np.asarray(self.values[0])
 
     @property
     def confidence(self) -> Array:
-        return self.values[3]
+        """The probability of the first of the largest logits."""
+        return np.asarray(self.values[3])
 
     @property
     def correct(self) -> Array:

@@ -164,9 +164,9 @@ def _given(help_text: str, *names: str, **options: Any) -> Any:
     return typer.Option(*names, help=help_text, rich_help_panel=ABOUT_FUNCTION, **options)
 
 
-def _about_file(help_text: str, **options: Any) -> Any:
+def _about_file(help_text: str, *names: str, **options: Any) -> Any:
     """An option about the files."""
-    return typer.Option(help=help_text, rich_help_panel=ABOUT_FILES, **options)
+    return typer.Option(*names, help=help_text, rich_help_panel=ABOUT_FILES, **options)
 
 
 @app.command(name="apply")
@@ -200,49 +200,34 @@ def apply_(
     z_loss: Annotated[float | None, _given("The factor of logsumexp².", parser=_real, metavar="X")] = None,
     gamma: Annotated[float | None, _given("The exponent of the focal loss.", parser=_real, metavar="X")] = None,
     alpha: Annotated[Any, _given("The α of entmax.", parser=_number_or_file, metavar="X|FILE")] = None,
+    k: Annotated[int | None, _given("How many entries top-k-mask keeps.", parser=_integer, metavar="K")] = None,
+    p: Annotated[Any, _given("The P of top-p-mask and min-p-mask.", parser=_number_or_file, metavar="P|FILE")] = None,
     dtype: Annotated[
         str | None, _given(f"{', '.join(DTYPES)}. Default: that of the function.", parser=_dtype, metavar="TYPE")
     ] = None,
     axis: Annotated[
         int,
-        typer.Option(
-            parser=_integer, metavar="N", help="The axis of the slices; sums reduce it.", rich_help_panel=ABOUT_FILES
-        ),
+        _about_file("The axis of the slices; sums reduce it.", parser=_integer, metavar="N"),
     ] = -1,
     grad: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Where functions called …-grad write the gradient.", rich_help_panel=ABOUT_FILES
-        ),
+        _about_file("Where functions called …-grad write the gradient.", metavar="FILE"),
     ] = None,
     tensor: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The array of a file or group that holds several.",
-            rich_help_panel=ABOUT_FILES,
-        ),
+        _about_file("The array of a file or group that holds several.", metavar="NAME"),
     ] = None,
     columns: Annotated[
         list[Any] | None,
-        typer.Option(
-            parser=_names,
-            metavar="A,B,…",
-            help="The columns of a table. Default: all but an index.",
-            rich_help_panel=ABOUT_FILES,
-        ),
+        _about_file("The columns of a table. Default: all but an index.", parser=_names, metavar="A,B,…"),
     ] = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Replace OUT if it exists, even if it is IN.", rich_help_panel=ABOUT_FILES),
+        _about_file("Replace OUT if it exists, even if it is IN.", "--force"),
     ] = False,
     resume: Annotated[
         bool,
-        typer.Option(
-            "--resume",
-            help="Keep what an interrupted run has finished; OUT is .zarr.",
-            rich_help_panel=ABOUT_FILES,
-        ),
+        _about_file("Keep what an interrupted run has finished; OUT is .zarr.", "--resume"),
     ] = False,
 ) -> None:
     """Apply a function to a file that may be larger than memory.
@@ -272,6 +257,7 @@ def apply_(
         "labels": _shards(labels), "targets": _shards(targets), "where": _shards(where), "temperature": temperature,
         "sample_weight": _shards(sample_weight), "weight": weight, "ignore_index": ignore_index,
         "label_smoothing": label_smoothing, "z_loss": z_loss, "gamma": gamma, "alpha": alpha,
+        "k": k, "p": p,
     }  # fmt: skip
     if function.endswith("-grad") != (grad is not None):
         raise CommandError(
@@ -326,15 +312,9 @@ def sample(
     min_p: Annotated[
         float | None, _given("Keep what is P times as probable as the largest.", parser=_real, metavar="P")
     ] = None,
-    without_replacement: Annotated[
-        bool, typer.Option("--without-replacement", help="Draw no entry twice.", rich_help_panel=ABOUT_FUNCTION)
-    ] = False,
-    axis: Annotated[
-        int, typer.Option(parser=_integer, metavar="N", help="The axis of the slices.", rich_help_panel=ABOUT_FILES)
-    ] = -1,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace OUT if it exists.", rich_help_panel=ABOUT_FILES)
-    ] = False,
+    without_replacement: Annotated[bool, _given("Draw no entry twice.", "--without-replacement")] = False,
+    axis: Annotated[int, _about_file("The axis of the slices.", parser=_integer, metavar="N")] = -1,
+    force: Annotated[bool, _about_file("Replace OUT if it exists.", "--force")] = False,
 ) -> None:
     """Draw entries of a file of logits that may be larger than memory, with the probabilities of softmax.
 
@@ -356,7 +336,7 @@ def sample(
 
 @app.command()
 def evaluate(
-    logits: Annotated[Path, typer.Argument(metavar="LOGITS", help="The file of logits.")],
+    logits: Annotated[list[str], typer.Argument(metavar="LOGITS", help="The file of logits, or shards.")],
     labels: Annotated[Path, typer.Argument(metavar="LABELS", help="The file of labels, one for every slice.")],
     *,
     temperature: Annotated[
@@ -395,7 +375,7 @@ def evaluate(
 
     `softgrad evaluate logits.npy labels.npy --plot reliability.png`
 
-    `softgrad evaluate logits.safetensors labels.csv --fit-temperature`
+    `softgrad evaluate a.safetensors b.safetensors labels.csv --fit-temperature`
     """
     if plot:
         _plots().check_suffix(plot)
@@ -409,15 +389,16 @@ def evaluate(
     options: dict[str, Any] = {
         "top_k": [_integer(k) for k in top_k.split(",")], "bins": bins, "n_bytes": n_bytes, "per_class": per_class,
     }  # fmt: skip
+    source = _shards(logits)
     with _progress("evaluate") as advance:
-        found = softgrad.evaluate(logits, labels, temperature=temperature, progress=advance, **options, **common)
+        found = softgrad.evaluate(source, labels, temperature=temperature, progress=advance, **options, **common)
     evaluations, report = {"": found}, found.to_dict()
     if fit_temperature:
         with _progress("fit-temperature") as advance:
-            fit = softgrad.fit_temperature(logits, labels, progress=advance, **common)
+            fit = softgrad.fit_temperature(source, labels, progress=advance, **common)
         with _progress("evaluate") as advance:
             after = softgrad.evaluate(
-                logits, labels, temperature=fit.temperature, progress=advance, **options, **common
+                source, labels, temperature=fit.temperature, progress=advance, **options, **common
             )
         evaluations = {"T = 1": found, f"T = {fit.temperature:.5g}": after}
         report["fit_temperature"] = {**fit._asdict(), "evaluation": after.to_dict()}

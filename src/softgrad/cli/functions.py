@@ -11,8 +11,8 @@ import softgrad
 KNOWN = (
     "softmax", "log_softmax", "logsumexp", "sparsemax", "entmax", "entropy", "tsallis_entropy", "cross_entropy",
     "soft_cross_entropy", "focal_loss", "sparsemax_loss", "entmax_loss", "soft_sparsemax_loss", "soft_entmax_loss",
-    "selective_log_softmax", "kl_divergence", "cross_entropy_grad", "soft_cross_entropy_grad", "focal_loss_grad",
-    "entropy_grad",
+    "selective_log_softmax", "kl_divergence", "top_k_mask", "top_p_mask", "min_p_mask", "cross_entropy_grad",
+    "soft_cross_entropy_grad", "focal_loss_grad", "entropy_grad",
 )  # fmt: skip
 """Functions of logits whose results files can hold, most used first."""
 
@@ -42,9 +42,10 @@ def bound(name: str, options: dict[str, Any]) -> tuple[Callable[..., Any], dict[
         if parameter is None:
             raise OptionError(f"--{option.replace('_', '-')} is for {_takers(option)}; {name} has none")
         arrays[parameter] = value
-    for operand in [p.name for p in parameters.values() if p.kind is p.POSITIONAL_ONLY][1:]:
-        if operand not in arrays:
-            raise OptionError(f"{name} needs --{_option(operand)} FILE")
+    for operand in [p for p in parameters.values() if p.kind is not p.KEYWORD_ONLY and p.default is p.empty][1:]:
+        if operand.name not in arrays:
+            kind = "FILE" if operand.kind is operand.POSITIONAL_ONLY else operand.name.upper()
+            raise OptionError(f"{name} needs --{_option(operand.name)} {kind}")
     return function, arrays
 
 

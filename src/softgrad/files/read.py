@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import Any, NamedTuple
 
@@ -56,6 +56,7 @@ class Blocks:
             contents = slices.contents
             self.shape, self.dtype, self.names = contents.shape, contents.dtype, contents.names
             self.nbytes = slices.reader.nbytes
+            self._located: Callable[[int], tuple[str, int]] | None = getattr(slices.reader, "located", None)
 
     def __iter__(self) -> Iterator[Block]:
         """Open the files, and read one block while the one before is used."""
@@ -73,6 +74,10 @@ class Blocks:
 
             places = regions(contents.shape, lengths, contents.order, slices.axis)
             yield from (block for _, block in read_ahead(read, places))
+
+    def located(self, row: int) -> tuple[str, int] | None:
+        """The shard of a row along the first axis, and which row of that it is; None where there are no shards."""
+        return None if self._located is None else self._located(row)
 
     def _opened(self, files: ExitStack) -> tuple[Slices, dict[str, Operand], dict[str, Any]]:
         def opened(reader: Reader) -> Reader:
