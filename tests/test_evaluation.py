@@ -169,8 +169,8 @@ def test_a_row_has_the_same_bits_in_any_batch(n):
 
 
 def test_many_blocks_are_merged_in_files(tmp_path):
-    logits, labels = problem(70_000, 30)
-    np.save(tmp_path / "logits.npy", logits)  # eight blocks of 2 MiB
+    logits, labels = problem(90_000, 60)
+    np.save(tmp_path / "logits.npy", logits)  # six blocks of 8 MiB
     seen = []
     found = sg.evaluate(tmp_path / "logits.npy", labels, progress=lambda done, total: seen.append((done, total)))
     same(found, sg.evaluate(logits, labels))

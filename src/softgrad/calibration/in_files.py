@@ -16,6 +16,9 @@ from softgrad.files.read import Block, Blocks
 
 Progress = Callable[[int, int], None]
 
+MOST_THREADS = 12
+"""Each holds a block of 8 MiB or two; more would wait for the file."""
+
 
 @dataclass(frozen=True)
 class InFiles(Data):
@@ -42,7 +45,7 @@ class InFiles(Data):
                 merged[:] = [add(merged[0], found) if merged else found]
 
         done, entries = 0, max(1, math.prod(blocks.shape))
-        workers = threads.count(self.workers, entries)
+        workers = min(MOST_THREADS, threads.count(self.workers, entries))
         with ThreadPoolExecutor(workers) as pool:
             for block in blocks:
                 waiting.append(pool.submit(computed, block))

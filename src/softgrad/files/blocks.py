@@ -19,6 +19,9 @@ Lengths = tuple[int, ...]
 BYTES = 2**21
 """Bytes of a block that is one run of the file, so that it stays in the processor's cache."""
 
+MORE_FOR_PYTHON = 4
+"""How much larger such a block is for code in Python, whose dozens of calls cost as much for a few slices as for many."""
+
 BYTES_OF_PARTIAL_SLICES = 2**23
 """Bytes of a block of partial slices: merging the states of blocks costs as much for a few entries as for many."""
 
@@ -121,13 +124,13 @@ def regions(shape: tuple[int, ...], lengths: Lengths, order: str, axis: int | No
         yield tuple(slice(i, min(i + step, n)) for i, step, n in zip(start, lengths, shape, strict=True))
 
 
-def whole_slices(contents: Contents, axis: int, by_rows: bool) -> Lengths:
-    """How long blocks of whole slices along `axis` are."""
+def whole_slices(contents: Contents, axis: int, by_rows: bool, more: int = 1) -> Lengths:
+    """How long blocks of whole slices along `axis` are, and how much longer where they are one run."""
     shape, order = contents.shape, contents.order
     if by_rows:
         return (max(1, shape[0]) if axis == 0 else _rows(contents), *(max(1, n) for n in shape[1:]))
     one_run = axis == (len(shape) - 1 if order == "C" else 0)
-    return _filled(contents, axis, (BYTES if one_run else BYTES_READ) // contents.dtype.itemsize)
+    return _filled(contents, axis, (more * BYTES if one_run else BYTES_READ) // contents.dtype.itemsize)
 
 
 def partial_slices(contents: Contents, axis: int, by_rows: bool) -> Lengths:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from softgrad.files.blocks import regions, shape_of, whole_slices
+from softgrad.files.blocks import MORE_FOR_PYTHON, regions, shape_of, whole_slices
 from softgrad.files.formats.table import Reader
 from softgrad.files.operands import Operand, Slices, separated, slices_of
 from softgrad.files.overlap import read_ahead
@@ -64,7 +64,7 @@ class Blocks:
             slices, operands, options = self._opened(files)
             contents = slices.contents
             by_rows = slices.reader.by_rows or any(operand.reader.by_rows for operand in operands.values())
-            lengths = whole_slices(contents, slices.axis, by_rows)
+            lengths = whole_slices(contents, slices.axis, by_rows, MORE_FOR_PYTHON)
 
             def read(region: tuple[slice, ...]) -> Block:
                 values = slices.reader.read(region)
