@@ -113,8 +113,8 @@ struct Rank {
     }
 };
 
-// Calls row(shape, i, x, label, x_label, add_up) for each row or lane batch, from row i on, where
-// add_up(sums, max, near, second) adds it up at its temperature.
+// Calls each_row(shape, i, x, label, x_label, add_up) for each row or lane batch, from row i on, where
+// add_up(sums, range, second) adds it up at its temperature.
 template <class S, class EachRow>
 void each_labelled_row(const Call& call, EachRow each_row) {
     typedef Computed<S> T;

@@ -20,7 +20,7 @@ BYTES = 2**21
 """Bytes of a block that is one run of the file, so that it stays in the processor's cache."""
 
 MORE_FOR_PYTHON = 4
-"""How much larger such a block is for code in Python, whose dozens of calls cost as much for a few slices as for many."""
+"""How much larger such a block is for code in Python, whose calls cost as much for a few slices as for many."""
 
 BYTES_OF_PARTIAL_SLICES = 2**23
 """Bytes of a block of partial slices: merging the states of blocks costs as much for a few entries as for many."""
