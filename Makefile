@@ -43,9 +43,9 @@ docs: $(VENV)/installed-docs ## build the documentation into docs/_build/html, l
 	@echo "open docs/_build/html/index.html"
 
 bench: $(VENV)/installed-bench ## measure speed, accuracy and import time against other libraries, about 10 minutes
-	$(BIN)/python benchmarks/compare.py
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/import_time.py
+	$(BIN)/python benchmarks/compare.py  # last: its last line says in how many cells a peer is ahead
 
 clean: ## remove what these commands made
 	rm -rf $(VENV) build dist docs/_build docs/reference/generated examples/output .hypothesis .mypy_cache .pytest_cache .reference_cache .ruff_cache

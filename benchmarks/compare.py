@@ -66,6 +66,12 @@ def main() -> None:
     reached = targets.rows(results)
     if reached:
         tables.append(report.Table("what the project set out to reach", TARGETS, reached))
+    ratios = cells(results, entries)
+    ahead = sorted((ratio, case, peer) for case, peer, ratio in ratios if ratio < 1)
+    if ahead:
+        rows = [[case, peer, report.ratio(ratio)] for ratio, case, peer in ahead]
+        tables.append(report.Table("where a peer is ahead", ["case", "peer", "time ÷ softgrad's"], rows))
+    standing = f"A peer is ahead in {len(ahead)} of {len(ratios)} cells."
     for table in tables:
         report.show(table)
     pictured = any(map(picture.shows, results))
@@ -74,12 +80,13 @@ def main() -> None:
         report.console.print(note)
     directory = options.into or machine.results_directory(options.quick)
     directory.mkdir(parents=True, exist_ok=True)
-    text = [machine.summary(about), HOW_TO_READ, *notes]
+    text = [machine.summary(about), HOW_TO_READ, standing, *notes]
     if pictured:
         text.append("![time over softgrad's time, by case](compare.png)")
         picture.draw(results, entries, directory / "compare.png")
     data = {"machine": about, "results": records(results), "targets": reached}
     report.write(directory, "compare", "Speed", text, tables, data)
+    report.console.print(standing)
 
 
 def parse() -> argparse.Namespace:
@@ -137,17 +144,31 @@ def tabulate(
         rows = []
         for case in members:
             times = results[case]
-            cells = [report.number(times[name].median) if name in times else "" for name in own]
-            rows.append([family.table(case)[1], *cells, *(versus_own(times, peer) for peer in others)])
+            measured = [report.number(times[name].median) if name in times else "" for name in own]
+            ratios = (versus_own(times, peer) for peer in others)
+            compared = ("" if ratio is None else report.ratio(ratio) for ratio in ratios)
+            rows.append([family.table(case)[1], *measured, *compared])
         tables.append(report.Table(title, headings, rows))
     return tables
 
 
-def versus_own(times: dict[str, Time], peer: peers.Peer) -> str:
+def versus_own(times: dict[str, Time], peer: peers.Peer) -> float | None:
+    """How many times as long as softgrad a peer takes, if it was measured."""
     if peer.name not in times:
-        return ""
+        return None
     own = times.get(peer.versus) or times["softgrad"]
-    return report.ratio(times[peer.name].median / own.median)
+    return times[peer.name].median / own.median
+
+
+def cells(results: dict[Case, dict[str, Time]], entries: list[peers.Peer]) -> list[tuple[str, str, float]]:
+    """Case, peer and ratio of every cell of the tables where softgrad is compared with a peer."""
+    found = (
+        (str(case), peer.name, versus_own(times, peer))
+        for case, times in results.items()
+        for peer in entries
+        if peer in peers.PEERS
+    )
+    return [(case, peer, ratio) for case, peer, ratio in found if ratio is not None]
 
 
 def records(results: dict[Case, dict[str, Time]]) -> list[dict[str, Any]]:
