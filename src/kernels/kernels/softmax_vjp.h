@@ -11,25 +11,27 @@
 namespace {
 
 // p ∘ (v − Σ p v); where p is 0, v is not read.
-template <class T>
+template <class S>
 struct SoftmaxVjp {
-    static constexpr Traits TRAITS{NONE, true};
+    typedef Computed<S> T;
+    static constexpr Traits TRAITS{NONE, true, true};
 
-    template <class Shape>
-    void operator()(const Shape shape, ptrdiff_t, const T* const* in, T* const* out) const {
+    template <class Shape, class X>
+    void operator()(const Shape shape, ptrdiff_t, const X* const* in, X* const* out) const {
         run(shape, in[0], in[1], out[0]);
     }
-    template <class Shape>
-    [[gnu::flatten]] static void run(const Shape shape, const T* p, const T* v, T* out) {
+    template <class Shape, class X>
+    [[gnu::flatten]] static void run(const Shape shape, const X* p, const X* v, X* out) {
         const Vec<T> at_argmax = Argmax<Shape>(shape, p).of(shape, v);
         write(shape, p, v, out, at_argmax, mean_of<false>(shape, p, v, at_argmax));
     }
-    [[gnu::flatten]] static void run(const Lockstep<T> rows, const T* p, const T* v, T* out) {
+    template <class X>
+    [[gnu::flatten]] static void run(const Lockstep<T> rows, const X* p, const X* v, X* out) {
         T at_argmax[WIDTH<T>], mean[WIDTH<T>];
         rows.each([&](int lane, const Row<T> row) {
             if (BYTES == 64) rows.prefetch_result(out, lane);  // AVX2 takes a tenth longer with it, measured on Zen 4
             const Argmax<Row<T>> argmax(row, rows.in(p, lane));
-            at_argmax[lane] = rows.in(v, lane, 1)[argmax.index];
+            at_argmax[lane] = value_of(rows.in(v, lane, 1)[argmax.index]);
         });
         rows.each([&](int lane, const Row<T> row) {
             mean[lane] = mean_of<false>(row, rows.in(p, lane), rows.in(v, lane, 1), splat(at_argmax[lane]))[0];
@@ -39,6 +41,9 @@ struct SoftmaxVjp {
                   splat(mean[lane]));
         });
     }
+
+    // Products that are added before the sum takes them. To a result of half precision float32 is exact.
+    static constexpr int AT_ONCE = sizeof(S) == 2 ? 8 : 4;
 
     // A finite mean that was taken without a mask shows that 0 · v was finite wherever p is 0.
     static Bits<T> needs_mask(Vec<T> mean) { return mean - mean != 0; }
@@ -55,27 +60,28 @@ struct SoftmaxVjp {
         return IS_MASKED ? (p == 0 ? splat<T>(0) : centred) : centred;
     }
     // Σ p (v − v_k) · scale.
-    template <bool IS_MASKED, class Shape>
-    static Vec<T> mean_of(const Shape shape, const T* p, const T* v, Vec<T> at_argmax, T scale = 1) {
+    template <bool IS_MASKED, class Shape, class X>
+    static Vec<T> mean_of(const Shape shape, const X* p, const X* v, Vec<T> at_argmax, T scale = 1) {
         const auto factors = [&](auto place) {
             const Vec<T> probability = place(p, 0), centred = place(v, 0) - at_argmax;
             return std::pair<Vec<T>, Vec<T>>(probability * scale, if_positive<IS_MASKED>(probability, centred));
         };
-        return sum_of_products<T>(shape, factors).high;
+        return sum_of_products<T, AT_ONCE>(shape, factors).high;
     }
-    template <class Shape>
-    static void write(const Shape shape, const T* p, const T* v, T* out, Vec<T> at_argmax, Vec<T> mean) {
+    template <class Shape, class X>
+    static void write(const Shape shape, const X* p, const X* v, X* out, Vec<T> at_argmax, Vec<T> mean) {
         if (any<T>(needs_mask(mean)))
             write_entries<true>(shape, p, v, out, at_argmax, mean_of<true>(shape, p, v, at_argmax));
         else
             write_entries<false>(shape, p, v, out, at_argmax, mean);
     }
-    template <bool IS_MASKED, class Shape>
-    static void write_entries(const Shape shape, const T* p, const T* v, T* out, Vec<T> at_argmax, Vec<T> plain) {
+    template <bool IS_MASKED, class Shape, class X>
+    static void write_entries(const Shape shape, const X* p, const X* v, X* out, Vec<T> at_argmax, Vec<T> plain) {
         constexpr T SCALE = (T)(sizeof(T) == 4 ? 0x1p70 : 0x1p512);
         const Vec<T> mean = without_underflow<T>(
             plain, [&] { return mean_of<IS_MASKED>(shape, p, v, at_argmax, SCALE) * (1 / SCALE); });
-        shape.finish(out, [&](auto place) { return entry<IS_MASKED>(place(p, 0), place(v, 0), at_argmax, mean); });
+        shape.template finish<4>(
+            out, [&](auto place) { return entry<IS_MASKED>(place(p, 0), place(v, 0), at_argmax, mean); });
     }
 };
 
@@ -85,6 +91,7 @@ struct VjpColumns : ColumnBlock<S, 2, 1> {
     typedef ColumnBlock<S, 2, 1> Base;
     typedef typename Base::T T;
     typedef typename Types<T>::Integer Integer;
+    static constexpr int AT_ONCE = SoftmaxVjp<S>::AT_ONCE;
     using Base::at_each, Base::columns, Base::in, Base::memory, Base::n, Base::W;
     using Base::Base, Base::COLUMNS;
 
@@ -94,7 +101,7 @@ struct VjpColumns : ColumnBlock<S, 2, 1> {
         for (ptrdiff_t c = 0; c < COLUMNS; ++c) memory.totals[c] = 0;
         for (ptrdiff_t start = 0; start < n; start += BLOCK) {
             const ptrdiff_t stop = n - start < BLOCK ? n : start + BLOCK,
-                            whole = start + (stop - start) / (2 * W) * (2 * W);
+                            whole = start + (stop - start) / (AT_ONCE * W) * (AT_ONCE * W);
             for (ptrdiff_t k = 0; k < W; ++k) add_products(k, start + k, whole, stop);
             at_each(0, columns, [&](ptrdiff_t i, auto) { this->add_chains(i); });
         }
@@ -104,13 +111,13 @@ struct VjpColumns : ColumnBlock<S, 2, 1> {
     bool conclude(ptrdiff_t i) const {
         const Vec<T> mean = double_words(memory.totals + i * W).high;
         memory.factors[i].low = mean;
-        return any<T>(SoftmaxVjp<T>::needs_mask(mean) | (absolute<T>(mean) < LEAST_MEAN<T>));
+        return any<T>(SoftmaxVjp<S>::needs_mask(mean) | (absolute<T>(mean) < LEAST_MEAN<T>));
     }
 
     [[gnu::flatten]] void finish(const Operand<S>& y, ptrdiff_t from, ptrdiff_t to, bool nontemporal) const {
         this->write_entries(y, from, to, nontemporal, [&](ptrdiff_t j, ptrdiff_t i, auto read) {
             const auto [at_argmax, mean] = memory.factors[i];
-            return SoftmaxVjp<T>::template entry<false>(read(this->at(0, j, i)), read(this->at(1, j, i)), at_argmax,
+            return SoftmaxVjp<S>::template entry<false>(read(this->at(0, j, i)), read(this->at(1, j, i)), at_argmax,
                                                         mean);
         });
     }
@@ -146,30 +153,38 @@ struct VjpColumns : ColumnBlock<S, 2, 1> {
         });
     }
 
-    // Lane k of a row's sum: products in pairs of vectors up to `whole`, then one by one up to `stop`.
+    // Lane k of a row's sum: products in groups of vectors up to `whole`, then one by one; the last entries, which do
+    // not fill a vector, are in its last lanes.
     void add_products(ptrdiff_t k, ptrdiff_t first, ptrdiff_t whole, ptrdiff_t stop) const {
         WideSum<T>* const sums = memory.sums[k];
         at_each(0, columns, [&](ptrdiff_t i, auto) { sums[i] = WideSum<T>(); });
-        for (ptrdiff_t begin = first; begin < stop; begin += ENTRIES_AT_ONCE * W) {
-            const ptrdiff_t end = stop - begin < ENTRIES_AT_ONCE * W ? stop : begin + ENTRIES_AT_ONCE * W;
+        const ptrdiff_t vectors = stop - (stop - (first - k)) % W, last = stop - W + k;
+        for (ptrdiff_t begin = first; begin < vectors; begin += ENTRIES_AT_ONCE * W) {
+            const ptrdiff_t end = vectors - begin < ENTRIES_AT_ONCE * W ? vectors : begin + ENTRIES_AT_ONCE * W;
             at_each(0, columns, [&](ptrdiff_t i, auto read) {
                 WideSum<T> sum = sums[i];
                 const Vec<T> at_argmax = memory.factors[i].high;
                 const auto p = [&](ptrdiff_t j) { return read(this->at(0, j, i)); };
                 const auto v = [&](ptrdiff_t j) { return read(this->at(1, j, i)) - at_argmax; };
                 ptrdiff_t j = begin;
-                for (; j < end && j < whole; j += 2 * W) sum.add(mul_add(p(j + W), v(j + W), p(j) * v(j)));
+                for (; j < end && j < whole; j += AT_ONCE * W)
+                    sum.add(sum_of_few<T, AT_ONCE>(
+                        [&](int k) { return std::pair<Vec<T>, Vec<T>>(p(j + k * W), v(j + k * W)); }));
                 for (; j < end; j += W) sum.add(p(j) * v(j));
                 sums[i] = sum;
             });
         }
+        if (last < vectors) return;
+        at_each(0, columns, [&](ptrdiff_t i, auto read) {
+            sums[i].add(read(this->at(0, last, i)) * (read(this->at(1, last, i)) - memory.factors[i].high));
+        });
     }
 };
 
 template <class S>
 void softmax_vjp(const Call& call) {
     const RowLoop<S, 2, 1> loop(call);
-    run_columns<VjpColumns<S>>(loop, SoftmaxVjp<Computed<S>>(), finish_columns(loop));
+    run_columns<VjpColumns<S>>(loop, SoftmaxVjp<S>(), finish_columns(loop));
 }
 
 }  // namespace

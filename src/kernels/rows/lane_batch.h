@@ -39,11 +39,11 @@ struct LaneBatch {
             f(run);
         }
     }
-    template <class Two, class One>
-    void in_pairs_prefetching(Two two, One one) const {
+    template <int COUNT, class Some, class One>
+    void in_groups_prefetching(Some some, One one) const {
         ptrdiff_t j = 0;
-        for (; j + 2 <= n; j += 2) two(Place{j * WIDTH<T>}, Place{(j + 1) * WIDTH<T>});
-        if (j < n) one(Place{j * WIDTH<T>});
+        for (; j + COUNT <= n; j += COUNT) some([j](int k) { return Place{(j + k) * WIDTH<T>}; });
+        for (; j < n; ++j) one(Place{j * WIDTH<T>});
     }
     template <class F>
     void each(const T* x, F f) const {
@@ -60,7 +60,7 @@ struct LaneBatch {
 
     T* workspace(T* y) const { return y; }
     bool keeps_workspace() const { return true; }
-    template <class F>
+    template <int UNROLL = 1, class F>
     void finish(T* y, F f) const {
         at_each([&](auto place) { place.store(y, f(place)); });
     }

@@ -18,12 +18,21 @@ struct Lockstep {
     ptrdiff_t next_step[2];  // from the prefetched data of a row to that of the next, when adding and when finishing
     ptrdiff_t mask_step;
 
-    // Longer rows go alone; the memory of all stays in the first-level cache.
+    // Longer rows go alone, or fewer together where they need no memory: all stays in the first-level cache.
     static constexpr ptrdiff_t LONGEST = 256;
+    static ptrdiff_t most(ptrdiff_t n, bool needs_memory) {
+        return n <= LONGEST ? WIDTH<T> : needs_memory ? 1 : LONGEST * WIDTH<T> / n;
+    }
 
-    const T* in(const T* x, int lane, int k = 0) const { return (const T*)((const char*)x + lane * in_step[k]); }
+    template <class X>
+    const X* in(const X* x, int lane, int k = 0) const {
+        return (const X*)((const char*)x + lane * in_step[k]);
+    }
     Masked<T> in(Masked<T> x, int lane) const { return {in(x.row, lane), x.mask + lane * mask_step}; }
-    T* out(T* y, int lane) const { return (T*)((char*)y + lane * out_step); }
+    template <class Y>
+    Y* out(Y* y, int lane) const {
+        return (Y*)((char*)y + lane * out_step);
+    }
     T* exponentials(int lane) const { return memory + lane * in_vectors<T>(n); }
     Row<T> row(int lane) const {
         RowContext<T> own = context;
@@ -34,10 +43,11 @@ struct Lockstep {
     }
 
     // Beyond the cache the lines of a result are had beforehand: nothing in the last step would hide the wait for them.
-    void prefetch_result(T* y, int lane) const {
+    template <class Y>
+    void prefetch_result(Y* y, int lane) const {
         if (!context.prefetch.add) return;
         const char* const line = (const char*)out(y, lane);
-        for (ptrdiff_t i = 0; i < n * (ptrdiff_t)sizeof(T); i += 64) __builtin_prefetch(line + i, 1, 2);
+        for (ptrdiff_t i = 0; i < n * (ptrdiff_t)sizeof(Y); i += 64) __builtin_prefetch(line + i, 1, 2);
     }
     T* workspace(T*) const { return memory; }
     Vec<T> spread(const T* values) const { return load(values); }

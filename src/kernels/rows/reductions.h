@@ -17,22 +17,30 @@ inline DoubleWord<T> sum_of(const Shape shape, Term term) {
     return total.parts();
 }
 
-// Σ a b of the factors that `factors(place)` gives. Two neighbouring products are added before the sum takes them,
-// which costs half an ulp and halves what widening costs.
-template <class T, class Shape, class Factors>
+// a b + c d + …, of COUNT products, in pairs of which the sums are added.
+template <class T, int COUNT, class Factors>
+[[gnu::always_inline]] inline Vec<T> sum_of_few(Factors factors, int first = 0) {
+    if constexpr (COUNT == 2) {
+        const auto [a, b] = factors(first);
+        const auto [c, d] = factors(first + 1);
+        return mul_add(c, d, a * b);
+    } else {
+        return sum_of_few<T, COUNT / 2>(factors, first) + sum_of_few<T, COUNT / 2>(factors, first + COUNT / 2);
+    }
+}
+
+// Σ a b of the factors that `factors(place)` gives. COUNT neighbouring products are added before the sum takes them:
+// that costs an ulp for every doubling, half of one for the first, and saves what widening costs.
+template <class T, int COUNT, class Shape, class Factors>
 inline DoubleWord<T> sum_of_products(const Shape shape, Factors factors) {
     RowTotal<Shape> total;
     shape.blocks([&](const Shape block) {
         WideSum<T> sum;
-        block.in_pairs_prefetching(
-            [&](auto place, auto neighbour) {
-                const auto [a, b] = factors(place);
-                const auto [c, d] = factors(neighbour);
-                sum.add(mul_add(c, d, a * b));
-            },
+        block.template in_groups_prefetching<COUNT>(
+            [&](auto places) { sum.add(sum_of_few<T, COUNT>([&](int k) { return factors(places(k)); })); },
             [&](auto place) {
                 const auto [a, b] = factors(place);
-                sum.add(a * b);
+                sum.add(place.keep(a * b));
             });
         total.add(sum);
     });
@@ -60,14 +68,18 @@ struct Argmax<Row<T>> {
     Vec<T> value;
     ptrdiff_t index;
 
-    Argmax(const Row<T> row, const T* x) {
+    template <class X>
+    Argmax(const Row<T> row, const X* x) {
         if (row.stop < LONG * WIDTH<T>)
             find<1>(row, x);
         else
             find<8>(row, x);
     }
     // What an array of the row's length holds there.
-    Vec<T> of(const Row<T>, const T* v) const { return splat(v[index]); }
+    template <class X>
+    Vec<T> of(const Row<T>, const X* v) const {
+        return splat(value_of(v[index]));
+    }
     // Σ of what `term(place)` gives for all other entries.
     template <class Term>
     DoubleWord<T> sum_of_others(const Row<T> row, Term term) const {
@@ -86,8 +98,8 @@ struct Argmax<Row<T>> {
     static constexpr ptrdiff_t LONG = 32;
 
     // Lane by lane first: the largest entry, and the group of so many vectors where it is found first.
-    template <int GROUP>
-    void find(const Row<T> row, const T* x) {
+    template <int GROUP, class X>
+    void find(const Row<T> row, const X* x) {
         constexpr int W = WIDTH<T>;
         const ptrdiff_t n = row.stop;
         Vec<T> top = splat(-INF<T>);
@@ -110,20 +122,22 @@ struct Argmax<Row<T>> {
         }
         Vec<T> last = top;
         for (; i + W <= n; i += W) last = max(load(x + i), last);
-        if (i < n) last = max(load_head(x + i, n - i, -INF<T>), last);
         take(last);
+        const ptrdiff_t start = n < W ? 0 : n - W;  // of the last vector, which overlaps the one before
+        last = n < W ? load_head(x, n, -INF<T>) : load(x + start);
 
-        value = row.largest(top);
+        value = row.largest(max(last, top));
         typename Types<T>::Integer groups[W];
-        __builtin_memcpy(groups, &group, sizeof groups);
+        store((T*)groups, (Vec<T>)group);
         index = n;
         for (unsigned lanes = lanes_where<T>(top == value); lanes; lanes &= lanes - 1) {
             const int lane = __builtin_ctz(lanes);
             ptrdiff_t found = (ptrdiff_t)groups[lane] * GROUP * W + lane;
             if (GROUP > 1)
-                while (found + W < n && x[found] != value[0]) found += W;
+                while (found + W < n && value_of(x[found]) != value[0]) found += W;
             index = found < index ? found : index;
         }
+        if (index >= n) index = start + __builtin_ctz(lanes_where<T>(last == value));
     }
 };
 

@@ -6,6 +6,7 @@
 #include "math/exp.h"
 #include "math/sum.h"
 #include "rows/context.h"
+#include "simd/convert.h"
 
 namespace {
 
@@ -51,9 +52,15 @@ struct Row {
         }
         Entries<T> entries(const Masked<T>& x) const { return {load(x.row + i), valid<T>(x.mask + i)}; }
         Vec<T> keep(Vec<T> v) const { return v; }
-        void store(T* y, Vec<T> v) const { ::store(y + i, v); }
+        template <class Y>
+        void store(Y* y, Vec<T> v) const {
+            ::store(y + i, v);
+        }
         void store_padded(T* y, Vec<T> v) const { store(y, v); }
-        void store_nontemporal(T* y, Vec<T> v) const { ::store_nontemporal(y + i, v); }
+        template <class Y>
+        void store_nontemporal(Y* y, Vec<T> v) const {
+            ::store_nontemporal(y + i, v);
+        }
     };
     // The last `count` entries, fewer than WIDTH; the other lanes hold `fill`.
     struct PartialVector {
@@ -66,61 +73,90 @@ struct Row {
             return {load_head(x.row + i, count, (T)0), valid_head<T>(x.mask + i, count)};
         }
         Vec<T> keep(Vec<T> v) const { return keep_head<T>(v, count); }
-        void store(T* y, Vec<T> v) const { store_head(y + i, v, count); }
+        template <class Y>
+        void store(Y* y, Vec<T> v) const {
+            store_head(y + i, v, count);
+        }
         // Where there is room for a whole vector: a later load need not wait for several stores.
         void store_padded(T* y, Vec<T> v) const { ::store(y + i, v); }
-        void store_nontemporal(T* y, Vec<T> v) const { store(y, v); }
+        template <class Y>
+        void store_nontemporal(Y* y, Vec<T> v) const {
+            store(y, v);
+        }
+    };
+
+    // The last WIDTH entries, of which the vectors before hold all but `count`: of a row that is long enough this
+    // takes one load and one store, where a part of a vector takes several.
+    struct LastVector : FullVector {
+        ptrdiff_t count;
+        Vec<T> keep(Vec<T> v) const { return keep_tail<T>(v, count); }
     };
 
     // f(place) for each vector of the row.
     template <class F>
     void at_each(F f) const {
-        ptrdiff_t i = start;
-        for (; i + WIDTH<T> <= stop; i += WIDTH<T>) f(FullVector{i});
-        if (i < stop) f(PartialVector{i, stop - i});
+        for (ptrdiff_t i = start; i + WIDTH<T> <= stop; i += WIDTH<T>) f(FullVector{i});
+        at_end(f);
     }
     // With prefetching, where there is arithmetic enough to hide it.
     template <class F>
     void at_each_prefetching(F f) const {
         if (!context.prefetch.add) return at_each(f);
-        ptrdiff_t i = start;
-        for (; i + WIDTH<T> <= stop; i += WIDTH<T>) {
+        for (ptrdiff_t i = start; i + WIDTH<T> <= stop; i += WIDTH<T>) {
             prefetch(context.prefetch.add, i);
             f(FullVector{i});
         }
-        if (i < stop) f(PartialVector{i, stop - i});
+        at_end(f);
     }
-    // With the prefetching of the last pass. Each cache line is asked for twice, by vectors shorter than a line anyway,
-    // for a request is dropped where memory has its hands full: 2 to 5 % of the time of softmax_vjp with AVX-512 on
-    // Zen 4.
+    // f(place) of the last entries, if they do not fill a vector.
     template <class F>
-    void at_each_prefetching_last(F f) const {
-        if (!context.prefetch.finish[0]) return at_each(f);
-        const bool takes_lines = WIDTH<T> * context.prefetch.step == 64;
+    void at_end(F f) const {
+        const ptrdiff_t count = (stop - start) % WIDTH<T>;
+        if (count) f(PartialVector{stop - count, count});
+    }
+    // f(place) for each whole vector, with the prefetching of the last pass. Each cache line is asked for twice, by
+    // vectors shorter than a line anyway, for a request is dropped where memory has its hands full: 2 to 5 % of the
+    // time of softmax_vjp with AVX-512 on Zen 4. UNROLL vectors make a round of the loop elsewhere, for where there is
+    // little arithmetic a loop takes as long.
+    template <int UNROLL, class F>
+    void at_each_whole(F f) const {
         ptrdiff_t i = start;
-        for (; i + WIDTH<T> <= stop; i += WIDTH<T>) {
-            for (const char* next : context.prefetch.finish) {
-                prefetch(next, i);
-                if (takes_lines) prefetch(next, i);
+        if (context.prefetch.finish[0]) {
+            const bool takes_lines = WIDTH<T> * context.prefetch.step == 64;
+            for (; i + WIDTH<T> <= stop; i += WIDTH<T>) {
+                for (const char* next : context.prefetch.finish) {
+                    prefetch(next, i);
+                    if (takes_lines) prefetch(next, i);
+                }
+                f(FullVector{i});
             }
-            f(FullVector{i});
+            return;
         }
-        if (i < stop) f(PartialVector{i, stop - i});
+        if constexpr (UNROLL > 1)
+            for (; i + UNROLL * WIDTH<T> <= stop; i += UNROLL * WIDTH<T>)
+#pragma GCC unroll 8
+                for (int k = 0; k < UNROLL; ++k) f(FullVector{i + k * WIDTH<T>});
+        for (; i + WIDTH<T> <= stop; i += WIDTH<T>) f(FullVector{i});
     }
     // Entry i of what is read next, if anything is.
     void prefetch(const char* next, ptrdiff_t i) const {
         if (next) __builtin_prefetch(next + i * context.prefetch.step, 0, 2);
     }
-    // two(place, neighbour) for every two vectors, one(place) for what is left.
-    template <class Two, class One>
-    void in_pairs_prefetching(Two two, One one) const {
+    // some(places) for every COUNT vectors, one(place) for what is left.
+    template <int COUNT, class Some, class One>
+    void in_groups_prefetching(Some some, One one) const {
         ptrdiff_t i = start;
-        for (; i + 2 * WIDTH<T> <= stop; i += 2 * WIDTH<T>) {
-            prefetch(context.prefetch.add, i);
-            prefetch(context.prefetch.add, i + WIDTH<T>);
-            two(FullVector{i}, FullVector{i + WIDTH<T>});
+        for (; i + COUNT * WIDTH<T> <= stop; i += COUNT * WIDTH<T>) {
+            if (context.prefetch.add)
+                for (int k = 0; k < COUNT; ++k) prefetch(context.prefetch.add, i + k * WIDTH<T>);
+            some([i](int k) { return FullVector{i + k * WIDTH<T>}; });
         }
-        part(i, stop).at_each(one);
+        for (; i + WIDTH<T> <= stop; i += WIDTH<T>) one(FullVector{i});
+        if (i == stop) return;
+        if (stop < WIDTH<T>)
+            one(PartialVector{i, stop - i});
+        else
+            one(LastVector{{stop - WIDTH<T>}, stop - i});
     }
     // f(x) for each vector; lanes beyond the end hold the first entry.
     template <class F>
@@ -154,20 +190,29 @@ struct Row {
     bool keeps_workspace() const { return context.scratch.holds_row; }
 
     // y = f(place), the last that is done to a row.
-    template <class F>
-    void finish(T* y, F f) const {
-        if (context.nontemporal)
+    template <int UNROLL = 1, class Y, class F>
+    void finish(Y* y, F f) const {
+        const auto write = [&](auto place) { place.store(y, f(place)); };
+        if (context.nontemporal) {
             at_each_aligned(y, [&](auto place) { place.store_nontemporal(y, f(place)); });
-        else
-            at_each_prefetching_last([&](auto place) { place.store(y, f(place)); });
+        } else if (stop - start < WIDTH<T>) {
+            at_end(write);
+        } else {
+            const FullVector last{stop - WIDTH<T>};
+            const Vec<T> end = f(last);  // first, for f may read where y is written
+            at_each_whole<UNROLL>(write);
+            last.store(y, end);
+        }
     }
     // f(place) for each vector, cut so that the whole ones are aligned in y.
-    template <class F>
-    void at_each_aligned(const T* y, F f) const {
-        const ptrdiff_t past = (uintptr_t)(y + start) % BYTES / sizeof(T), first = start + (past ? WIDTH<T> - past : 0);
+    template <class Y, class F>
+    void at_each_aligned(const Y* y, F f) const {
+        const ptrdiff_t past = (uintptr_t)(y + start) % (WIDTH<T> * sizeof(Y)) / sizeof(Y);
+        const ptrdiff_t first = start + (past ? WIDTH<T> - past : 0);
         const ptrdiff_t cut = first < stop ? first : stop;
-        part(start, cut).at_each(f);
-        part(cut, stop).at_each_prefetching_last(f);
+        part(start, cut).at_end(f);
+        part(cut, stop).template at_each_whole<1>(f);
+        part(cut, stop).at_end(f);
     }
 
     template <class X>

@@ -53,11 +53,13 @@ constexpr ptrdiff_t PREFETCH_AHEAD = BLOCK;
 // The scratch memory that a kernel wants for a row: none, or as much as fits into the cache, or all of it.
 enum Workspace { NONE, CACHED, WHOLE_ROW };
 
-// What a kernel asks of its loop: scratch memory, and whether it takes the shape Lockstep, too. A kernel that is a
-// class says so with a member TRAITS; a lambda asks nothing.
+// What a kernel asks of its loop: scratch memory, whether it takes the shape Lockstep, too, and whether it reads and
+// writes numbers of 16 bits itself, so that contiguous rows of them need no staging. A kernel that is a class says so
+// with a member TRAITS; a lambda asks nothing.
 struct Traits {
     Workspace workspace = NONE;
     bool lockstep = false;
+    bool narrow = false;
 };
 template <class Kernel, class = void>
 constexpr Traits TRAITS_OF{};
@@ -132,20 +134,39 @@ struct RowLoop {
     // Of n > LONGEST_BATCHED entries, from row `begin` to row `end`.
     template <class Kernel>
     void groups(const Kernel& kernel, ptrdiff_t begin, ptrdiff_t end) const {
+        if constexpr (IS_NARROW<S> && TRAITS_OF<Kernel>.narrow)
+            if (are_contiguous()) return groups_of<S>(kernel, begin, end);
+        groups_of<T>(kernel, begin, end);
+    }
+
+   private:
+    static constexpr Operand<Mask> NO_MASK{};
+
+    bool are_contiguous() const {
+        bool all = true;
+        for (int k = 0; k < INPUTS; ++k) all &= in[k].contiguous();
+        for (int k = 0; k < OUTPUTS; ++k) all &= out[k].contiguous();
+        return all;
+    }
+
+    // As groups, of rows that the kernel reads and writes as X.
+    template <class X, class Kernel>
+    void groups_of(const Kernel& kernel, ptrdiff_t begin, ptrdiff_t end) const {
+        constexpr bool IS_CONVERTED = !std::is_same<X, S>::value;
         constexpr Workspace WORKSPACE = TRAITS_OF<Kernel>.workspace;
         constexpr bool LOCKSTEP = TRAITS_OF<Kernel>.lockstep;
         bool staged_in[INPUTS], staged_out[OUTS] = {}, transposes = false, in_place = false;
         ptrdiff_t stages = 0;
         const bool stages_mask = mask.data && (!mask.contiguous() || in[0].neighbouring());
         for (int k = 0; k < INPUTS; ++k) {
-            staged_in[k] = IS_NARROW<S> || !in[k].contiguous();
+            staged_in[k] = IS_CONVERTED || !in[k].contiguous();
             transposes |= in[k].neighbouring();
             in_place |= overlaps(in[k]) && !staged_in[k];
             stages += staged_in[k];
         }
         const bool shares = staged_in[0];  // the result is staged where the first input was
         for (int k = 0; k < OUTPUTS; ++k) {
-            staged_out[k] = IS_NARROW<S> || !out[k].contiguous();
+            staged_out[k] = IS_CONVERTED || !out[k].contiguous();
             transposes |= out[k].neighbouring();
             stages += staged_out[k] && !(k == 0 && shares);
         }
@@ -154,8 +175,10 @@ struct RowLoop {
         const ptrdiff_t pitch = stages ? in_vectors<T>(n) + W : 0;  // rows do not start in the same cache set
         const bool large = is_large();
         const bool is_apart = large && n * (ptrdiff_t)sizeof(S) > ALONE;
-        const bool lockstep = LOCKSTEP && rows >= FEW && n <= Lockstep<T>::LONGEST && !is_apart;
-        ptrdiff_t most = transposes ? NEIGHBOURS / (ptrdiff_t)sizeof(S) : lockstep ? W : 1;
+        const ptrdiff_t together = Lockstep<T>::most(n, WORKSPACE != NONE);
+        const bool lockstep = LOCKSTEP && rows >= FEW && together > 1 && !is_apart;
+        const ptrdiff_t step = lockstep ? together : 1;
+        ptrdiff_t most = transposes ? NEIGHBOURS / (ptrdiff_t)sizeof(S) : step;
         while (most > 1 && most * stages * pitch * (ptrdiff_t)sizeof(T) > STAGE_UP_TO) most /= 2;
         const bool fits = n * (ptrdiff_t)sizeof(T) <= keeps_up_to<T>();
         const bool holds_row = fits || WORKSPACE == WHOLE_ROW;
@@ -190,13 +213,13 @@ struct RowLoop {
                 if (staged_in[k]) stage_rows(stage_in[k], pitch, k, i, count);
             if (stages_mask) stage_mask(staged_mask, stage_in[0], pitch, i, count);
             for (ptrdiff_t lane = 0, lanes; lane < count; lane += lanes) {
-                lanes = !lockstep ? 1 : count - lane < W ? count - lane : W;
-                const T* ins[INPUTS];
-                T* outs[OUTS] = {};
+                lanes = count - lane < step ? count - lane : step;
+                const X* ins[INPUTS];
+                X* outs[OUTS] = {};
                 for (int k = 0; k < INPUTS; ++k)
-                    ins[k] = staged_in[k] ? stage_in[k] + lane * pitch : (const T*)&in[k].at(i + lane, 0);
+                    ins[k] = staged_in[k] ? (const X*)(stage_in[k] + lane * pitch) : (const X*)&in[k].at(i + lane, 0);
                 for (int k = 0; k < OUTPUTS; ++k)
-                    outs[k] = staged_out[k] ? stage_out[k] + lane * pitch : (T*)&out[k].at(i + lane, 0);
+                    outs[k] = staged_out[k] ? (X*)(stage_out[k] + lane * pitch) : (X*)&out[k].at(i + lane, 0);
                 if (large && !transposes) context.prefetch = prefetch_for(i + lanes - 1, ins[0]);
                 if (mask.data) context.mask = stages_mask ? staged_mask + lane * n : &mask.at(i + lane, 0);
                 if constexpr (LOCKSTEP)
@@ -227,9 +250,6 @@ struct RowLoop {
         }
         if (nontemporal || stores_slices_nontemporally()) fence_nontemporal();
     }
-
-   private:
-    static constexpr Operand<Mask> NO_MASK{};
 
     template <ptrdiff_t MOST, class Kernel>
     void lane_batches(const Kernel& kernel) const {
@@ -284,7 +304,8 @@ struct RowLoop {
     // What to prefetch while row i is computed: the rows that follow, or, within a row that fills the cache, the
     // entries ahead. (One row gains from a quarter of the cache on; of two the last pass finds what the pass before has
     // read.)
-    Prefetch prefetch_for(ptrdiff_t i, const T* row) const {
+    template <class X>
+    Prefetch prefetch_for(ptrdiff_t i, const X* row) const {
         const ptrdiff_t bytes = n * (ptrdiff_t)sizeof(T), cache = softgrad_boundaries.scratch_up_to;
         const bool has_time = INPUTS == 2 && bytes >= NONTEMPORAL_ROW;  // memory would be idle in every pass but one
         const char* next[2] = {};

@@ -109,6 +109,39 @@ inline void write_head(S* p, Vec<Computed<S>> v, ptrdiff_t count) {
     }
 }
 
+// Numbers of 16 bits under the names of those that are computed with: a kernel may read and write them in place.
+template <class S, class = std::enable_if_t<IS_NARROW<S>>>
+inline Vec<float> load(const S* p) {
+    return read(p);
+}
+template <class S, class = std::enable_if_t<IS_NARROW<S>>>
+inline Vec<float> load_head(const S* p, ptrdiff_t count, float fill) {
+    return read_head(p, count, fill);
+}
+template <class S, class = std::enable_if_t<IS_NARROW<S>>>
+inline void store(S* p, Vec<float> v) {
+    write(p, v);
+}
+template <class S, class = std::enable_if_t<IS_NARROW<S>>>
+inline void store_nontemporal(S* p, Vec<float> v) {
+    const Words w = encoded(v, S());
+#if defined(__clang__)
+    __builtin_nontemporal_store(w, (Words*)p);
+#elif defined(__AVX512F__)
+    _mm256_stream_si256((Words*)p, w);
+#elif defined(__AVX2__)
+    _mm_stream_si128((Words*)p, w);
+#elif defined(__x86_64__)
+    _mm_stream_si64((long long*)p, (long long)w);
+#else
+    write(p, v);
+#endif
+}
+template <class S, class = std::enable_if_t<IS_NARROW<S>>>
+inline void store_head(S* p, Vec<float> v, ptrdiff_t count) {
+    write_head(p, v, count);
+}
+
 // A single number.
 template <class S>
 inline Computed<S> value_of(S s) {

@@ -137,6 +137,12 @@ inline Vec<T> keep_head(Vec<T> v, ptrdiff_t count) {
     return (Vec<T>)((Bits<T>)v & head_lanes<T>(count));
 }
 
+// The last `count` lanes of v, and 0 before them.
+template <class T>
+inline Vec<T> keep_tail(Vec<T> v, ptrdiff_t count) {
+    return (Vec<T>)((Bits<T>)v & ~head_lanes<T>(WIDTH<T> - count));
+}
+
 #if defined(__AVX512F__)
 inline __mmask16 head_mask16(ptrdiff_t count) { return (__mmask16)((1u << count) - 1); }
 inline __mmask8 head_mask8(ptrdiff_t count) { return (__mmask8)((1u << count) - 1); }
