@@ -293,7 +293,8 @@ struct RowLoop {
         for (ptrdiff_t lane = 0; lane < count; ++lane) {
             unsigned char* const row = stage + lane * n;
             if (in[0].neighbouring())
-                for (ptrdiff_t j = 0; j < n; ++j) row[j] = gathered[lane * pitch + j] != -INF<T>;
+                for (ptrdiff_t j = 0; j < n; ++j)
+                    row[j] = gathered[lane * pitch + j] != -INF<T> || mask.at(i + lane, j);  // −inf may be valid
             else if (mask.step == 0)
                 std::memset(row, mask.at(i + lane, 0), n);
             else
