@@ -101,21 +101,29 @@ def test_the_bits_with_a_mask_and_a_temperature_are_the_gufuncs(tables, name, dt
                     assert same(direct(copy, out=copy, **options), expected)
 
 
+@every_dtype
+@pytest.mark.parametrize("name", MASKED)
+def test_masks_of_any_layout(direct, name, dtype):
+    """A mask that is broadcast or strided gives the bits of the mask that has an entry for each logit."""
+    rng = np.random.default_rng(3)
+    for shape in ((3, 7), (2, 40), (3, 4, 5), (1, 6), (2, 1, 3)):
+        (x,) = operands(name, shape, dtype)
+        mask = rng.random(shape) < 0.6
+        masks = [mask, mask[0], mask[..., :1], mask[:1], np.array(True), np.asfortranarray(mask), mask[..., ::-1]]
+        masks += [np.repeat(mask, 2, axis=-1)[..., ::2], np.broadcast_to(mask[:1], shape)]
+        for where, axis in product(masks, range(len(shape))):
+            got = direct[name](x, where=where, axis=axis)
+            whole = np.ascontiguousarray(np.broadcast_to(where, shape))
+            if len(shape) == 2 or got is not NotImplemented:  # rows of other batches may have no single step
+                assert same(got, direct[name](x, where=whole, axis=axis)), (shape, where.shape, where.strides, axis)
+
+
 @pytest.mark.parametrize("name", MASKED)
 def test_other_masks_are_left_to_the_general_path(direct, name):
     (x,) = operands(name, (3, 7), np.float64)
     mask = np.ones((3, 7), bool)
-    others = [
-        mask.tolist(),
-        True,
-        np.True_,
-        mask[0],
-        mask[:, :1],
-        mask.astype(int),
-        mask.view(np.int8),
-        mask.view(Subclass),
-    ]
-    others += [np.asfortranarray(mask), np.ones((3, 14), bool)[:, ::2], mask[np.newaxis], np.ma.MaskedArray(mask)]
+    others = [mask.tolist(), True, np.True_, mask.astype(int), mask.view(np.int8), mask.view(Subclass)]
+    others += [mask[np.newaxis], np.ma.MaskedArray(mask), mask[:, :2], mask[:2], mask.T, mask[:, :0]]
     for where in others:
         assert direct[name](x, where=where) is NotImplemented
     out = np.ones(direct[name](x).shape)
@@ -124,11 +132,38 @@ def test_other_masks_are_left_to_the_general_path(direct, name):
     assert (out == 1).all()
 
 
+@every_dtype
+@pytest.mark.parametrize("name", TEMPERED)
+def test_a_temperature_for_each_row(tables, name, dtype):
+    gufunc, direct = tables[0][f"{name}_where"], tables[1][name]
+    rng = np.random.default_rng(4)
+    for shape in ((3, 7), (2, 40), (3, 4, 5), (0, 5), (3, 0)):
+        (x,) = operands(name, shape, dtype)
+        for axis in range(len(shape)):
+            moved = np.ascontiguousarray(np.moveaxis(x, axis, -1))
+            T = rng.choice([0, 0.5, 1, 7, np.inf], moved.shape[:-1])
+            mask = rng.random(moved.shape) < 0.7
+            for where in (None, mask):
+                expected = gufunc(moved, np.broadcast_to(True, moved.shape) if where is None else where, T)
+                option = {} if where is None else {"where": np.moveaxis(where, -1, axis)}
+                got = direct(x, axis=axis, temperature=T, **option)
+                if len(shape) == 2 or got is not NotImplemented:
+                    assert same(got, np.ascontiguousarray(np.moveaxis(expected, -1, axis))), (shape, axis)
+    (x,) = operands(name, (3, 7), np.float64)
+    T = np.ones(21)
+    assert direct(x, temperature=T[:3], out=T.reshape(3, 7)) is NotImplemented
+    assert (T == 1).all()
+
+
 @pytest.mark.parametrize("name", TEMPERED)
 def test_other_temperatures_are_left_to_the_general_path(direct, name):
     (x,) = operands(name, (3, 7), np.float64)
     assert same(direct[name](x, temperature=2), direct[name](x, temperature=2.0))
-    for T in (-1.0, -1e-300, -1, np.nan, True, None, "1", np.float32(2), np.ones(()), np.ones(3), [1.0]):
+    three = np.ones(3)
+    others = [-1.0, -1e-300, -1, np.nan, True, None, "1", np.float32(2), np.ones(()), [1.0, 1.0, 1.0], three[:1]]
+    others += [three[:2], three[:, np.newaxis], -three, three * np.nan, three.astype(np.float32), three.astype(int)]
+    others += [np.ones(6)[::2], three.view(Subclass), np.ma.MaskedArray(three)]
+    for T in others:
         assert direct[name](x, temperature=T) is NotImplemented
 
 
@@ -216,7 +251,7 @@ def test_other_calls_are_left_to_the_general_path(direct, name):
         assert function(*given, axis=bad) is NotImplemented
     others = [{"where": True}, {"dtype": float}, {"x": 1}, {"normalization": True}, {"workers": 2}, {"workers": -1}]
     others += [{"workers": True}, {"workers": 1.0}, {"keepdims": 1}, {"keepdims": None}, {"ignore_index": None}]
-    others += [{"workers": 1}] if name not in MASKED else []
+    others += [{"workers": 1}] if name in ("entropy", "kl_divergence") else []
     others += [{"keepdims": True}] if name != "logsumexp" else []
     others += [{"temperature": 2.0}] if name not in TEMPERED else []
     others += [{"where": np.ones((3, 7), bool)}, {"where": None}] if name not in MASKED else []
@@ -379,6 +414,13 @@ def test_sample_weights(tables, name, dtype):
         assert all(map(same, results(direct(x, y, sample_weight=given)), expected)), given
     expected = results(gufunc(x, y, np.where(y == 1, 0, w), *factors))
     assert all(map(same, results(direct(x, y, sample_weight=w, ignore_index=1)), expected))
+    classes = np.array([0, 1, 2.5, 1e-3, 3])
+    expected = results(gufunc(x, y, classes[y], *factors))
+    assert all(map(same, results(direct(x, y, weight=classes)), expected))
+    expected = results(gufunc(x, y, w * classes.astype(np.float32)[y], *factors))
+    assert all(map(same, results(direct(x, y, weight=classes.astype(np.float32), sample_weight=w)), expected))
+    for bad in (-classes, classes * np.nan, classes[:4], classes.tolist(), 1.0, classes.astype(int), np.ones(10)[::2]):
+        assert direct(x, y, weight=bad) is NotImplemented
 
 
 @pytest.mark.parametrize("dtype", DTYPES[1:])
@@ -551,10 +593,16 @@ def drawn_call(rng):
             options["ignore_index"] = int(rng.integers(-1, 2))
         if rng.random() < 0.3:
             options["sample_weight"] = rng.random(batch) * rng.choice([1, 1, 1, -1])
+        if rng.random() < 0.3:
+            options["weight"] = rng.random(n - (rng.random() < 0.1)) * rng.choice([1, 1, 1, -1])
     elif name not in (*ONE, "entropy_grad"):
         given = [getattr(sg, f"{name[:-4]}")(x, axis=axis) if name.startswith(("soft", "log")) else x, rng.permuted(x)]
     if name in MASKED:
-        chosen = {"where": rng.random(shape) < 0.6, "workers": 1, "temperature": rng.choice([0, 1, 2, 0.5]).item()}
+        mask = rng.random([size if rng.random() < 0.7 else 1 for size in shape][int(rng.random() < 0.3) :]) < 0.6
+        mask = mask.T.copy().T if rng.random() < 0.3 else mask
+        batch = np.delete(shape, axis)
+        T = rng.choice([0, 1, 2, 0.5, -1], batch, p=[0.3, 0.2, 0.2, 0.28, 0.02]) if rng.random() < 0.5 else 2.0
+        chosen = {"where": mask, "workers": 1, "temperature": T}
         chosen |= {"keepdims": True} if name == "logsumexp" else {}
         options |= {k: v for k, v in chosen.items() if rng.random() < 0.3 and (k != "temperature" or name in TEMPERED)}
     return name, given, options

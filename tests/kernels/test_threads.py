@@ -35,8 +35,9 @@ def digest(x, workers):
         sg.logsumexp(x, workers=workers),
         sg.softmax(x, axis=0, workers=workers),
         sg.softmax(x, where=x > 0, temperature=0.7, workers=workers),
-        sg.softmax_vjp(p, x),
-        sg.log_softmax_vjp(y, x),
+        sg.softmax_vjp(p, x, workers=workers),
+        sg.log_softmax_vjp(y, x, workers=workers),
+        sg.log_softmax_jvp(y, x, axis=0, workers=workers),
         sg.calculate_gradient(x[:, :20]),
     )
     return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()

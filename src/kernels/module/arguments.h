@@ -15,8 +15,10 @@ struct Options {
     PyObject* axis = nullptr;           // none: the last
     PyObject* outs[MOST_RESULTS] = {};  // none: a new array
     PyObject* sample_weight = nullptr;  // none: every row counts once
+    PyObject* weight = nullptr;         // of classes; none: every class counts once
     PyArrayObject* where = nullptr;     // none: every entry is valid
     double temperature = 1;
+    PyArrayObject* temperatures = nullptr;  // one for each row instead
     bool keepdims = false;
     bool alone = false;  // one thread was asked for
     bool ignores = false;
@@ -47,17 +49,21 @@ bool is_alike(PyArrayObject* a, PyArrayObject* b) {
     return PyArray_TYPE(a) == PyArray_TYPE(b) && has_shape(b, PyArray_DIMS(a), PyArray_NDIM(a));
 }
 
-bool is_disjoint(PyArrayObject* a, PyArrayObject* b) {
-    return PyArray_BYTES(a) + PyArray_NBYTES(a) <= PyArray_BYTES(b) ||
-           PyArray_BYTES(b) + PyArray_NBYTES(b) <= PyArray_BYTES(a);
-}
+// The memory that the entries of an array lie in.
+struct Extent {
+    const char *begin, *end;
 
-// Whether a mask has an entry for each of x, laid out alike. (Others are NumPy's to broadcast.)
-bool is_mask_of(PyArrayObject* x, PyObject* object) {
-    if (!PyArray_CheckExact(object)) return false;
-    PyArrayObject* const mask = (PyArrayObject*)object;
-    return PyArray_TYPE(mask) == NPY_BOOL && PyArray_ISCARRAY_RO(mask) &&
-           has_shape(mask, PyArray_DIMS(x), PyArray_NDIM(x));
+    explicit Extent(PyArrayObject* array) : begin(PyArray_BYTES(array)), end(begin + PyArray_ITEMSIZE(array)) {
+        for (int axis = 0; axis < PyArray_NDIM(array); ++axis) {
+            const npy_intp last = (PyArray_DIM(array, axis) - 1) * PyArray_STRIDE(array, axis);
+            (last < 0 ? begin : end) += last;
+        }
+    }
+};
+
+bool is_disjoint(PyArrayObject* a, PyArrayObject* b) {
+    const Extent one(a), other(b);
+    return PyArray_SIZE(a) == 0 || PyArray_SIZE(b) == 0 || one.end <= other.begin || other.end <= one.begin;
 }
 
 bool read_integer(PyObject* object, npy_int64& value) {
@@ -96,6 +102,70 @@ bool read_axis(PyArrayObject* x, PyObject* axis, Slices& slices) {
     return true;
 }
 
+// Whether `object` is an array with a number for each row.
+bool is_of_rows(PyObject* object, PyArrayObject* x, int axis) {
+    if (!PyArray_CheckExact(object)) return false;
+    npy_intp dims[NPY_MAXDIMS];
+    for (int k = 0, place = 0; k < PyArray_NDIM(x); ++k)
+        if (k != axis) dims[place++] = PyArray_DIM(x, k);
+    return PyArray_ISCARRAY_RO((PyArrayObject*)object) && has_shape((PyArrayObject*)object, dims, PyArray_NDIM(x) - 1);
+}
+
+// Whether an array of bool is a mask of x, broadcast as NumPy does.
+bool is_mask_of(PyArrayObject* x, PyObject* object) {
+    if (!PyArray_CheckExact(object) || PyArray_TYPE((PyArrayObject*)object) != NPY_BOOL) return false;
+    PyArrayObject* const mask = (PyArrayObject*)object;
+    const int missing = PyArray_NDIM(x) - PyArray_NDIM(mask);
+    if (missing < 0) return false;
+    for (int axis = missing; axis < PyArray_NDIM(x); ++axis) {
+        const npy_intp size = PyArray_DIM(mask, axis - missing);
+        if (size != 1 && size != PyArray_DIM(x, axis)) return false;
+    }
+    return true;
+}
+
+// The step between neighbours along the axes of x from `begin` to `end`, taken as one, of an array that is broadcast
+// to it; false where there is no single one.
+bool read_step(PyArrayObject* x, PyArrayObject* array, int begin, int end, npy_intp& step) {
+    const int missing = PyArray_NDIM(x) - PyArray_NDIM(array);
+    npy_intp next = 0;
+    step = 0;
+    for (int axis = end - 1, first = 1; axis >= begin; --axis) {
+        const npy_intp size = PyArray_DIM(x, axis);
+        if (size == 1) continue;
+        const bool is_repeated = axis < missing || PyArray_DIM(array, axis - missing) == 1;
+        const npy_intp own = is_repeated ? 0 : PyArray_STRIDE(array, axis - missing);
+        if (first)
+            step = own;
+        else if (own != next)
+            return false;
+        first = 0;
+        next = own * size;
+    }
+    return true;
+}
+
+// The steps of a mask to the next entry, the next row and the next group of rows.
+bool read_mask_steps(PyArrayObject* x, PyArrayObject* mask, const Slices& slices, npy_intp* steps) {
+    npy_intp before, after;
+    if (!read_step(x, mask, slices.axis, slices.axis + 1, steps[0]) || !read_step(x, mask, 0, slices.axis, before) ||
+        !read_step(x, mask, slices.axis + 1, PyArray_NDIM(x), after))
+        return false;
+    steps[1] = slices.inner == 1 ? before : after;
+    steps[2] = before;
+    return true;
+}
+
+// Whether an array holds a temperature of at least 0 for each row.
+bool are_temperatures(PyArrayObject* x, PyArrayObject* array, const Slices& slices) {
+    if (PyArray_NDIM(array) == 0 || PyArray_TYPE(array) != NPY_DOUBLE) return false;
+    if (!is_of_rows((PyObject*)array, x, slices.axis)) return false;
+    const double* const values = (const double*)PyArray_DATA(array);
+    bool valid = true;
+    for (npy_intp i = 0; i < slices.rows(); ++i) valid &= values[i] >= 0;
+    return valid;
+}
+
 // What a kernel takes besides its operands.
 struct Accepted {
     bool where, temperature, workers, keepdims, labels;
@@ -118,8 +188,11 @@ bool read_option(const Accepted& accepted, PyArrayObject* x, PyObject* name, PyO
         options.where = is_none ? nullptr : (PyArrayObject*)value;
         return is_none || is_mask_of(x, value);
     }
-    if (is("temperature") && accepted.temperature)
-        return read_number(value, options.temperature) && options.temperature >= 0;
+    if (is("temperature") && accepted.temperature) {
+        if (!PyArray_CheckExact(value)) return read_number(value, options.temperature) && options.temperature >= 0;
+        options.temperatures = (PyArrayObject*)value;
+        return true;
+    }
     if (is("workers") && accepted.workers) {
         npy_int64 workers = 0;
         if (!is_none && !read_integer(value, workers)) return false;
@@ -129,6 +202,10 @@ bool read_option(const Accepted& accepted, PyArrayObject* x, PyObject* name, PyO
     if (is("keepdims") && accepted.keepdims) return read_flag(value, options.keepdims);
     if (is("sample_weight") && accepted.labels) {
         options.sample_weight = is_none ? nullptr : value;
+        return true;
+    }
+    if (is("weight") && accepted.labels) {
+        options.weight = is_none ? nullptr : value;
         return true;
     }
     if (is("ignore_index") && accepted.labels) {
@@ -158,14 +235,10 @@ class Labels {
         const npy_intp rows = slices.rows();
         labels_ = (npy_int64*)PyMem_Malloc((rows ? rows : 1) * 2 * sizeof(npy_int64));
         if (!labels_ || slices.n == 0) return false;
-        if (options.ignores || options.sample_weight) weights_ = (double*)(labels_ + rows);
+        if (options.ignores || options.sample_weight || options.weight) weights_ = (double*)(labels_ + rows);
         return read_labels(object, x, slices, options) &&
-               (!options.sample_weight || multiply(options.sample_weight, x, slices));
-    }
-    static void without_axis(PyArrayObject* x, int axis, npy_intp* dims) {
-        const npy_intp* const of = PyArray_DIMS(x);
-        for (int k = 0, place = 0; k < PyArray_NDIM(x); ++k)
-            if (k != axis) dims[place++] = of[k];
+               (!options.sample_weight || multiply(options.sample_weight, x, slices)) &&
+               (!options.weight || multiply_by_class(options.weight, slices));
     }
 
     npy_int64* labels() { return labels_; }
@@ -175,15 +248,6 @@ class Labels {
    private:
     npy_int64* labels_ = nullptr;
     double* weights_ = nullptr;
-
-    // Whether `object` is an array with a number for each row.
-    static bool is_of_rows(PyObject* object, PyArrayObject* x, int axis) {
-        if (!PyArray_CheckExact(object)) return false;
-        npy_intp dims[NPY_MAXDIMS];
-        without_axis(x, axis, dims);
-        return PyArray_ISCARRAY_RO((PyArrayObject*)object) &&
-               has_shape((PyArrayObject*)object, dims, PyArray_NDIM(x) - 1);
-    }
 
     bool read_labels(PyObject* object, PyArrayObject* x, const Slices& slices, const Options& options) {
         npy_int64 one;
@@ -237,9 +301,33 @@ class Labels {
         bool valid = true;
         for (npy_intp i = 0; i < rows; ++i) {
             const double weight = given[i * step];
-            valid &= weight >= 0 && weight - weight == 0;
+            valid &= is_weight(weight);
             weights_[i] = weights_[i] == 0 ? 0 : weight;
         }
+        return valid;
+    }
+    static bool is_weight(double weight) { return weight >= 0 && weight - weight == 0; }
+
+    // The weight of each row by that of its class, of which there are n.
+    bool multiply_by_class(PyObject* weight, const Slices& slices) {
+        if (!PyArray_CheckExact(weight)) return false;
+        PyArrayObject* const array = (PyArrayObject*)weight;
+        if (!PyArray_ISCARRAY_RO(array) || !has_shape(array, &slices.n, 1)) return false;
+        const void* const data = PyArray_DATA(array);
+        switch (PyArray_TYPE(array)) {
+            case NPY_FLOAT:
+                return multiply_by_class((const float*)data, slices);
+            case NPY_DOUBLE:
+                return multiply_by_class((const double*)data, slices);
+            default:
+                return false;
+        }
+    }
+    template <class Real>
+    bool multiply_by_class(const Real* given, const Slices& slices) {
+        bool valid = true;
+        for (npy_intp j = 0; j < slices.n; ++j) valid &= is_weight(given[j]);
+        for (npy_intp i = 0; valid && i < slices.rows(); ++i) weights_[i] *= given[labels_[i]];
         return valid;
     }
 };

@@ -61,11 +61,12 @@ class Operands {
         entries_[slices_++] = size;
     }
     void add_numbers(void* first, const Slices& slices, npy_intp size) { add(first, size, slices.inner * size); }
-    void add_constant(void* number) { add(number, 0, 0); }
-    void add_constant_slice(void* number) {
-        add(number, 0, 0);
-        entries_[slices_++] = 0;
+    // Any slices: the steps to the next entry, the next row, and the next group of rows.
+    void add_strided(void* first, const npy_intp (&steps)[3]) {
+        add(first, steps[1], steps[2]);
+        entries_[slices_++] = steps[0];
     }
+    void add_constant(void* number) { add(number, 0, 0); }
     void close() { std::memcpy(steps + count_, entries_, slices_ * sizeof *entries_); }
 
     // The next group of rows that lie side by side.
@@ -90,10 +91,11 @@ struct DirectCall {
     PyObject* const* inputs;
     const Options& options;
     Slices slices;
+    npy_intp mask_steps[3];  // to the next entry, row, and group of rows; all 0 without a mask
     Labels labels;
 
     PyArrayObject* x() const { return (PyArrayObject*)inputs[0]; }
-    bool is_plain() const { return !options.where && options.temperature == 1; }
+    bool is_plain() const { return !options.where && !options.temperatures && options.temperature == 1; }
 };
 
 // The shape of the i-th result.
@@ -130,7 +132,10 @@ bool takes_result(const DirectCall& call, int i, const ResultShape& shape) {
     }
     for (int k = 0; k < i; ++k)
         if (call.options.outs[k] && !is_disjoint((PyArrayObject*)call.options.outs[k], result)) return false;
-    return !call.options.where || is_disjoint(call.options.where, result);
+    PyArrayObject* const read[] = {call.options.where, call.options.temperatures};
+    for (PyArrayObject* const array : read)
+        if (array && !is_disjoint(array, result)) return false;
+    return true;
 }
 
 // The loop over arrays that were checked; false with an error set where memory ran out.
@@ -153,10 +158,13 @@ bool run_loop(DirectCall& call, PyObject* const* results) {
             operands.add_constant(&one);
     }
     if (call.options.where)
-        operands.add_slices(PyArray_DATA(call.options.where), slices, 1);
+        operands.add_strided(PyArray_DATA(call.options.where), call.mask_steps);
     else if (!call.is_plain())
-        operands.add_constant_slice(&everything);
-    if (!call.is_plain() && direct.accepted.temperature) operands.add_constant(&temperature);
+        operands.add_strided(&everything, call.mask_steps);
+    if (call.options.temperatures)
+        operands.add_numbers(PyArray_DATA(call.options.temperatures), slices, sizeof(double));
+    else if (!call.is_plain() && direct.accepted.temperature)
+        operands.add_constant(&temperature);
     for (int i = 0; i < direct.outputs(); ++i) {
         void* const data = PyArray_DATA((PyArrayObject*)results[i]);
         if (direct.is_matrix(direct.kernel->signature.inputs + i))
@@ -210,8 +218,10 @@ PyObject* call_directly(PyObject* self, PyObject* const* args, Py_ssize_t count,
     Options options;
     if (PyArray_NDIM(x) == 0 || !read_options(direct.accepted, x, names, args + count, options))
         Py_RETURN_NOTIMPLEMENTED;
-    DirectCall call{direct, args, options, {}, {}};
+    DirectCall call{direct, args, options, {}, {}, {}};
     if (!read_axis(x, options.axis, call.slices)) Py_RETURN_NOTIMPLEMENTED;
+    if (options.where && !read_mask_steps(x, options.where, call.slices, call.mask_steps)) Py_RETURN_NOTIMPLEMENTED;
+    if (options.temperatures && !are_temperatures(x, options.temperatures, call.slices)) Py_RETURN_NOTIMPLEMENTED;
     if (call.slices.axis != PyArray_NDIM(x) - 1 && direct.is_matrix(direct.kernel->signature.inputs))
         Py_RETURN_NOTIMPLEMENTED;
     // A single row of that length is summed in blocks, whose bits are the same with one thread and with many.
@@ -255,8 +265,9 @@ PyObject* make_direct(int index, const Loops& loops, npy_intp below) {
     const char* const names[] = {"out", accepted.labels || signature.outputs() == 2 ? "grad_out" : "grad_p_out",
                                  accepted.labels ? "hess_out" : "grad_q_out"};
     for (int i = 0; i < signature.outputs(); ++i) accepted.outs[i] = names[i];
-    accepted.workers = accepted.where;
-    accepted.keepdims = accepted.where && signature.dimensions(signature.inputs) == 0;
+    const int result = signature.dimensions(signature.inputs);
+    accepted.workers = accepted.where || (signature.outputs() == 1 && result == 1);
+    accepted.keepdims = accepted.where && result == 0;
     int inputs = 0;
     while (inputs < signature.inputs && kernel.types[inputs] != 'd') ++inputs;
     *direct = {&kernel, loops.of[index], where < 0 ? nullptr : loops.of[where], accepted, inputs, below};

@@ -19,7 +19,7 @@ __all__ = ["log_softmax_jvp", "log_softmax_vjp", "softmax_second", "softmax_vjp"
 
 
 @dispatched("(n),(n)->(n)", kernel=True)
-def softmax_vjp(p: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = None) -> Array:
+def softmax_vjp(p: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = None, workers: int | None = None) -> Array:
     """Backward pass of softmax, from its output: the product of the Jacobian with `g`.
 
     .. math:: (J g)_i = p_i (g_i - \\sum_j p_j g_j)
@@ -37,6 +37,8 @@ def softmax_vjp(p: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = None)
         The axis that `softmax` had.
     out : ndarray, optional
         Where to write the result.
+    workers : int, optional
+        As in `softmax`.
 
     Returns
     -------
@@ -68,11 +70,13 @@ def softmax_vjp(p: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = None)
     array([ 0.08192507, -0.02203304, -0.05989202])
     """
     rows, (directions,) = Logits.output(axis, 0.0, p=p, g=g)
-    return rows.solve(native.softmax_vjp, out, directions)
+    return rows.solve(native.softmax_vjp, out, directions, workers=workers)
 
 
 @dispatched("(n),(n)->(n)", kernel=True)
-def log_softmax_vjp(y: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = None) -> Array:
+def log_softmax_vjp(
+    y: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = None, workers: int | None = None
+) -> Array:
     """Backward pass of log_softmax, from its output: the product of the transposed Jacobian with `g`.
 
     .. math:: g_i - e^{y_i} \\sum_j g_j
@@ -87,6 +91,8 @@ def log_softmax_vjp(y: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = N
         The axis that `log_softmax` had.
     out : ndarray, optional
         Where to write the result.
+    workers : int, optional
+        As in `softmax`.
 
     Returns
     -------
@@ -111,11 +117,13 @@ def log_softmax_vjp(y: Any, g: Any, /, *, axis: Axis = -1, out: Array | None = N
     array([-4.24835426e-18,  4.24835426e-18])
     """
     rows, (directions,) = Logits.output(axis, -np.inf, y=y, g=g)
-    return rows.solve(native.log_softmax_vjp, out, directions)
+    return rows.solve(native.log_softmax_vjp, out, directions, workers=workers)
 
 
 @dispatched("(n),(n)->(n)", kernel=True)
-def log_softmax_jvp(y: Any, v: Any, /, *, axis: Axis = -1, out: Array | None = None) -> Array:
+def log_softmax_jvp(
+    y: Any, v: Any, /, *, axis: Axis = -1, out: Array | None = None, workers: int | None = None
+) -> Array:
     """Forward-mode derivative of log_softmax, from its output: the product of the Jacobian with `v`.
 
     .. math:: v_i - \\sum_j e^{y_j} v_j
@@ -130,6 +138,8 @@ def log_softmax_jvp(y: Any, v: Any, /, *, axis: Axis = -1, out: Array | None = N
         The axis that `log_softmax` had.
     out : ndarray, optional
         Where to write the result.
+    workers : int, optional
+        As in `softmax`.
 
     Returns
     -------
@@ -153,7 +163,7 @@ def log_softmax_jvp(y: Any, v: Any, /, *, axis: Axis = -1, out: Array | None = N
     array([ 0.5, -0.5])
     """
     rows, (directions,) = Logits.output(axis, -np.inf, y=y, v=v)
-    return rows.solve(native.log_softmax_jvp, out, directions)
+    return rows.solve(native.log_softmax_jvp, out, directions, workers=workers)
 
 
 @dispatched("(n),(n),(n)->(n)")
