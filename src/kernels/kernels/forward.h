@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/exponential_columns.h"
+#include "kernels/unshifted.h"
 #include "rows/row_loop.h"
 
 namespace {
@@ -27,7 +28,7 @@ template <class Map, class S, bool IS_MASKED>
 struct Forward {
     typedef Computed<S> T;
     static constexpr int W = WIDTH<T>;
-    static constexpr Traits TRAITS{CACHED, true};
+    static constexpr Traits TRAITS{Map::WORKSPACE, true};
 
     Operand<Mask> mask;       // no data: nothing is masked
     Operand<const double> t;  // no data: T = 1

@@ -9,6 +9,7 @@ namespace {
 template <class T>
 struct LogSoftmax : LogOfColumns<T> {
     static constexpr T MASKED = -INF<T>;
+    static constexpr Workspace WORKSPACE = NONE;
 
     template <bool IS_TEMPERED, bool IS_MASKED, class Shape, class X>
     static bool run(const Shape shape, X x, T* y, const Temperature<T>& t) {
@@ -67,20 +68,18 @@ struct LogSoftmax : LogOfColumns<T> {
     static Vec<T> result(Vec<T> v, const DoubleWord<T>& log) { return difference<false>(v, Temperature<T>(), log); }
 
    private:
-    // x/T − log, where |x/T| is small.
+    // x/T − log, where |x/T| is small. Each difference rounds by half an ulp of the result; near 0, where the second
+    // part of log counts, the first is exact.
     template <bool IS_TEMPERED>
     [[gnu::always_inline]] static Vec<T> difference(Vec<T> v, const Temperature<T>& t, const DoubleWord<T>& log) {
         const auto [a, low] = t.template quotient<IS_TEMPERED>(v);
-        const Vec<T> result = a - log.high, of_log = result - a;
-        Vec<T> error = ((a - (result - of_log)) - (log.high + of_log)) - log.low;
-        if constexpr (IS_TEMPERED) error += low;
-        return result + error;
+        return (a - log.high) - (IS_TEMPERED ? log.low - low : log.low);
     }
 
     template <bool IS_TEMPERED, bool IS_MASKED, class X>
     [[gnu::flatten]] static bool subtract(const Row<T> row, X x, T* y, const Temperature<T>& t,
                                           const DoubleWord<T>& log) {
-        row.finish(y, [&](auto place) {
+        row.template finish<2>(y, [&](auto place) {
             const Vec<T> v = place(x, x[0]), exact = difference<IS_TEMPERED>(v, t, log);
             if constexpr (IS_MASKED) return v == -INF<T> ? v - log.high : exact;  // NaN where the row has NaN
             return exact;

@@ -30,6 +30,7 @@ struct SubnormalQuotient {
 template <class T>
 struct Softmax {
     static constexpr T MASKED = 0;
+    static constexpr Workspace WORKSPACE = CACHED;
 
     // Whether every row came out as numbers. IS_MASKED: −inf is frequent, since a mask put it there.
     template <bool IS_TEMPERED, bool IS_MASKED, class Shape, class X>
