@@ -22,7 +22,7 @@ INNER = ("entmax15", "log_sum", "signed_logsumexp", "jacobian")  # no public fun
 REDUCTIONS = ("logsumexp", "entropy", "kl_divergence")
 TEMPERED = ("softmax", "log_softmax", "sparsemax")
 MASKED = (*TEMPERED, "logsumexp")
-LIMIT = 3000
+LIMIT = 3000  # entries of float64
 DTYPES = (np.float16, np.float32, np.float64)
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -33,7 +33,7 @@ def tables(request):
     """The gufuncs of a level, and the functions that compute the same without NumPy."""
     from softgrad import _kernels  # noqa: PLC0415  absent where nothing is native
 
-    return _kernels.ufuncs(request.param), _kernels.direct(request.param, LIMIT)
+    return _kernels.ufuncs(request.param), _kernels.direct(request.param, 8 * LIMIT)
 
 
 @pytest.fixture
@@ -455,6 +455,9 @@ def test_an_array_for_several_threads_is_left_to_the_general_path(direct):
     assert direct["softmax"](np.zeros(LIMIT - 1)) is not NotImplemented
     assert direct["softmax"](np.zeros(LIMIT)) is NotImplemented
     assert direct["softmax"](np.zeros((LIMIT // 10, 10))) is NotImplemented
+    for dtype in (np.float16, np.float32):
+        assert direct["softmax"](np.zeros(2 * LIMIT, dtype)) is NotImplemented
+        assert direct["softmax"](np.zeros(2 * LIMIT - 1, dtype)) is not NotImplemented
 
 
 def test_a_stretched_array_to_write_to_warns_as_everywhere(direct):
@@ -536,7 +539,7 @@ def test_a_table_of_functions_goes_away():
         pytest.skip("nothing is native here")
     from softgrad import _kernels  # noqa: PLC0415
 
-    function = _kernels.direct(NATIVE[0], LIMIT)["softmax"]
+    function = _kernels.direct(NATIVE[0], 8 * LIMIT)["softmax"]
     assert function(np.zeros(2)).tolist() == [0.5, 0.5]  # the table itself is gone
     tracemalloc.start()
     try:

@@ -148,7 +148,9 @@ def test_a_long_row_in_blocks(function, dtype, level, monkeypatch):
 
 def test_a_setting_limits_calls_that_name_no_workers(monkeypatch):
     monkeypatch.delenv("SOFTGRAD_WORKERS", raising=False)
-    many = threads.AUTOMATIC_FROM
+    many = threads.AUTOMATIC_FROM // 4
+    assert threads.count(None, many // 2, np.float64) == threads.count(None, many, np.float16) == threads.cpu_count()
+    assert threads.count(None, many // 2 - 1, np.float64) == threads.count(None, many - 1, np.float16) == 1
     assert threads.count(None, many) == threads.cpu_count()
     with sg.set_workers(3):
         assert threads.count(None, many) == 3

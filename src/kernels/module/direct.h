@@ -14,7 +14,7 @@ struct Direct {
     const Loop* where;  // with a mask, too, and where the kernel takes one, a temperature for all rows; none: null
     Accepted accepted;
     int inputs;      // that a user gives: slices of the row's dtype, and labels
-    npy_intp below;  // more entries may be worth more than one thread
+    npy_intp below;  // more bytes of the computed type may be worth more than one thread
 
     int outputs() const { return kernel->signature.outputs(); }
     bool is_slice(int k) const { return kernel->signature.dimensions(k) == 1; }
@@ -225,7 +225,9 @@ PyObject* call_directly(PyObject* self, PyObject* const* args, Py_ssize_t count,
     if (call.slices.axis != PyArray_NDIM(x) - 1 && direct.is_matrix(direct.kernel->signature.inputs))
         Py_RETURN_NOTIMPLEMENTED;
     // A single row of that length is summed in blocks, whose bits are the same with one thread and with many.
-    if ((options.alone ? call.slices.n : PyArray_SIZE(x)) >= direct.below) Py_RETURN_NOTIMPLEMENTED;
+    const npy_intp size = PyArray_TYPE(x) == NPY_DOUBLE ? 8 : 4,
+                   entries = options.alone ? call.slices.n : PyArray_SIZE(x);
+    if (entries * size >= direct.below) Py_RETURN_NOTIMPLEMENTED;
     for (int i = 1; i < direct.inputs; ++i) {
         const bool fits = direct.is_labels(i) ? call.labels.read(args[i], x, call.slices, options)
                                               : is_plain(args[i]) && is_alike(x, (PyArrayObject*)args[i]);
@@ -251,7 +253,7 @@ int find_kernel(const char* name, const char* ending) {
 
 void free_direct(PyObject* capsule) { PyMem_Free(PyCapsule_GetPointer(capsule, nullptr)); }
 
-// The function of the kernel at `index` in the table, for arrays of fewer than `below` entries.
+// The function of the kernel at `index` in the table, for arrays of fewer than `below` bytes of the computed type.
 PyObject* make_direct(int index, const Loops& loops, npy_intp below) {
     const Kernel& kernel = KERNELS[index];
     const Signature& signature = kernel.signature;

@@ -85,7 +85,7 @@ PyMethodDef METHODS[] = {
     {"levels", levels, METH_NOARGS, "The instruction-set levels that this machine can run, best first."},
     {"ufuncs", ufuncs, METH_O, "The gufuncs of a level, by name."},
     {"direct", direct, METH_VARARGS,
-     "The kernels of a level that plain arrays below so many entries go to straight, by name."},
+     "The kernels of a level that plain arrays below so many bytes go to straight, by name."},
     {"boundaries", boundaries, METH_NOARGS,
      "The most bytes of a row that keeps its exponentials, and the least of a result that passes the caches by."},
     {nullptr, nullptr, 0, nullptr},

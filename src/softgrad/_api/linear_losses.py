@@ -355,7 +355,7 @@ def _solve(
 ) -> Array:
     """The losses of rows; what else `function` computes goes to `slices`."""
     losses = np.empty(len(logits), logits.dtype)
-    function.into((losses, *slices), threads.count(None, logits.size), logits, target, 1.0)
+    function.into((losses, *slices), threads.count(None, logits.size, logits.dtype), logits, target, 1.0)
     return losses
 
 

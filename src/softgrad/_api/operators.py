@@ -331,7 +331,7 @@ class SimplexJacobian(_Operator):
 
     def toarray(self) -> Array:
         """The dense array of shape (..., n, n), written in one pass; it costs n² numbers per matrix."""
-        workers = threads.count(None, math.prod(self.shape))
+        workers = threads.count(None, math.prod(self.shape), self.p.dtype)
         return native.jacobian(self.p, self.temperature, workers=workers)
 
     def quadratic(self, v: Array) -> Array:

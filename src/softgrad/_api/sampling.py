@@ -138,7 +138,7 @@ def sample_from(
     u = uniforms if several else uniforms[..., None]
     draws = native.draws if replace else native.draws_without_replacement
     if xp is np:
-        drawn = draws(rows.x, u, rows.mask, T, workers=threads.count(workers, rows.x.size))
+        drawn = draws(rows.x, u, rows.mask, T, workers=threads.count(workers, rows.x.size, rows.x.dtype))
     elif workers is not None:
         raise TypeError("workers is for NumPy arrays; got an array of another library")
     else:

@@ -70,7 +70,7 @@ def _of_state(
         return formula(x, s, where, temperature)
     y = np.empty_like(x, subok=False)
     of_slice = tuple(np.asarray(part) for part in (s.max, s.others, s.others_low))
-    kernels.run(kernel, (x, *of_slice), (y,), threads.count(None, x.size))
+    kernels.run(kernel, (x, *of_slice), (y,), threads.count(None, x.size, x.dtype))
     if where is not None:
         np.copyto(y, y.dtype.type(masked_out), where=~where)
     return y
@@ -80,7 +80,7 @@ def _parts(name: str, count: int, x: Array, where: Array | None) -> tuple[Array,
     if where is not None:
         x = np.where(where, x, x.dtype.type(-np.inf))
     parts = tuple(np.empty(x.shape[:-1]) for _ in range(count))
-    kernels.run(name, (x,), parts, threads.count(None, x.size))
+    kernels.run(name, (x,), parts, threads.count(None, x.size, x.dtype))
     if where is not None:
         present = np.any(where, axis=-1)
         for part in parts[1:]:

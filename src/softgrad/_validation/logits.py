@@ -168,7 +168,7 @@ class Logits(NamedTuple):
     ) -> None:
         is_empty = self.filled and self.rows.n == 0
         if not is_empty:
-            count = threads.count(workers, self.x.size)
+            count = threads.count(workers, self.x.size, self.x.dtype)
             if count > 1 and any(overlap(x, out) for x in (self.x, *_arrays_in(operands)) for out in outs):
                 count = 1
             function.into(outs, count, self.x, *operands)

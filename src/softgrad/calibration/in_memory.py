@@ -51,7 +51,7 @@ class InMemory(Data):
 
         blocks = list(enumerate(_blocks(shape, axis, order)))
         blocks = blocks or [(0, tuple(slice(0, n) for n in shape))]
-        threads.side_by_side(run, blocks, threads.count(self.workers, self.logits.size))
+        threads.side_by_side(run, blocks, threads.count(self.workers, self.logits.size, self.logits.dtype))
         return merged[0]
 
 
