@@ -146,6 +146,40 @@ def test_a_long_row_in_blocks(function, dtype, level, monkeypatch):
         assert_same(function(memory[:-9].reshape(x.shape), out=memory[9:].reshape(x.shape), workers=2), blocks)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_long_row_of_softmax_vjp_in_blocks(dtype, level, monkeypatch):
+    monkeypatch.setattr(long_rows, "BLOCK", 64)
+    n = 64 * 7 + 5
+    kinds = ("normal", "saturated", "ties", "constant", "growing")
+    p = sg.softmax(np.stack([row(kind, n, dtype) for kind in kinds] + [row("normal", n, dtype)] * 5))
+    g = np.random.default_rng(5).normal(size=p.shape).astype(dtype)
+    p[-1, 3], g[-1, 3] = 0, np.inf  # not read
+    g[-2] = 7  # the mean is 0
+    g[-3] *= dtype(0.25) * np.finfo(dtype).smallest_subnormal
+    g[-4, 100] = np.nan
+    p[-5] = 0
+    whole = sg.softmax_vjp(p, g)
+    monkeypatch.setattr(long_rows, "LONG_ROW", 100)
+    blocks = sg.softmax_vjp(p, g, workers=2)
+    wide = np.float64 if dtype != np.float64 else np.longdouble
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(g.astype(wide) - np.take_along_axis(g, p.argmax(-1)[:, np.newaxis], -1).astype(wide))
+        distance[p == 0] = 0
+        size = p.astype(wide) * (distance + (p.astype(wide) * distance).sum(-1, keepdims=True))
+    finite = np.isfinite(whole)
+    np.testing.assert_array_equal(np.isfinite(blocks), finite)
+    error = np.abs(blocks.astype(wide) - whole.astype(wide))[finite]
+    tiny = float(np.finfo(dtype).smallest_subnormal)
+    assert (error <= 4 * np.finfo(dtype).eps * size[finite] + tiny).all()
+    assert_same(sg.softmax_vjp(p, g, workers=3), blocks)
+    assert_same(sg.softmax_vjp(np.asfortranarray(p), g, workers=1), blocks)
+    for place in (0, 1):
+        given = [p.copy(), g.copy()]
+        assert_same(sg.softmax_vjp(*given, out=given[place], workers=2), blocks)
+    memory = np.concatenate([p.ravel(), np.zeros(9, dtype)])
+    assert_same(sg.softmax_vjp(memory[:-9].reshape(p.shape), g, out=memory[9:].reshape(p.shape), workers=2), blocks)
+
+
 def test_a_setting_limits_calls_that_name_no_workers(monkeypatch):
     monkeypatch.delenv("SOFTGRAD_WORKERS", raising=False)
     many = threads.AUTOMATIC_FROM // 4

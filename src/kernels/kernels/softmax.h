@@ -83,7 +83,7 @@ struct Softmax {
             if (!small[lane]) return;
             const T* const e = rows.exponentials(lane);
             const DoubleWord<T> own = each[lane];
-            row.finish(rows.out(y, lane), [&](auto place) { return times(place(e, 0), own); });
+            row.template finish<4>(rows.out(y, lane), [&](auto place) { return times(place(e, 0), own); });
         });
         return done;
     }
@@ -155,7 +155,7 @@ struct Softmax {
     static void divide(const Shape shape, T* y, F value, const DoubleWord<T> inverse) {
         const T* const e = shape.workspace(y);
         if (shape.keeps_workspace())
-            shape.finish(y, [&](auto place) { return times(place(e, 0), inverse); });
+            shape.template finish<4>(y, [&](auto place) { return times(place(e, 0), inverse); });
         else
             shape.finish(y, [&](auto place) { return times(value(place), inverse); });
     }

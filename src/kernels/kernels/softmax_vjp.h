@@ -5,6 +5,7 @@
 #pragma once
 
 #include "rows/column_block.h"
+#include "rows/numbers.h"
 #include "rows/reductions.h"
 #include "rows/row_loop.h"
 
@@ -23,7 +24,7 @@ struct SoftmaxVjp {
     template <class Shape, class X>
     [[gnu::flatten]] static void run(const Shape shape, const X* p, const X* v, X* out) {
         const Vec<T> at_argmax = Argmax<Shape>(shape, p).of(shape, v);
-        write(shape, p, v, out, at_argmax, mean_of<false>(shape, p, v, at_argmax));
+        write(shape, p, v, out, at_argmax, sum_of<false>(shape, p, v, at_argmax).high);
     }
     template <class X>
     [[gnu::flatten]] static void run(const Lockstep<T> rows, const X* p, const X* v, X* out) {
@@ -34,7 +35,7 @@ struct SoftmaxVjp {
             at_argmax[lane] = value_of(rows.in(v, lane, 1)[argmax.index]);
         });
         rows.each([&](int lane, const Row<T> row) {
-            mean[lane] = mean_of<false>(row, rows.in(p, lane), rows.in(v, lane, 1), splat(at_argmax[lane]))[0];
+            mean[lane] = sum_of<false>(row, rows.in(p, lane), rows.in(v, lane, 1), splat(at_argmax[lane])).high[0];
         });
         rows.each([&](int lane, const Row<T> row) {
             write(row, rows.in(p, lane), rows.in(v, lane, 1), rows.out(out, lane), splat(at_argmax[lane]),
@@ -54,24 +55,25 @@ struct SoftmaxVjp {
         return mul_add(p, if_positive<IS_MASKED>(p, (v - at_argmax) - mean), splat<T>(0));  // −0 + 0 is 0
     }
 
+    // Σ p (v − v_k) · scale.
+    template <bool IS_MASKED, class Shape, class X>
+    static DoubleWord<T> sum_of(const Shape shape, const X* p, const X* v, Vec<T> at_argmax, T scale = 1) {
+        const auto factors = [&](auto place) {
+            const Vec<T> probability = place(p, 0), centred = place(v, 0) - at_argmax;
+            return std::pair<Vec<T>, Vec<T>>(probability * scale, if_positive<IS_MASKED>(probability, centred));
+        };
+        return sum_of_products<T, AT_ONCE>(shape, factors);
+    }
+
    private:
     template <bool IS_MASKED>
     static Vec<T> if_positive(Vec<T> p, Vec<T> centred) {
         return IS_MASKED ? (p == 0 ? splat<T>(0) : centred) : centred;
     }
-    // Σ p (v − v_k) · scale.
-    template <bool IS_MASKED, class Shape, class X>
-    static Vec<T> mean_of(const Shape shape, const X* p, const X* v, Vec<T> at_argmax, T scale = 1) {
-        const auto factors = [&](auto place) {
-            const Vec<T> probability = place(p, 0), centred = place(v, 0) - at_argmax;
-            return std::pair<Vec<T>, Vec<T>>(probability * scale, if_positive<IS_MASKED>(probability, centred));
-        };
-        return sum_of_products<T, AT_ONCE>(shape, factors).high;
-    }
     template <class Shape, class X>
     static void write(const Shape shape, const X* p, const X* v, X* out, Vec<T> at_argmax, Vec<T> mean) {
         if (any<T>(needs_mask(mean)))
-            write_entries<true>(shape, p, v, out, at_argmax, mean_of<true>(shape, p, v, at_argmax));
+            write_entries<true>(shape, p, v, out, at_argmax, sum_of<true>(shape, p, v, at_argmax).high);
         else
             write_entries<false>(shape, p, v, out, at_argmax, mean);
     }
@@ -79,7 +81,7 @@ struct SoftmaxVjp {
     static void write_entries(const Shape shape, const X* p, const X* v, X* out, Vec<T> at_argmax, Vec<T> plain) {
         constexpr T SCALE = (T)(sizeof(T) == 4 ? 0x1p70 : 0x1p512);
         const Vec<T> mean = without_underflow<T>(
-            plain, [&] { return mean_of<IS_MASKED>(shape, p, v, at_argmax, SCALE) * (1 / SCALE); });
+            plain, [&] { return sum_of<IS_MASKED>(shape, p, v, at_argmax, SCALE).high * (1 / SCALE); });
         shape.template finish<4>(
             out, [&](auto place) { return entry<IS_MASKED>(place(p, 0), place(v, 0), at_argmax, mean); });
     }
@@ -180,6 +182,36 @@ struct VjpColumns : ColumnBlock<S, 2, 1> {
         });
     }
 };
+
+// Σ p (v − c) with a number c for each row, in two parts: of the blocks of a long row, whose sums are added.
+template <class S>
+void softmax_vjp_sum(const Call& call) {
+    typedef Computed<S> T;
+    const auto center = call.numbers<const double>(2);
+    const Operand<double> parts[] = {call.numbers<double>(3), call.numbers<double>(4)};
+    RowLoop<S, 2, 0>(call).run([&](auto shape, ptrdiff_t i, const T* const* in, T* const*) {
+        const Vec<T> c = load_numbers<T>(shape, center, i).high;
+        const DoubleWord<T> sum = SoftmaxVjp<S>::template sum_of<false>(shape, in[0], in[1], c);
+        T found[2][WIDTH<T>];
+        store(found[0], sum.high);
+        store(found[1], sum.low);
+        for (int k = 0; k < 2; ++k)
+            for (int lane = 0; lane < shape.lanes; ++lane) parts[k].at(i + lane, 0) = found[k][lane];
+    });
+}
+
+// softmax_vjp of the blocks of a long row, from the direction at its argmax entry and the mean.
+template <class S>
+void softmax_vjp_of_mean(const Call& call) {
+    typedef Computed<S> T;
+    const auto center = call.numbers<const double>(2), mean = call.numbers<const double>(3);
+    RowLoop<S, 2, 1>(call).run([&](auto shape, ptrdiff_t i, const T* const* in, T* const* out) {
+        const Vec<T> c = load_numbers<T>(shape, center, i).high, m = load_numbers<T>(shape, mean, i).high;
+        shape.finish(out[0], [&](auto place) {
+            return SoftmaxVjp<S>::template entry<false>(place(in[0], 0), place(in[1], 0), c, m);
+        });
+    });
+}
 
 template <class S>
 void softmax_vjp(const Call& call) {

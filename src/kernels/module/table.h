@@ -20,6 +20,8 @@
     KERNEL(logsumexp_where, "(n),(n)->()", "T?T", (logsumexp_where<T>))                                        \
     KERNEL(signed_logsumexp, "(n),(n)->(),()", "TTTT", (signed_logsumexp<T>))                                  \
     KERNEL(softmax_vjp, "(n),(n)->(n)", "TTT", (softmax_vjp<T>))                                               \
+    KERNEL(softmax_vjp_sum, "(n),(n),()->(),()", "TTddd", (softmax_vjp_sum<T>))                                \
+    KERNEL(softmax_vjp_of_mean, "(n),(n),(),()->(n)", "TTddT", (softmax_vjp_of_mean<T>))                       \
     KERNEL(log_softmax_vjp, "(n),(n)->(n)", "TTT", (log_softmax_derivative<LogSoftmaxVjp, T>))                 \
     KERNEL(log_softmax_jvp, "(n),(n)->(n)", "TTT", (log_softmax_derivative<LogSoftmaxJvp, T>))                 \
     KERNEL(jacobian, "(n),()->(n,n)", "TdT", (jacobian<T>))                                                    \

@@ -11,7 +11,7 @@ import numpy as np
 from softgrad._formulas.namespace import Array, is_one, namespace
 from softgrad._formulas.precision import silent
 from softgrad._numpy import kernels
-from softgrad._numpy.threads import over_rows
+from softgrad._numpy.threads import over_rows, overlap
 
 Operands = TypeVarTuple("Operands")
 Outs = tuple[Array, ...]
@@ -96,12 +96,6 @@ def in_blocks(formula: Callable[..., Any], signature: str, operands: tuple[Any, 
     """`formula` of blocks of rows, in bounded memory; `signature` says what of each operand belongs to a row."""
     operands = tuple(a.copy() if any(overlap(a, out) for out in outs) else a for a in operands)
     over_rows(_OfRows(formula, signature), operands, outs, workers, FORMULA_ENTRIES)
-
-
-def overlap(x: Any, out: Array) -> bool:
-    """Whether a block of rows of `out` may be stored where another block of `x` is read."""
-    shared = isinstance(x, np.ndarray) and np.may_share_memory(x, out)
-    return shared and x.__array_interface__ != out.__array_interface__
 
 
 @silent  # a cast may underflow or overflow, and that is its result

@@ -9,9 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from softgrad._formulas import states
+from softgrad._formulas.compensated import compensated_sum
 from softgrad._formulas.namespace import NDArray as Array
 from softgrad._numpy import kernels
 from softgrad._numpy.states import merged_along_last_axis
+from softgrad._numpy.threads import overlap, side_by_side
 
 LONG_ROW = 2**21
 """Entries from which a row goes in blocks: it no longer fits into the caches, and has work for several threads."""
@@ -19,11 +21,13 @@ LONG_ROW = 2**21
 BLOCK = 2**18
 """Entries of a block: a megabyte of float32."""
 
+LEAST_MEAN = 2.0**-80, 2.0**-900
+"""Of float32 and float64: the terms of a smaller mean may have underflowed."""
+
 
 def normalize(name: str, x: Array, out: Array, workers: int) -> None:
     """Write softmax or log_softmax, whose `name` it is, of every row."""
-    if np.may_share_memory(x, out) and x.__array_interface__ != out.__array_interface__:
-        x = x.copy()  # a block of the result may be stored where a later one is read
+    x = x.copy() if overlap(x, out) else x
     state = tuple(part[..., np.newaxis] for part in _max_and_others(x, workers))
     for block, result in zip(_blocks(x), _blocks(out), strict=True):
         kernels.run(f"{name}_of_state", (block, *state), (result,), workers)
@@ -34,6 +38,44 @@ def logsumexp(x: Array, workers: int) -> Array:
     largest, others, low = _max_and_others(x, workers)
     zero = np.zeros_like(largest)
     return np.asarray(states.logsumexp(states.State(largest, others, low, zero, zero)))
+
+
+def softmax_vjp(p: Array, g: Array, out: Array, workers: int) -> None:
+    """Write p ∘ (g − Σ p g) of every row, one after the other."""
+    p, g = (a.copy() if overlap(a, out) else a for a in (p, g))
+    for row in np.ndindex(p.shape[:-1]):
+        _softmax_vjp_of_row(p[row], g[row], out[row], workers)
+
+
+def _softmax_vjp_of_row(p: Array, g: Array, out: Array, workers: int) -> None:
+    """The largest p first, then Σ p (g − g_k), then the result."""
+    center = np.float64(g[_argmax(p, workers)])
+    blocks = list(zip(_blocks(p), _blocks(g), _blocks(out), strict=True))
+    parts: list[Array] = []
+    for block in blocks:
+        sums = tuple(np.empty(block[0].shape[:-1]) for _ in range(2))
+        kernels.run("softmax_vjp_sum", (*block[:2], center), sums, workers)
+        parts += sums
+    total, error = compensated_sum(np, np.concatenate(parts))
+    mean = total[0] + error[0]
+    if np.abs(mean) >= LEAST_MEAN[p.dtype == np.float64] and np.isfinite(mean):
+        for *operands, result in blocks:
+            kernels.run("softmax_vjp_of_mean", (*operands, center, mean), (result,), workers)
+    else:  # its terms may have underflowed, or where p is 0 there is what must not be read
+        kernels.run("softmax_vjp", (p, g), (out,), workers)
+
+
+def _argmax(p: Array, workers: int) -> int:
+    """Where the largest entry of one row is, by its bits: no entry is negative."""
+    bits = p.view(f"i{p.dtype.itemsize}")
+    starts = range(0, len(p), BLOCK)
+    found = [0] * len(starts)
+
+    def find(i: int, start: int) -> None:
+        found[i] = start + int(bits[start : start + BLOCK].argmax())
+
+    side_by_side(find, list(enumerate(starts)), workers)
+    return max(found, key=bits.__getitem__)
 
 
 def _max_and_others(x: Array, workers: int) -> tuple[Array, ...]:

@@ -165,6 +165,12 @@ def over_rows(
     side_by_side(run, list(itertools.pairwise(edges)), workers)
 
 
+def overlap(x: Any, out: Array) -> bool:
+    """Whether a block of rows of `out` may be stored where another block of `x` is read."""
+    shared = isinstance(x, np.ndarray) and np.may_share_memory(x, out)
+    return shared and x.__array_interface__ != out.__array_interface__
+
+
 def side_by_side(run: Callable[..., None], blocks: list[tuple[Any, ...]], workers: int) -> None:
     """Call `run` with each of `blocks`, on this thread and as many others of the process's as `workers` allows.
 

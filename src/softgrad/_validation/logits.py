@@ -11,7 +11,7 @@ from softgrad._formulas.namespace import Array, namespace
 from softgrad._formulas.precision import value_dtype, wide_dtype
 from softgrad._formulas.target import Target
 from softgrad._numpy import threads
-from softgrad._numpy.implementation import VALUE, Implementation, overlap, write
+from softgrad._numpy.implementation import VALUE, Implementation, write
 from softgrad._validation.arrays import as_floating_dtype, as_mask, as_real, check_out, in_common, promoted
 from softgrad._validation.axis import Axis, Rows
 from softgrad._validation.masks import unmasked, unmasked_operands
@@ -169,7 +169,7 @@ class Logits(NamedTuple):
         is_empty = self.filled and self.rows.n == 0
         if not is_empty:
             count = threads.count(workers, self.x.size, self.x.dtype)
-            if count > 1 and any(overlap(x, out) for x in (self.x, *_arrays_in(operands)) for out in outs):
+            if count > 1 and any(threads.overlap(x, out) for x in (self.x, *_arrays_in(operands)) for out in outs):
                 count = 1
             function.into(outs, count, self.x, *operands)
         if self.filled and (is_empty or self.mask is not None):
