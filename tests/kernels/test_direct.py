@@ -382,7 +382,10 @@ def test_other_labels_are_left_to_the_general_path(direct, name):
     for label in (4, -1, True, 1.0, 10**30):
         assert direct[name](x[0], label) is NotImplemented
     assert direct[name](np.zeros((3, 0)), y) is NotImplemented
-    for options in ({"keepdims": True}, {"where": None}, {"workers": 1}, {"label_smoothing": 0.0}):
+    others = [{"keepdims": True}, {"where": None}, {"workers": 1}, {"label_smoothing": 0.1, "weight": np.ones(4)}]
+    others += [{"label_smoothing": bad} for bad in (-0.1, 1.1, np.nan, None, True, "0", np.float32(0.5))]
+    others += [{"z_loss": bad} for bad in (-0.1, np.inf, np.nan, None, True, "0", np.float32(0.5))]
+    for options in others:
         assert direct[name](x, y, **options) is NotImplemented
     w = np.ones(3)
     for weight in (
@@ -596,6 +599,9 @@ def drawn_call(rng):
             options["ignore_index"] = int(rng.integers(-1, 2))
         if rng.random() < 0.3:
             options["sample_weight"] = rng.random(batch) * rng.choice([1, 1, 1, -1])
+        for option, values in (("label_smoothing", (0, 0.1, 1.0, 1, 1.5)), ("z_loss", (0, 1e-4, 2, -1))):
+            if rng.random() < 0.3:
+                options[option] = values[rng.choice(len(values))]
         if rng.random() < 0.3:
             options["weight"] = rng.random(n - (rng.random() < 0.1)) * rng.choice([1, 1, 1, -1])
     elif name not in (*ONE, "entropy_grad"):

@@ -2,6 +2,7 @@
 // error set.
 #pragma once
 
+#include <cmath>
 #include <cstring>
 
 #include "module/table.h"
@@ -17,7 +18,7 @@ struct Options {
     PyObject* sample_weight = nullptr;  // none: every row counts once
     PyObject* weight = nullptr;         // of classes; none: every class counts once
     PyArrayObject* where = nullptr;     // none: every entry is valid
-    double temperature = 1;
+    double temperature = 1, smoothing = 0, z_loss = 0;
     PyArrayObject* temperatures = nullptr;  // one for each row instead
     bool keepdims = false;
     bool alone = false;  // one thread was asked for
@@ -208,6 +209,10 @@ bool read_option(const Accepted& accepted, PyArrayObject* x, PyObject* name, PyO
         options.weight = is_none ? nullptr : value;
         return true;
     }
+    if (is("label_smoothing") && accepted.labels)
+        return read_number(value, options.smoothing) && options.smoothing >= 0 && options.smoothing <= 1;
+    if (is("z_loss") && accepted.labels)
+        return read_number(value, options.z_loss) && options.z_loss >= 0 && options.z_loss < INFINITY;
     if (is("ignore_index") && accepted.labels) {
         options.ignores = !is_none;
         return is_none || read_integer(value, options.ignore_index);

@@ -11,7 +11,8 @@ namespace {
 struct Direct {
     const Kernel* kernel;
     const Loop* plain;
-    const Loop* where;  // with a mask, too, and where the kernel takes one, a temperature for all rows; none: null
+    const Loop* where;   // with a mask, too, and where the kernel takes one, a temperature for all rows; none: null
+    const Loop* target;  // of labels and what is the same for every class besides; none: null
     Accepted accepted;
     int inputs;      // that a user gives: slices of the row's dtype, and labels
     npy_intp below;  // more bytes of the computed type may be worth more than one thread
@@ -91,12 +92,19 @@ struct DirectCall {
     PyObject* const* inputs;
     const Options& options;
     Slices slices;
-    npy_intp mask_steps[3];  // to the next entry, row, and group of rows; all 0 without a mask
+    npy_intp mask_steps[3];  // to the next entry, row, and group of rows
     Labels labels;
 
     PyArrayObject* x() const { return (PyArrayObject*)inputs[0]; }
     bool is_plain() const { return !options.where && !options.temperatures && options.temperature == 1; }
+    bool has_target() const { return options.smoothing != 0 || options.z_loss != 0; }
 };
+
+// ε/n, the coefficient of every class in a smoothed target, rounded as `smoothed` of _formulas/losses.py does.
+double share_of_class(double smoothing, npy_intp n) {
+    const double count = (double)n, share = smoothing / count, back = share * count;
+    return share + ((smoothing - back) - std::fma(share, count, -back)) / count;
+}
 
 // The shape of the i-th result.
 struct ResultShape {
@@ -144,10 +152,15 @@ bool run_loop(DirectCall& call, PyObject* const* results) {
     const Slices& slices = call.slices;
     if (slices.rows() == 0) return true;  // as NumPy does: a loop of no rows is not run
     const npy_intp size = PyArray_ITEMSIZE(call.x());
+    constexpr npy_intp REPEATED[3] = {};
     bool everything = true;
-    double temperature = call.options.temperature, one = 1;
+    double temperature = call.options.temperature, one = 1, z_loss = call.options.z_loss;
+    double kept = 1 - call.options.smoothing, share = share_of_class(call.options.smoothing, slices.n);
+    float share_in_single = (float)share;
     Operands operands;
     for (int k = 0; k < direct.kernel->signature.inputs; ++k) {
+        if (direct.is_labels(k) && call.has_target())
+            operands.add_strided(size == sizeof(double) ? (void*)&share : &share_in_single, REPEATED);
         if (direct.is_slice(k))
             operands.add_slices(PyArray_DATA((PyArrayObject*)call.inputs[k]), slices, size);
         else if (direct.is_labels(k))
@@ -156,11 +169,13 @@ bool run_loop(DirectCall& call, PyObject* const* results) {
             operands.add_numbers(call.labels.weights(), slices, sizeof(double));
         else
             operands.add_constant(&one);
+        if (direct.is_labels(k) && call.has_target()) operands.add_constant(&kept);
+        if (k > 0 && direct.is_labels(k - 1) && call.has_target()) operands.add_constant(&z_loss);
     }
     if (call.options.where)
         operands.add_strided(PyArray_DATA(call.options.where), call.mask_steps);
     else if (!call.is_plain())
-        operands.add_strided(&everything, call.mask_steps);
+        operands.add_strided(&everything, REPEATED);
     if (call.options.temperatures)
         operands.add_numbers(PyArray_DATA(call.options.temperatures), slices, sizeof(double));
     else if (!call.is_plain() && direct.accepted.temperature)
@@ -177,7 +192,7 @@ bool run_loop(DirectCall& call, PyObject* const* results) {
     operands.close();
     const int type = PyArray_TYPE(call.x());
     const RowType row = type == NPY_DOUBLE ? FLOAT64 : type == NPY_FLOAT ? FLOAT32 : FLOAT16;
-    void* const loop = (void*)(call.is_plain() ? direct.plain : direct.where)[row];
+    void* const loop = (void*)(call.has_target() ? direct.target : call.is_plain() ? direct.plain : direct.where)[row];
     const bool is_last = slices.inner == 1;
     const npy_intp dims[] = {is_last ? slices.outer : slices.inner, slices.n};
     for (npy_intp group = 0; group < (is_last ? 1 : slices.outer); ++group, operands.next_group())
@@ -219,6 +234,7 @@ PyObject* call_directly(PyObject* self, PyObject* const* args, Py_ssize_t count,
     if (PyArray_NDIM(x) == 0 || !read_options(direct.accepted, x, names, args + count, options))
         Py_RETURN_NOTIMPLEMENTED;
     DirectCall call{direct, args, options, {}, {}, {}};
+    if (call.has_target() && options.weight) Py_RETURN_NOTIMPLEMENTED;  // of every class, not of the row
     if (!read_axis(x, options.axis, call.slices)) Py_RETURN_NOTIMPLEMENTED;
     if (options.where && !read_mask_steps(x, options.where, call.slices, call.mask_steps)) Py_RETURN_NOTIMPLEMENTED;
     if (options.temperatures && !are_temperatures(x, options.temperatures, call.slices)) Py_RETURN_NOTIMPLEMENTED;
@@ -272,7 +288,14 @@ PyObject* make_direct(int index, const Loops& loops, npy_intp below) {
     accepted.keepdims = accepted.where && result == 0;
     int inputs = 0;
     while (inputs < signature.inputs && kernel.types[inputs] != 'd') ++inputs;
-    *direct = {&kernel, loops.of[index], where < 0 ? nullptr : loops.of[where], accepted, inputs, below};
+    const int target = find_kernel("target_", kernel.name);
+    *direct = {&kernel,
+               loops.of[index],
+               where < 0 ? nullptr : loops.of[where],
+               target < 0 ? nullptr : loops.of[target],
+               accepted,
+               inputs,
+               below};
     PyObject* const owner = PyCapsule_New(direct, nullptr, free_direct);
     if (!owner) {
         PyMem_Free(direct);
