@@ -131,9 +131,9 @@ class Divergence {
         Vec<T> highest = nothing, size = zero;  // the largest −b
         shape.at_each([&](auto place) {
             const Vec<T> v = place(a, a[0]), w = place(b, b[0]), d = v - w;
-            range.add((v < a_cutoff) & (w < b_cutoff) ? unknown : d);
+            range.add(((v < a_cutoff) & (w < b_cutoff)) ? unknown : d);
             highest = max(v == nothing ? nothing : -w, highest);
-            size = max_absolute<T>((v >= a_cutoff) & (w > nothing) ? d : zero, size);
+            size = max_absolute<T>(((v >= a_cutoff) & (w > nothing)) ? d : zero, size);
         });
         spread = shape.across(range);
         lowest = -shape.largest(highest);

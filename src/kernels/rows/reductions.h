@@ -56,7 +56,7 @@ inline Vec<T> without_underflow(Vec<T> mean, MeanOf mean_of) {
     const Bits<T> is_small = absolute<T>(mean) < LEAST_MEAN<T>;
     if (!any<T>(is_small)) return mean;
     const Vec<T> scaled = mean_of();
-    return is_small & (scaled - scaled == 0) ? scaled : mean;
+    return (is_small & (scaled - scaled == 0)) ? scaled : mean;
 }
 
 // The largest entry of a row, or of each lane; the first, where several are. NaN is passed over.
