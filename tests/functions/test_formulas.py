@@ -4,11 +4,12 @@
 """
 
 import array_api_strict as xp
+import mpmath as mp
 import numpy as np
 import pytest
 
 import softgrad as sg
-from softgrad._formulas import decoding, derivatives, information, sampling, sparse, sparse_derivatives
+from softgrad._formulas import compensated, decoding, derivatives, information, sampling, sparse, sparse_derivatives
 from softgrad._formulas import softmax as normalizations
 
 from ..maps import assert_close, assert_same, directions, logits
@@ -176,3 +177,33 @@ def test_the_formulas_know_only_the_standard(dtype):
                 assert_close(plain(foreign), expected, ulp=4)
             else:
                 assert_same(plain(foreign), expected)
+
+
+@pytest.mark.parametrize("log1p", [compensated.log1p_in_parts, compensated.log1p_by_series], ids=lambda f: f.__name__)
+def test_logarithms_in_parts(log1p):
+    rng = np.random.default_rng(19)
+    a = np.concatenate([np.exp(rng.uniform(-745, 40, 500)), rng.uniform(-1, 3, 500), [5e-324, 2.0**-60, 2.0**24]])
+    low = a * rng.uniform(-1, 1, a.size) * 2.0**-54
+    with np.errstate(all="ignore"):
+        found = log1p(np, a, low)
+    for log, lost, x, rest in zip(*found, a, low, strict=True):
+        exact = mp.log1p(mp.mpf(float(x)) + mp.mpf(float(rest)))
+        assert abs(mp.mpf(float(log)) + mp.mpf(float(lost)) - exact) <= abs(exact) * mp.mpf(2) ** -57 + 5e-324, (
+            x,
+            rest,
+        )
+    with np.errstate(all="ignore"):
+        special = log1p(np, np.array([np.inf, np.nan, 0.0]), np.zeros(3))
+    np.testing.assert_array_equal(special, [[np.inf, np.nan, 0.0], np.zeros(3)])
+
+
+@pytest.mark.parametrize("wider", [True, False])
+def test_exponentials_in_parts(monkeypatch, wider):
+    if not wider:
+        monkeypatch.setattr(compensated, "log1p_in_parts", compensated.log1p_by_series)
+    rng = np.random.default_rng(19)
+    a = np.concatenate([np.exp(rng.uniform(-40, 7, 500)), [36.5, 37.5, 745.0]])
+    low = a * rng.uniform(-1, 1, a.size) * 2.0**-54
+    for c, lost, x, rest in zip(*compensated.one_minus_exp(np, a, low), a, low, strict=True):
+        exact = -mp.expm1(-(mp.mpf(float(x)) + mp.mpf(float(rest))))
+        assert abs(mp.mpf(float(c)) + mp.mpf(float(lost)) - exact) <= exact * mp.mpf(2) ** -56, (x, rest)

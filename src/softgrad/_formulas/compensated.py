@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from softgrad._formulas.namespace import Array, namespace
+from softgrad._formulas.namespace import Array, infinity, namespace
 
 Pair = tuple[Array, Array]
 
@@ -95,16 +95,52 @@ def over(a: Pair, b: Pair) -> Pair:
     return two_sum(quotient, ((a[0] - product) - error + a[1] - quotient * b[1]) / b[0])
 
 
-def log1p_in_parts(xp: Any, a: Array, low: Array) -> tuple[Array, Array]:
-    """log(1 + a + low) and what its rounding left.
+LN2 = float.fromhex("0x1.62e42fefa38p-1"), float.fromhex("0x1.ef35793c7673p-45")
+"""ln 2 to 98 bits; k times the first is exact for |k| < 2^11."""
+ATANH_TERMS = 12
 
-    The second is 0 but for what `low` adds where the library has no wider type, which numbers of which there is one per
-    row can afford.
+
+def log1p_in_parts(xp: Any, a: Array, low: Array) -> Pair:
+    """log(1 + a + low) as a pair; the second part is only what `low` adds in all but NumPy's float64.
+
+    (It is for numbers of which there is one per row; compilers and task graphs are spared it.)
     """
-    wide = getattr(xp, "longdouble", a.dtype)
-    if a.dtype == wide:
+    if not hasattr(xp, "longdouble") or a.dtype != xp.float64:
         return xp.log1p(a), low / (1 + a)
+    wide = xp.longdouble
+    if xp.finfo(wide).eps == xp.finfo(a.dtype).eps:  # as on Apple silicon and Windows
+        return log1p_by_series(xp, a, low)
     exact = xp.log1p(xp.astype(a, wide) + xp.astype(low, wide))
     log = xp.astype(exact, a.dtype)
     rounded = xp.astype(exact - xp.astype(log, wide), a.dtype)
     return log, xp.where(xp.isfinite(rounded), rounded, xp.zeros_like(rounded))
+
+
+def log1p_by_series(xp: Any, a: Array, low: Array) -> Pair:
+    """log(1 + a + low) to 2^-57, without a wider type; a hundred operations, which is slow for few numbers.
+
+    With 1 + a = 2^k (1 + f) and z = f/(2 + f), |z| < 0.172, the logarithm is k ln 2 + 2 z (1 + z²/3 + z⁴/5 + …): the
+    sum of z² and beyond is less than 0.01, so that float64 is enough for it.
+    """
+    is_tiny = xp.abs(a) < 2.0**-60  # the logarithm is a + low
+    inside = ~is_tiny & (a > -1) & (a < infinity(xp, a))
+    one, zero = xp.ones_like(a), xp.zeros_like(a)
+    total, error = two_sum(one, xp.where(inside, a, zero))
+    k = xp.round(xp.log2(total))
+    # A library's power may be off in the last digit, which the upper half of the digits does not have.
+    power, _ = halves(xp.asarray(2.0, dtype=a.dtype) ** -k)
+    f = plus((total * power - 1, zero), (error * power, xp.where(inside, low, zero) * power))
+    z, z_low = over(f, plus(f, (2 * one, zero)))
+    series = zero
+    for term in range(ATANH_TERMS, 0, -1):
+        series = (series + 1 / (2 * term + 1)) * (z * z)
+    log, log_low = plus((k * LN2[0], k * LN2[1]), (2 * z, 2 * (z_low + z * series)))
+    return xp.where(inside, log, xp.log1p(a)), xp.where(inside, log_low, xp.where(is_tiny, low, zero))
+
+
+def one_minus_exp(xp: Any, a: Array, low: Array) -> Pair:
+    """1 − e^−(a + low) for a ≥ 0 as a pair: a step of Newton's iteration for log(1 − c) = −a."""
+    c, rest = -xp.expm1(-a), xp.exp(-a)
+    is_one = c == 1
+    log, log_low = log1p_in_parts(xp, xp.where(is_one, xp.zeros_like(c), -c), xp.zeros_like(c))
+    return c, xp.where(is_one, -rest, rest * ((a + log) + (low + log_low)))

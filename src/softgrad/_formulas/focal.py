@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from softgrad._formulas.information import log_sum, selected
+from softgrad._formulas.compensated import one_minus_exp
+from softgrad._formulas.information import log_sum, selected_in_parts
 from softgrad._formulas.losses import cross_entropy_grad
 from softgrad._formulas.namespace import Array, infinity, namespace
 from softgrad._formulas.precision import silent, value_dtype
@@ -25,13 +26,13 @@ def focal_loss_grad(x: Array, target: Target, gamma: float, temperature: Array |
 
 @silent
 def weighted(x: Array, target: Target, gamma: float, temperature: Array | float) -> tuple[Array, Array]:
-    """The loss of every row and its derivative with respect to the cross-entropy ℓ = −log p, in the widest dtype.
+    """The loss of every row and its derivative with respect to the cross-entropy ℓ = −log p.
 
-    Both are multiplied by the row's weight.
+    Both are in the dtype of computation, times the row's weight.
     """
     assert target.labels is not None
-    log_p = selected(x, target.labels[..., None], log_sum(x, temperature), temperature)[..., 0]
-    return times_weight(target, *_focused(-log_p, gamma))
+    log_p, low = selected_in_parts(x, target.labels[..., None], log_sum(x, temperature), temperature)
+    return times_weight(target, *_focused(-log_p[..., 0], -low[..., 0], gamma))
 
 
 @silent
@@ -50,16 +51,21 @@ def _as_values(x: Array, loss: Array) -> Array:
     return xp.astype(loss, value_dtype(xp, x.dtype), copy=False)
 
 
-def _focused(loss: Array, gamma: float) -> tuple[Array, Array]:
-    """(1 − p)^γ ℓ of ℓ = −log p, and its derivative (1 − p)^γ + γ (1 − p)^(γ−1) p ℓ with respect to ℓ."""
+def _focused(loss: Array, low: Array, gamma: float) -> tuple[Array, Array]:
+    """(1 − p)^γ ℓ of ℓ = −log p, and its derivative (1 − p)^γ + γ (1 − p)^(γ−1) p ℓ with respect to ℓ.
+
+    The power multiplies the error of 1 − p by γ, which is why it is computed in two parts, from the two of ℓ.
+    """
     xp = namespace(loss)
-    one = xp.ones_like(loss)
+    one, zero = xp.ones_like(loss), xp.zeros_like(loss)
     if gamma == 0:
-        return loss, xp.where(xp.isnan(loss), loss, one)
-    p, complement = xp.exp(-loss), -xp.expm1(-loss)
+        return loss + low, xp.where(xp.isnan(loss), loss, one)
+    p, (complement, lost) = xp.exp(-loss), one_minus_exp(xp, loss, low)
     certain = loss == 0
-    finite = xp.where(loss == infinity(xp, loss), xp.zeros_like(loss), loss)
-    factor = complement**gamma
+    finite = xp.where(loss == infinity(xp, loss), zero, loss)
+    divisor = xp.where(certain, one, complement)
+    power = complement**gamma
+    factor = power + xp.where(certain, zero, power * (gamma * (lost / divisor)))
     # (1 − p)^(γ−1) ℓ as (1 − p)^γ times ℓ/(1 − p), which tends to 1 where both vanish.
-    ratio = xp.where(certain, one, finite / xp.where(certain, one, complement))
-    return factor * loss, factor * (1 + gamma * p * ratio)
+    ratio = xp.where(certain, one, finite / divisor)
+    return factor * loss + factor * low, factor * (1 + gamma * p * ratio)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from softgrad._formulas.compensated import compensated_sum, two_sum
+from softgrad._formulas.compensated import Pair, compensated_sum, two_sum
 from softgrad._formulas.namespace import Array, as_column, infinity, is_one, namespace, per_entry, row_sum
 from softgrad._formulas.precision import as_wide, silent, value_dtype
 from softgrad._formulas.row import Row
@@ -13,14 +13,9 @@ from softgrad._formulas.softmax import over_temperature
 
 @silent
 def log_sum(x: Array, temperature: Array | float = 1.0) -> tuple[Array, Array, Array]:
-    """max x and log Σ e^((x − max x)/T) of every row in two parts, (max, high, low), of the widest dtype that there is.
-
-    What is made of them may multiply their errors, as the power in a focal loss does.
-    """
+    """max x and log Σ e^((x − max x)/T) of every row in two parts, (max, high, low), in the dtype of computation."""
     row = Row.of(x, temperature)
-    dtype = getattr(row.xp, "longdouble", row.x.dtype)
-    m, high, low = (row.xp.astype(part[..., 0], dtype, copy=False) for part in (row.m, row.log, row.log_low))
-    return m, high, low
+    return row.m[..., 0], row.log[..., 0], row.log_low[..., 0]
 
 
 @silent
@@ -77,6 +72,12 @@ def log_probabilities(x: Array, index: Array, temperature: Array | float = 1.0) 
 @silent
 def selected(x: Array, index: Array, parts: tuple[Array, ...], temperature: Array | float = 1.0) -> Array:
     """log p at the entries `index` of rows whose `log_sum` is at hand, in its dtype."""
+    high, low = selected_in_parts(x, index, parts, temperature)
+    return high + low
+
+
+def selected_in_parts(x: Array, index: Array, parts: tuple[Array, ...], temperature: Array | float = 1.0) -> Pair:
+    """log p as by `selected`, and what its rounding lost: what is made of it may multiply the error."""
     xp = namespace(x)
     m, high, low = (part[..., None] for part in parts)
     at = xp.astype(xp.take_along_axis(x, index, axis=-1), m.dtype, copy=False)
@@ -87,7 +88,7 @@ def selected(x: Array, index: Array, parts: tuple[Array, ...], temperature: Arra
         shifted, error = over_temperature(xp, shifted, error, T)
         shifted = xp.where(impossible, at, shifted)
     result, lost = two_sum(shifted, -high)
-    return xp.where(xp.isfinite(result), result + ((lost + error) - low), result)
+    return result, xp.where(xp.isfinite(result), (lost + error) - low, xp.zeros_like(result))
 
 
 @silent
