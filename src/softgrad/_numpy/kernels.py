@@ -14,7 +14,7 @@ import numpy as np
 
 from softgrad._formulas.namespace import NDArray as Array
 from softgrad._formulas.precision import silent
-from softgrad._numpy.threads import AUTOMATIC_FROM, over_rows
+from softgrad._numpy.threads import AUTOMATIC_FROM, cpu_count, over_rows
 
 __all__ = ["backend"]
 
@@ -28,12 +28,17 @@ LEVELS: tuple[str, ...] = (*(_kernels.levels() if _kernels else ()), "generic")
 """What this machine can run, best first. `generic` is NumPy's own arithmetic."""
 
 
+DIRECT_BELOW = AUTOMATIC_FROM if cpu_count() > 1 else 2**23
+"""Bytes of the computed type up to which calls go straight to a kernel: more may be worth several threads, or, where
+there is one CPU, have a row that goes in blocks (`long_rows`)."""
+
+
 def load(level: str) -> SimpleNamespace | None:
     if level not in LEVELS:
         raise ValueError(f"SOFTGRAD_ISA must be one of {', '.join(LEVELS)} on this machine; got {level!r}")
     if level == "generic":
         return None
-    return SimpleNamespace(**_kernels.ufuncs(level), direct=_kernels.direct(level, AUTOMATIC_FROM))
+    return SimpleNamespace(**_kernels.ufuncs(level), direct=_kernels.direct(level, DIRECT_BELOW))
 
 
 class UnknownLevel(SimpleNamespace):
