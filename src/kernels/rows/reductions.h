@@ -110,6 +110,10 @@ struct Argmax<Row<T>> {
             here += 1;
         };
         ptrdiff_t i = 0;
+        if constexpr (GROUP == 1)
+            for (; i + 4 * W <= n; i += 4 * W)
+#pragma GCC unroll 4
+                for (int k = 0; k < 4; ++k) take(max(load(x + i + k * W), top));
         for (; i + GROUP * W <= n; i += GROUP * W) {
             for (int k = 0; k < GROUP; ++k) row.prefetch(row.context.prefetch.search, i + k * W);
             Vec<T> even = top, odd = top;

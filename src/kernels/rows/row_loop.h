@@ -174,6 +174,7 @@ struct RowLoop {
 
         const ptrdiff_t pitch = stages ? in_vectors<T>(n) + W : 0;  // rows do not start in the same cache set
         const bool large = is_large();
+        const bool is_far = INPUTS * rows * n * (ptrdiff_t)sizeof(S) >= softgrad_boundaries.nontemporal_from;
         const bool is_apart = large && n * (ptrdiff_t)sizeof(S) > ALONE;
         const ptrdiff_t together = Lockstep<T>::most(n, WORKSPACE != NONE);
         const bool lockstep = LOCKSTEP && rows >= FEW && together > 1 && !is_apart;
@@ -220,7 +221,7 @@ struct RowLoop {
                     ins[k] = staged_in[k] ? (const X*)(stage_in[k] + lane * pitch) : (const X*)&in[k].at(i + lane, 0);
                 for (int k = 0; k < OUTPUTS; ++k)
                     outs[k] = staged_out[k] ? (X*)(stage_out[k] + lane * pitch) : (X*)&out[k].at(i + lane, 0);
-                if (large && !transposes) context.prefetch = prefetch_for(i + lanes - 1, ins[0]);
+                if (is_far && !transposes) context.prefetch = prefetch_for(i + lanes - 1, ins[0]);
                 if (mask.data) context.mask = stages_mask ? staged_mask + lane * n : &mask.at(i + lane, 0);
                 if constexpr (LOCKSTEP)
                     if (lockstep) {
