@@ -164,6 +164,15 @@ def dispatched(
 ) -> Callable[[Callable[Concatenate[Any, Any, Any, P], Any]], OfThree[P, NDArray]]: ...
 @overload
 def dispatched(
+    signature: Literal["(n),(n),(k)->(k)"],
+    *,
+    kernel: bool = ...,
+    half: bool = ...,
+    whole: bool = ...,
+    constant: bool = ...,
+) -> Callable[[Callable[Concatenate[Any, Any, Any, P], Any]], OfThree[P, Value]]: ...
+@overload
+def dispatched(
     signature: Literal["(n)->(),(n)", "(n)->(n,n)"],
     *,
     kernel: bool = ...,

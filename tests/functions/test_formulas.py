@@ -147,6 +147,7 @@ def test_the_formulas_know_only_the_standard(dtype):
     g, mask = directions(x), x > -4
     p, y = sg.softmax(x), sg.log_softmax(x)
     T, u = np.array([0.5, 1.0, 2.0]), np.random.default_rng(0).random((3, 4))
+    noise, ranks = np.random.default_rng(0).random(x.shape), np.broadcast_to(np.arange(33), x.shape)
     for function, operands in (
         (normalizations.softmax, (x, mask, T)),
         (normalizations.log_softmax, (x, mask, T)),
@@ -168,7 +169,7 @@ def test_the_formulas_know_only_the_standard(dtype):
         (decoding.top_p_mask, (x, mask, T / 2, T)),
         (decoding.min_p_mask, (x, mask, T / 2, T)),
         (sampling.draws, (x, u, mask, T)),
-        (sampling.draws_without_replacement, (x, u, mask, T)),
+        (sampling.draws_without_replacement, (x, ranks, noise, mask, T)),
     ):
         with np.errstate(all="ignore"):  # the caller's part
             foreign = function(*(strict(a) if isinstance(a, np.ndarray) else a for a in operands))

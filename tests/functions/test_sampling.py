@@ -69,11 +69,35 @@ def test_long_rows_are_as_their_formula():
                 assert_draws(sample_from(x, u, temperature=T), expected, (dtype, scale, T))
                 few = np.stack([sample_from(x, u[:, i], temperature=T) for i in range(0, u.shape[1], 9)], axis=-1)
                 assert_draws(few, expected[:, ::9], (dtype, scale, T))
-            for T in (1.0, 0.5):
-                some = u[:, ::14]
-                expected = formulas.draws_without_replacement(x, some, None, T)
-                got = sample_from(x, some, temperature=T, replace=False)
-                assert_draws(got, expected, (dtype, scale, T))
+
+
+def test_draws_without_replacement_are_the_largest_perturbed_logits():
+    """As the formula and as exact arithmetic order them, also where a float64 does not hold the sum with the noise."""
+    rng = np.random.default_rng(1)
+    for dtype in (np.float16, *FLOATS[-3:]):
+        for n in (7, 300):
+            x = (rng.normal(size=(6, n)) * 5).astype(dtype)
+            x[1, ::3], x[2], x[3] = -inf, np.where(np.arange(n) % 5, -6e4, 6e4), np.round(x[3])
+            u = rng.random(x.shape)
+            u[4] = np.round(u[4], 1)  # 0 and 1 among them, and equal numbers
+            for T in (1.0, 0.5, 0.0, inf, 1e-300, np.array([0.0, 1e-310, 0.5, 0.0, 1.0, inf])):
+                ranks = np.broadcast_to(np.arange(n), x.shape)
+                expected = formulas.draws_without_replacement(x, ranks, u, None, T)
+                for k in (1, 3, n):
+                    got = sample_from(x, u, k, temperature=T, replace=False)
+                    assert_draws(got, expected[:, :k], (dtype, n, T, k))
+            drawn = sample_from(x[:4], u[:4], n, temperature=0.5, replace=False)
+            for row, noise, index in zip(x[:4], u[:4], drawn, strict=True):
+                possible = np.flatnonzero(row > -inf)
+                scores = [2 * mp.mpf(float(row[i])) - mp.log(-mp.log1p(-mp.mpf(noise[i]))) for i in possible]
+                exact = [i for _, i in sorted(zip(scores, possible, strict=True), reverse=True)]
+                assert_draws(index, np.pad(exact, (0, n - len(exact)), constant_values=-1), (dtype, n))
+    far = np.float64([0.0, -1e20, -1e20, -1e20, -1e25])
+    drawn = sg.sample(np.broadcast_to(far, (3000, 5)), 5, rng=0, replace=False)
+    assert (drawn[:, 0] == 0).all()
+    assert (drawn[:, 4] == 4).all()
+    assert stats.chisquare(np.bincount(drawn[:, 1])[1:]).pvalue > 1e-4
+    assert_draws(sg.sample([1.0, 3.0, 2.0, -inf], 4, rng=0, replace=False, temperature=1e-310), np.array([1, 2, 0, -1]))
 
 
 def test_frequencies():
@@ -147,7 +171,9 @@ def test_draws_do_not_depend_on_how_slices_are_divided():
                 assert_draws(sg.sample(np.ascontiguousarray(x.T), rng=5, axis=0, **options), expected)
     x = logits((400, 1100), np.dtype(np.float32))
     for workers in (1, 2, 3):
-        assert_draws(sg.sample(x, 2, rng=1, workers=workers), sg.sample(x, 2, rng=1))
+        for replace in (True, False):
+            got = sg.sample(x, 2, rng=1, workers=workers, replace=replace)
+            assert_draws(got, sg.sample(x, 2, rng=1, replace=replace))
 
 
 def test_layouts_axes_and_types():
@@ -156,6 +182,8 @@ def test_layouts_axes_and_types():
         wide = x.astype(np.float64) if dtype in INTEGERS else x
         assert_draws(sg.sample(x, 2, rng=0), sg.sample(wide, 2, rng=0), dtype)
         assert_draws(sg.sample(x, 2, rng=0, axis=(2, 1)), sg.sample(x.reshape(4, 30), 2, rng=0), dtype)
+        turned = sg.sample(x.transpose(1, 0, 2), 2, rng=0, axis=(0, 2), replace=False)
+        assert_draws(turned, sg.sample(x.reshape(4, 30), 2, rng=0, replace=False))
         assert sg.sample(x, rng=0, axis=None) == sg.sample(x.ravel(), rng=0)
     for name, layout in LAYOUTS.items():
         y = layout(logits((4, 6, 5), np.dtype(np.float32)))
@@ -219,6 +247,11 @@ def test_the_generator_is_the_callers():
     assert rng.random() == same.random()
     other = [np.random.Generator(np.random.MT19937(1)) for _ in range(2)]
     assert_draws(sg.sample(x, rng=other[0]), sample_from(x, other[1].random(3)))
+    drawn = sg.sample(x, 4, rng=other[0], replace=False)
+    assert_draws(drawn, sample_from(x, other[1].random((3, 4)), 4, replace=False))
+    sg.sample(x, 2, rng=rng, replace=False)
+    same.random((3, 4))
+    assert rng.random() == same.random()
     assert sg.sample(np.zeros(10**6), 20).std() > 0
     assert (sg.sample(np.zeros(10**6), 20) != sg.sample(np.zeros(10**6), 20)).any()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from softgrad._dispatch import CHOICES, SLICE, dispatched, is_lazy, rows_of
 from softgrad._formulas.namespace import Array, is_known, is_one, namespace, one_hot, per_entry, widest
 from softgrad._formulas.precision import as_wide, silent, value_dtype
 from softgrad._formulas.sampling import NOTHING, gumbel
+from softgrad._numpy import kernels, threads
 from softgrad._numpy import sampling as native
-from softgrad._numpy import threads
 from softgrad._validation.arrays import as_real, as_temperature, is_foreign
 from softgrad._validation.axis import Axis, Rows
 from softgrad._validation.labels import as_labels
@@ -36,7 +37,7 @@ def sample(
     replace: bool = True,
     workers: int | None = None,
 ) -> Array:
-    """Draw entries with the probabilities of `softmax`, by one uniform number each.
+    """Draw entries with the probabilities of `softmax`.
 
     .. math:: P(i) = \\mathrm{softmax}(x/T)_i
 
@@ -84,16 +85,17 @@ def sample(
 
     Notes
     -----
-    A draw is the first entry whose cumulative sum of exponentials exceeds u times their sum, with sums of twice the
-    precision wherever it matters: an entry has its probability to 2⁻⁵⁰, and one of probability 0 is never drawn.
+    With replacement a draw is the first entry whose cumulative sum of exponentials exceeds u times their sum, with sums
+    of twice the precision wherever it matters: an entry has its probability to 2⁻⁵⁰, and one of probability 0 is never
+    drawn.
 
     The uniform numbers are taken in the order of the slices, and draws are a function of them alone. So one call on
     many slices draws what many calls with the same Generator on a few slices draw, with any number of threads, in any
     layout, in any chunks of Dask and in any blocks of a file.
 
-    Draws without replacement have the distribution of the `size` largest of Gumbel-perturbed logits, in their order
-    (Plackett–Luce; Kool, van Hoof & Welling, "Stochastic beams and where to find them", ICML 2019, section 2), by one
-    number for each draw.
+    Draws without replacement are the `size` largest of x_i/T + g_i, in descending order, with Gumbel variates g_i by
+    one uniform number for each entry, as in `gumbel_softmax` (Plackett–Luce; Kool, van Hoof & Welling, "Stochastic
+    beams and where to find them", ICML 2019, section 2). So the first draws are the same for any `size`.
 
     Under ``jax.jit`` the numbers are constants of the compiled function, so that `rng` must be a seed.
 
@@ -111,14 +113,31 @@ def sample(
     array([2, 4, 0, 3, 1])
     """
     numbers = _numbers(logits, rows_of(logits, axis), CHOICES, rng, size, replace)
-    drawn: Array = sample_from(
-        logits, numbers, axis=axis, temperature=temperature, where=where, replace=replace, workers=workers
+    return sample_from(
+        logits, numbers, size, axis=axis, temperature=temperature, where=where, replace=replace, workers=workers
     )
-    return drawn
+
+
+def sample_from(
+    logits: Any, uniforms: Any, /, size: int | None = None, *, axis: Axis = -1, replace: bool = True, **options: Any
+) -> Array:
+    """The draws that uniform numbers stand for: each for one, or without replacement each for an entry."""
+    if replace:
+        drawn: Array = drawn_from(logits, uniforms, axis=axis, **options)
+        return drawn
+    shape = (*rows_of(logits, axis).batch_shape, 1 if size is None else size)
+    if is_lazy(logits):
+        import dask.array as da  # noqa: PLC0415
+
+        ranks: Any = da.broadcast_to(da.arange(shape[-1], chunks=-1), shape)
+    else:
+        ranks = np.broadcast_to(np.arange(shape[-1]), shape)
+    ranked: Array = ranked_from(logits, uniforms, ranks[..., 0] if size is None else ranks, axis=axis, **options)
+    return ranked
 
 
 @dispatched("(n),(k)->(k)", whole=True, constant=True)
-def sample_from(
+def drawn_from(
     logits: Any,
     uniforms: Any,
     /,
@@ -126,25 +145,52 @@ def sample_from(
     axis: Axis = -1,
     temperature: Any = 1.0,
     where: Any = None,
-    replace: bool = True,
     workers: int | None = None,
 ) -> Array:
-    """The draws that uniform numbers stand for, k for each slice or one, as `uniforms` has a last axis or not."""
+    """The draws with replacement that uniform numbers stand for."""
     rows = Logits.of(logits, axis, where, name="logits")
+    return _of_rows(native.draws, rows, uniforms, (), temperature, workers)
+
+
+@dispatched("(n),(n),(k)->(k)", whole=True, constant=True)
+def ranked_from(
+    logits: Any,
+    uniforms: Any,
+    ranks: Any,
+    /,
+    *,
+    axis: Axis = -1,
+    temperature: Any = 1.0,
+    where: Any = None,
+    workers: int | None = None,
+) -> Array:
+    """The draws without replacement of these ranks, 0 for the first, that uniform numbers for all entries stand for."""
+    rows = Logits.of(logits, axis, where, name="logits")
+    numbers: Any
+    if isinstance(uniforms, Uniforms) and kernels.has_kernel(rows.x):
+        numbers = partial(uniforms.of_slices, n=rows.rows.n)
+    else:
+        numbers = rows.rows.to_rows(rows.xp.asarray(uniforms), rows.xp)
+    return _of_rows(native.draws_without_replacement, rows, ranks, (numbers,), temperature, workers)
+
+
+def _of_rows(
+    draws: Any, rows: Logits, chosen: Any, others: tuple[Any, ...], temperature: Any, workers: int | None
+) -> Array:
+    """Draws of rows, by what belongs to each draw and what else there is."""
     xp = rows.xp
-    T = as_temperature(temperature, rows.rows, xp)
-    several = uniforms.ndim == len(rows.rows.batch_shape) + 1
-    uniforms = xp.asarray(uniforms)
-    u = uniforms if several else uniforms[..., None]
-    draws = native.draws if replace else native.draws_without_replacement
+    several = chosen.ndim == len(rows.rows.batch_shape) + 1
+    chosen = xp.asarray(chosen)
+    chosen = chosen if several else chosen[..., None]
+    operands = (rows.x, chosen, *others, rows.mask, as_temperature(temperature, rows.rows, xp))
     if xp is np:
-        drawn = draws(rows.x, u, rows.mask, T, workers=threads.count(workers, rows.x.size, rows.x.dtype))
+        drawn = draws(*operands, workers=threads.count(workers, rows.x.size, rows.x.dtype))
     elif workers is not None:
         raise TypeError("workers is for NumPy arrays; got an array of another library")
     else:
-        drawn = draws.formula(rows.x, u, rows.mask, T)
-    drawn = drawn if several else drawn[..., 0]
-    return drawn[()] if xp is np else drawn
+        drawn = draws.formula(*operands)
+    result: Array = drawn if several else drawn[..., 0]
+    return result[()] if xp is np else result
 
 
 @dispatched("(n),(k)->(k)", whole=True)
@@ -380,9 +426,10 @@ OF_NUMBERS: dict[Callable[..., Any], tuple[Callable[..., Any], str]] = {
 
 
 def uniforms_for(rows: Rows, core: str, rng: Any, size: Any = None, replace: bool = True) -> Uniforms:
-    """Uniform numbers for every slice, in the order of the slices: one, `size`, or as many as it has entries."""
-    if core == SLICE:
-        return Uniforms(as_generator(rng), rows.shape, rows.order)
+    """Uniform numbers for every slice, in the order of the slices: one, `size`, or as many as it has entries.
+
+    Without replacement they are for the entries, however many are drawn.
+    """
     shape: tuple[Any, ...] = rows.batch_shape
     if size is not None:
         if isinstance(size, bool) or not hasattr(size, "__index__"):
@@ -391,17 +438,24 @@ def uniforms_for(rows: Rows, core: str, rng: Any, size: Any = None, replace: boo
             most = "" if replace else f" and at most {rows.n}, the number of entries, without replacement"
             raise ValueError(f"size must be at least 0{most}; got {size}")
         shape = (*shape, size)
+    if core == SLICE or not replace:
+        return Uniforms(as_generator(rng), rows.shape, rows.order)
     return Uniforms(as_generator(rng), shape)
 
 
-def _numbers(logits: Any, rows: Rows, core: str, rng: Any, *size: Any) -> Any:
-    """Uniform numbers as an array, which is lazy where the logits are."""
+def _numbers(logits: Any, rows: Rows, core: str, rng: Any, size: Any = None, replace: bool = True) -> Any:
+    """Uniform numbers as an array, which is lazy where the logits are.
+
+    Of NumPy's logits without replacement they are read with the rows, so that they are not all there at once.
+    """
     if (rng is None or isinstance(rng, np.random.Generator | np.random.BitGenerator)) and not is_known(logits):
         raise TypeError(
             "rng must be a seed where logits are traced: the numbers are constants of what is compiled; "
             f"got {rng if rng is None else type(rng).__name__}"
         )
-    uniforms = uniforms_for(rows, core, rng, *size)
+    uniforms = uniforms_for(rows, core, rng, size, replace)
+    if not replace and type(logits) is np.ndarray and uniforms.can_jump:
+        return uniforms.lazily()
     if not is_lazy(logits):
         return uniforms.drawn()
     if any(map(math.isnan, uniforms.shape)):

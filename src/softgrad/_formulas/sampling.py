@@ -1,7 +1,8 @@
 """Draws from the distribution of rows, as functions of uniform numbers; the reference of the fast ones.
 
-A draw is the first entry whose cumulative sum of exponentials exceeds u times their sum. The sums are pairs, so that
-every entry has its probability to the precision of one exponential.
+A draw with replacement is the first entry whose cumulative sum of exponentials exceeds u times their sum. The sums are
+pairs, so that every entry has its probability to the precision of one exponential. Draws without replacement are the
+largest of the logits with Gumbel noise (Plackett–Luce).
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from softgrad._formulas.compensated import Pair, compensated_cumulative_sum, times
+from softgrad._formulas.compensated import Pair, compensated_cumulative_sum, times, two_sum
 from softgrad._formulas.decoding import masked_out
-from softgrad._formulas.namespace import Array, infinity, namespace, one_hot, per_entry, widest
+from softgrad._formulas.namespace import Array, infinity, namespace, per_entry, widest
 from softgrad._formulas.precision import as_wide, silent
 from softgrad._formulas.softmax import exponentials
 
@@ -31,17 +32,41 @@ def draws(x: Array, u: Array, where: Array | None, temperature: Array | float = 
 
 
 @silent
-def draws_without_replacement(x: Array, u: Array, where: Array | None, temperature: Array | float = 1.0) -> Array:
-    """The entries that the uniform numbers u stand for; each is drawn from those that were not drawn before."""
-    xp = namespace(x)
+def draws_without_replacement(
+    x: Array, ranks: Array, u: Array, where: Array | None, temperature: Array | float = 1.0
+) -> Array:
+    """The entries at the ranks, 0 for the first, by x/T + g with the Gumbel variates of u, one number for each entry.
+
+    The maximum is subtracted, and what the sum with g rounds away decides between equal sums: so equal entries are in
+    the order of g at any distance from it. At T = 0 the order is that of x, and of g where x is equal.
+    """
+    xp, n = namespace(x), x.shape[-1]
+    integer = widest(xp, integral=True)
+    if n == 0:
+        return xp.full(ranks.shape, NOTHING, dtype=integer)
     x = masked_out(xp, as_wide(x), where)
-    found = []
-    for draw in range(u.shape[-1]):
-        index = _drawn(xp, x, u[..., draw : draw + 1], per_entry(temperature))
-        found.append(index)
-        if x.shape[-1]:
-            x = xp.where(one_hot(xp, index, x), -infinity(xp, x), x)
-    return xp.concat(found, axis=-1) if found else xp.zeros(u.shape, dtype=widest(xp, integral=True))
+    x = xp.astype(x, xp.result_type(x.dtype, u.dtype), copy=False)
+    g, T = gumbel(xp, xp.astype(u, x.dtype, copy=False)), xp.asarray(per_entry(temperature), dtype=x.dtype)
+    limit = infinity(xp, x)
+    y = xp.where(limit == T, xp.zeros_like(x), (x - xp.max(x, axis=-1, keepdims=True)) / T)
+    beyond = ~(y > -limit) | (x == -limit)  # impossible, or y overflows: in the order of x
+    high, low = two_sum(y, g)
+    high, low = xp.where(beyond, -limit, high), xp.where(beyond, x, low)
+    high, low = xp.where(T == 0, x, high), xp.where(T == 0, g, low)
+    index = xp.take_along_axis(_descending(xp, high, low, g), xp.astype(ranks, integer, copy=False), axis=-1)
+    chosen = xp.take_along_axis(x, index, axis=-1)
+    possible = (chosen > -limit) & xp.all(x < limit, axis=-1, keepdims=True)
+    return xp.where(possible, index, xp.asarray(NOTHING, dtype=integer))
+
+
+def _descending(xp: Any, *keys: Array) -> Array:
+    """The order of each row by the first key, where that is equal by the next one, the largest first."""
+    order = None
+    for key in reversed(keys):
+        by = key if order is None else xp.take_along_axis(key, order, axis=-1)
+        step = xp.argsort(-by, axis=-1, stable=True)
+        order = step if order is None else xp.take_along_axis(order, step, axis=-1)
+    return xp.astype(order, widest(xp, integral=True), copy=False)
 
 
 def _drawn(xp: Any, x: Array, u: Array, temperature: Array | float) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -37,49 +38,76 @@ Found = tuple[Array, Array]
 
 
 def _draws(outs: Outs, workers: int, x: Array, u: Array, where: Array | None, temperature: Array | float) -> None:
-    _by_rows(_drawn, outs, workers, x, where, u, temperature)
+    # Sums of blocks of long rows are computed from the rows in place: the more rows, the fewer calls.
+    copied = where is not None or x.shape[-1] <= SHORT or x.dtype.itemsize == 2
+    entries = BLOCK if copied else 4 * BLOCK if not is_one(temperature) else 16 * BLOCK
+    _by_rows(_drawn, outs, workers, entries, x, where, ("(k)", u), ("()", np.asarray(temperature, np.float64)))
 
 
 def _draws_without_replacement(
-    outs: Outs, workers: int, x: Array, u: Array, where: Array | None, temperature: Array | float
+    outs: Outs,
+    workers: int,
+    x: Array,
+    ranks: Array,
+    u: Array | Callable[[Array], Array],
+    where: Array | None,
+    temperature: Array | float,
 ) -> None:
-    _by_rows(_drawn_one_by_one, outs, workers, x, where, u, temperature)
+    """`u` is an array, or what returns the numbers of rows, given their places in the order of all rows."""
+    batch = x.shape[:-1]
+    places = np.arange(math.prod(batch)).reshape(batch)
+    read = u if callable(u) else u.reshape(-1, x.shape[-1]).__getitem__
+
+    def drawn(x: Array, ranks: Array, temperature: Array, places: Array) -> Array:
+        return _in_order(x, ranks, read(places), temperature)
+
+    each = ("(k)", ranks), ("()", np.asarray(temperature, np.float64)), ("()", places)
+    _by_rows(drawn, outs, workers, BLOCK, x, where, *each)
 
 
 def _by_rows(
     function: Callable[..., Array],
     outs: Outs,
     workers: int,
+    entries: int,
     x: Array,
     where: Array | None,
-    u: Array,
-    temperature: Array | float,
+    *each: tuple[str, Any],
 ) -> None:
-    each = (u, np.asarray(temperature, np.float64))
+    """A function of comparable rows, in blocks of so many entries, and of what belongs to a row, each with its core."""
+    cores, given = ",".join(core for core, _ in each), [a for _, a in each]
     if where is None:
-        # Sums of blocks of long rows are computed from the rows in place: the more rows, the fewer calls.
-        copied = x.shape[-1] <= SHORT or x.dtype.itemsize == 2
-        entries = BLOCK if copied else 4 * BLOCK if not is_one(temperature) else 16 * BLOCK
-        loop = RowLoop(lambda x, *each: function(comparable(x, None), *each), "(n),(k),()->(k)", entries)
-        over_rows(loop, (x, *each), outs, workers)
+        loop = RowLoop(lambda x, *each: function(comparable(x, None), *each), f"(n),{cores}->(k)", entries)
+        over_rows(loop, (x, *given), outs, workers)
     else:
-        loop = RowLoop(lambda x, where, *each: function(comparable(x, where), *each), "(n),(n),(k),()->(k)")
-        over_rows(loop, (x, where, *each), outs, workers)
+        loop = RowLoop(lambda x, where, *each: function(comparable(x, where), *each), f"(n),(n),{cores}->(k)", entries)
+        over_rows(loop, (x, where, *given), outs, workers)
 
 
-def _drawn_one_by_one(x: Array, u: Array, temperature: Array) -> Array:
-    """Each draw from the entries that those before it left."""
-    found = np.empty(u.shape, np.int64)
-    left = x.astype(np.float64)  # a copy, in which what was drawn becomes impossible
-    sums = BlockSums.of(left, temperature) if _has_blocks(left.shape[-1], 1, temperature) else None
-    for draw in range(u.shape[-1]):
-        now = u[:, draw : draw + 1]
-        first = _double(left, now, temperature) if sums is None else sums.drawn(now, sum_error(left.shape[-1]))
-        found[:, draw : draw + 1] = index = _decided(first, (_exact,), left, now, temperature)
-        rows = np.flatnonzero(index >= 0)
-        left[rows, index[rows, 0]] = -np.inf
-        if sums is not None:
-            sums.remove(rows, index[rows, 0])
+def _in_order(x: Array, ranks: Array, u: Array, temperature: Array) -> Array:
+    """The entries at the ranks by x/T + g; by the formula where that is not all that decides."""
+    count, n = x.shape
+    k = int(ranks.max(initial=-1)) + 1
+    if n == 0 or k == 0:
+        return np.full(ranks.shape, formulas.NOTHING)
+    most = x.max(axis=-1, keepdims=True).astype(np.float64)
+    score = np.subtract(x, most)
+    score /= temperature[:, np.newaxis]
+    score += formulas.gumbel(np, u)
+    order, rows = -score, np.arange(count)[:, np.newaxis]
+    first = np.argpartition(order, k - 1, axis=-1)[:, :k] if k < n else np.broadcast_to(np.arange(n), x.shape)
+    first = np.take_along_axis(first, np.argsort(order[rows, first], axis=-1), axis=-1)
+    chosen = score[rows, first]
+    # Scores that are equal, or that a temperature makes infinite, decide nothing.
+    possible = chosen > -np.inf
+    unsure = (possible[:, 1:] & (chosen[:, 1:] == chosen[:, :-1])).any(axis=-1)
+    unsure |= possible[:, -1] & ((score >= chosen[:, -1:]).sum(axis=-1) > k)
+    unsure |= ~possible[:, -1] & ((x > -np.inf) & ~(score > -np.inf)).any(axis=-1)
+    unsure |= ~((temperature > 0) & (temperature < np.inf))
+    found = np.take_along_axis(np.where(possible, first, formulas.NOTHING), ranks, axis=-1)
+    for row in np.flatnonzero(unsure):
+        here = slice(row, row + 1)
+        found[here] = formulas.draws_without_replacement(x[here], ranks[here], u[here], None, temperature[here])
     return found
 
 
@@ -185,15 +213,6 @@ class BlockSums:
         lower, upper = (side.reshape(most.shape) for side in _around(flat, index, before.reshape(-1, 1)))
         index = block * self.length + index.reshape(most.shape)
         return _checked(index, lower, upper, most, total, error + self.error)
-
-    def remove(self, rows: Array, index: Array) -> None:
-        """Make one entry of each of the rows impossible."""
-        block = index // self.length
-        self.x[rows, index] = -np.inf
-        entries = self._entries(rows, block)
-        largest = entries.max(axis=-1)
-        shift = np.where(largest == -np.inf, 0.0, largest)[:, np.newaxis]
-        self.largest[rows, block], self.sums[rows, block] = largest, np.exp(entries - shift).sum(axis=-1)
 
     def _entries(self, rows: Array, block: Array) -> Array:
         """The entries of blocks, −inf beyond the end."""

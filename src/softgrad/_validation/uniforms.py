@@ -55,6 +55,11 @@ class Uniforms:
         """The number of axes."""
         return len(self.shape)
 
+    @property
+    def can_jump(self) -> bool:
+        """Whether the numbers can be read by regions."""
+        return isinstance(self._generator.bit_generator, JUMPING)
+
     def drawn(self) -> Array:
         """All numbers."""
         return self._laid_out(self._generator.random([self.shape[a] for a in self.order]))
@@ -62,7 +67,7 @@ class Uniforms:
     def lazily(self) -> Uniforms:
         """The same to be read by regions; TypeError if the generator cannot jump. It is moved past the array."""
         bits: Any = self._generator.bit_generator
-        if not isinstance(bits, JUMPING):
+        if not self.can_jump:
             known = " or ".join(kind.__name__ for kind in JUMPING)
             raise TypeError(
                 f"rng must be a seed or a Generator of {known}, whose numbers are read block by block; "
@@ -71,6 +76,9 @@ class Uniforms:
         self._kind, self._state = type(bits), bits.state
         bits.advance(math.prod(self.shape))
         return self
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(self[tuple(slice(n) for n in self.shape)], dtype)
 
     def __getitem__(self, region: Any) -> Array:
         """The numbers of a region: one slice with steps of 1 for each axis."""
@@ -86,6 +94,13 @@ class Uniforms:
                 starts = (starts[:, np.newaxis] * sizes[axis] + places).reshape(-1)
             self._read(result.reshape(len(starts), -1), starts)
         return self._laid_out(result)
+
+    def of_slices(self, places: Array, n: int) -> Array:
+        """The n numbers of each of the slices at these places of their order, of an array that is read by regions."""
+        result = np.empty((len(places), n))
+        together = len(places) > 0 and (np.diff(places) == 1).all()
+        self._read(result.reshape(1, -1) if together else result, places[:1] * n if together else places * n)
+        return result
 
     def _read(self, runs: Array, starts: Array) -> None:
         generator = np.random.Generator(self._kind(0))

@@ -12,6 +12,7 @@ from softgrad._dispatch import CHOICES, rows_of
 def filtered_from(
     logits: Any,
     uniforms: Any,
+    size: int | None = None,
     *,
     axis: int = -1,
     temperature: Any = 1.0,
@@ -28,7 +29,7 @@ def filtered_from(
         where = softgrad.top_p_mask(logits, top_p, axis=axis, where=where, temperature=temperature)
     if min_p is not None:
         where = softgrad.min_p_mask(logits, min_p, axis=axis, where=where, temperature=temperature)
-    return sample_from(logits, uniforms, axis=axis, temperature=temperature, where=where, replace=replace)
+    return sample_from(logits, uniforms, size, axis=axis, temperature=temperature, where=where, replace=replace)
 
 
 def filtered(
@@ -36,7 +37,7 @@ def filtered(
 ) -> Any:
     """The same by the numbers of a generator; `apply_blocks` calls `filtered_from` with those of each block."""
     uniforms = uniforms_for(rows_of(logits, axis), CHOICES, rng, size, replace).drawn()
-    return filtered_from(logits, uniforms, axis=axis, replace=replace, **options)
+    return filtered_from(logits, uniforms, size, axis=axis, replace=replace, **options)
 
 
 OF_NUMBERS[filtered] = (filtered_from, CHOICES)

@@ -238,13 +238,13 @@ def _with_numbers(
     if plain not in OF_NUMBERS:
         return function, arrays, []
     of_numbers, core = OF_NUMBERS[plain]
-    options, size = {**options}, options.get("size")
-    options.pop("size", None)
+    options, size, replace = {**options}, options.get("size"), options.get("replace", True)
     if size is not None and axis != len(shape) - 1:
         raise ValueError(f"size is for slices along the last axis of a file; got axis {axis}")
     rows = Rows.of(shape, axis)
-    uniforms = uniforms_for(rows, core, options.pop("rng", None), size, options.get("replace", True)).lazily()
-    axes = tuple(range(len(shape))) if core == SLICE else (*rows.batch_axes, *([] if size is None else [None]))
+    uniforms = uniforms_for(rows, core, options.pop("rng", None), size, replace).lazily()
+    of_entries = core == SLICE or not replace
+    axes = tuple(range(len(shape))) if of_entries else (*rows.batch_axes, *([] if size is None else [None]))
     return of_numbers, options, [Operand("uniforms", ArrayReader(uniforms, Selection()), "", axes)]
 
 
