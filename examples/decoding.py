@@ -1,6 +1,6 @@
 """A byte model of this repository's own text writes on, with and without filters on what it may choose.
 
-    python examples/decoding.py [--steps N] [--output FOLDER]
+    python examples/decoding.py [--steps N] [--length N] [--output FOLDER]
 
 The logits of the next byte are a sum of one vector for each of the last 1, 2, … 6 bytes, found by a hash. They are
 trained by softgrad's cross-entropy in some seconds, on README, guide and docstrings. Then 64 texts at a time are
@@ -33,7 +33,7 @@ console = Console(soft_wrap=True)
 
 ROOT = Path(__file__).resolve().parents[1]
 BYTES, CONTEXT, SLOTS = 256, 6, 2**13
-STEPS, BATCH, RATE = 1500, 200, 0.4
+STEPS, BATCH, RATE = 1500, 200, 0.8
 TEXTS, LENGTH, WINDOW = 64, 120, 6
 TEMPERATURES = (0.4, 0.7, 1.0, 1.3)
 REQUIRED_BITS = 2.5
@@ -97,11 +97,11 @@ def train(text: bytes, test: bytes, steps: int, random: np.random.Generator) -> 
     return model, float(sg.cross_entropy(model.logits(contexts), labels).mean(dtype=np.float64) / np.log(2))
 
 
-def write(model: Model, start: bytes, name: str, temperature: float, rng: np.random.Generator) -> Array:
+def write(model: Model, start: bytes, length: int, name: str, temperature: float, rng: np.random.Generator) -> Array:
     """TEXTS continuations, byte after byte for all of them together."""
-    texts = np.zeros((TEXTS, CONTEXT + LENGTH), np.uint64)
+    texts = np.zeros((TEXTS, CONTEXT + length), np.uint64)
     texts[:, :CONTEXT] = np.frombuffer(start[-CONTEXT:], np.uint8)
-    for i in range(CONTEXT, CONTEXT + LENGTH):
+    for i in range(CONTEXT, CONTEXT + length):
         logits = model.logits(texts[:, i - CONTEXT : i])
         where = FILTERS[name](logits, temperature)
         texts[:, i] = sg.sample(logits, rng=rng, temperature=temperature, where=where)
@@ -110,7 +110,7 @@ def write(model: Model, start: bytes, name: str, temperature: float, rng: np.ran
 
 def quality(texts: Array, known: set[bytes]) -> tuple[float, float]:
     """The shares of windows of the texts that occur in what was learned from, and that are distinct."""
-    found = [row[i : i + WINDOW].tobytes() for row in texts for i in range(LENGTH - WINDOW + 1)]
+    found = [row[i : i + WINDOW].tobytes() for row in texts for i in range(len(row) - WINDOW + 1)]
     return sum(window in known for window in found) / len(found), len(set(found)) / len(found)
 
 
@@ -144,6 +144,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Decode a byte model with temperatures and filters.")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "output", help="folder for the picture")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of gradient descent (default: {STEPS})")
+    parser.add_argument("--length", type=int, default=LENGTH, help=f"of each text, in bytes (default: {LENGTH})")
     options = parser.parse_args()
     folder = options.output
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +158,7 @@ def main() -> int:
     for name in FILTERS:
         results[name] = []
         for temperature in TEMPERATURES:
-            texts = write(model, b" The softmax", name, temperature, random)
+            texts = write(model, b" The softmax", options.length, name, temperature, random)
             results[name].append(quality(texts, known))
             if temperature == 1:
                 console.print(f"{name}:", style="bold", highlight=False)

@@ -73,7 +73,7 @@ def test_dask_cluster_agrees_with_numpy():
         ("calibration", (), r"the calibration error fell from 0\.\d{3} to 0\.0\d\d \(required: to a third\)\n"),
         (
             "decoding",
-            ("--steps", "600"),
+            ("--steps", "400", "--length", "30"),
             r"known windows at T = 1: .*\nthe picture is in .*\ntest loss: [12]\.\d\d bits per byte ",
         ),
         (
