@@ -204,6 +204,43 @@ class Checks:
             where,
         )
 
+    def sparse_maps(self, x, rng, where="", alphas=(2.0, 1.5)):
+        """sparsemax and entmax, with entries a few units beside the threshold, and their losses."""
+        rows = x.shape[0]
+        self.factor = 1.0
+        t = rng.choice([np.ones(rows), np.exp(rng.uniform(-3, 6, rows))])
+        mask = rng.random(x.shape) < 0.8
+        for alpha in alphas:
+            p = sg.entmax(x, alpha).astype(np.float64)
+            with np.errstate(all="ignore"):
+                threshold = x.max(-1, keepdims=True) - p.max(-1, keepdims=True) ** (alpha - 1) / (alpha - 1)
+                units = threshold * (1 + rng.integers(-3, 4, x.shape) * float(np.finfo(x.dtype).eps))
+            near = rng.random(x.shape) < rng.choice([0.0, 0.2, 0.9], (rows, 1))
+            z = np.where(near & (x < x.max(-1, keepdims=True)), units, x).astype(x.dtype)
+            bound = error_bounds.sparse_ulp(x.dtype)
+            name = f"entmax {alpha}" if alpha in (1.5, 2) else "entmax"
+            for what, options in (("", {}), (" T mask", {"temperature": t, "where": mask})):
+                got = sg.entmax(z, alpha, **options)
+                found = self.reference.entmax(got, z, alpha, **options)
+                self.note(name + what, found, bound, where=f"{where} {alpha}")
+            if alpha in (1.5, 2):
+                self.sparse_losses(z, alpha, p, rng, where)
+
+    def sparse_losses(self, x, alpha, p, rng, where):
+        rows, n = x.shape
+        if rng.random() < 0.5:
+            given = {"labels": np.where(rng.random(rows) < 0.5, x.argmax(-1), rng.integers(n, size=rows))}
+            what, bound = f"entmax_loss {alpha}", error_bounds.SPARSE_GRADIENT
+            loss, grad = sg.entmax_loss_grad(x, given["labels"], alpha)
+        else:
+            y = np.where(rng.random((rows, 1)) < 0.5, p, rng.dirichlet(np.ones(n), rows))
+            given = {"targets": y.astype(x.dtype)}
+            what, bound = f"soft_entmax_loss {alpha}", error_bounds.LOSS_GRADIENT
+            loss, grad = sg.soft_entmax_loss_grad(x, given["targets"], alpha)
+        of_loss, of_grad = self.reference.entmax_loss(loss, grad, x, alpha, **given)
+        self.note(what, of_loss, error_bounds.SPARSE_LOSS, where=where)
+        self.note(f"{what}, gradient", of_grad, bound, where=where)
+
     def products(self, x, rng, where=""):
         reference, dtype = self.reference, x.dtype
         u = (rng.normal(size=x.shape) * np.exp(rng.normal(size=x.shape) * 3)).astype(dtype)

@@ -49,6 +49,8 @@ SPARSE_JACOBIAN = 8.0
 """In ulp of the entry, of the p that was computed."""
 SPARSE_LOSS = 16.0
 """In ulp of the value, or of its terms for soft targets; times 1 + α where p is 0 at a target."""
+SPARSE_GRADIENT = 2.0
+"""In ulp of the value, for a label."""
 TSALLIS = 8.0
 
 
@@ -60,6 +62,11 @@ def softmax(level, dtype):
 def scaled(level, dtype):
     """The factor of the bounds for float64 without the kernels: exp, log1p and expm1 of NumPy take an ulp each."""
     return 1.5 if level == "generic" and dtype.itemsize >= 8 else 1.0
+
+
+def sparse_ulp(dtype):
+    """The bound of an entry of entmax in ulp, beside what `sparse_map` allows: float32 is rounded from float64."""
+    return 0.5 + (2.0**-28 if dtype.itemsize == 4 else 2.0**-40)
 
 
 def sparse_map(dtype, alpha, p, share, entropy):

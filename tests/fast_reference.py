@@ -82,11 +82,20 @@ class FastReference:
     def divergence(self, value, grad_p, grad_q, a, b):
         return self._call("errors_of_divergence", value, a, (a, b, value, grad_p, grad_q), 3)
 
-    def _of_logits(self, name, got, x, temperature, where):
+    def entmax(self, got, x, alpha, temperature=1.0, where=None):
+        """Errors beyond what the computation in the wide type may add, for α up to 2."""
+        return self._of_logits("errors_of_sparse", got, x, temperature, where, ctypes.c_double(alpha))
+
+    def entmax_loss(self, loss, grad, x, alpha, labels=None, targets=None):
+        """Errors of the losses and the gradients of entmax for α = 2 or 1.5."""
+        labels = None if labels is None else np.ascontiguousarray(labels, np.int64)
+        return self._call("errors_of_sparse_loss", loss, x, (x, labels, targets, loss, grad), 2, ctypes.c_double(alpha))
+
+    def _of_logits(self, name, got, x, temperature, where, *first):
         rows = x.size // x.shape[-1]
         t = np.broadcast_to(np.asarray(temperature, np.float64).reshape(-1), rows)
         mask = None if where is None else np.ascontiguousarray(np.broadcast_to(where, x.shape), np.uint8)
-        return self._call(name, got, x, (x, mask, t, got), 1)[0]
+        return self._call(name, got, x, (x, mask, t, got), 1, *first)[0]
 
     def _call(self, name, got, x, arguments, count, *first):
         dtype = got if isinstance(got, np.dtype) else np.asarray(got).dtype

@@ -121,6 +121,46 @@ def test_bounds_hold_on_a_million_rows(errors, level, dtype, part):
     hold_on_rows(errors, level, dtype, 1000 if level == "generic" else 20_000, 1000 + part)
 
 
+def hold_on_sparse_maps(errors, level, dtype, count, seed):
+    checks = adversarial.Checks(errors, level)
+    rng = np.random.default_rng(seed)
+    with np.errstate(all="ignore"):
+        for i, (kind, x) in enumerate(adversarial.batches(seed, np.dtype(dtype), count, 2000)):
+            where = f"seed {seed}, batch {i}: {kind}, n = {x.shape[1]}"
+            checks.sparse_maps(x, rng, where)
+            if i % 10 == 0:
+                checks.sparse_maps(x, rng, where, [float(1 + 2.0 ** -rng.uniform(0, 6))])
+    keep(checks, level, dtype)
+
+
+@every_dtype
+def test_the_fast_reference_measures_sparse_maps_as_mpmath_does(errors, dtype):
+    """Also where an entry is positive that is not, or is not that is."""
+    rng = np.random.default_rng(2)
+    for kind in ("few ulp", "few units", "near zero", "one value"):
+        x = adversarial.rows(kind, (3, 20), np.dtype(dtype), rng)
+        for alpha in (2.0, 1.5):
+            p = sg.entmax(x, alpha)
+            p[1], p[2] = p[1] * (1 + 3 * np.finfo(dtype).eps), p[2] + (p[2] == 0) * 2.0**-80
+            found = errors.entmax(p, x, alpha)
+            for row, got, error in zip(x, p, found, strict=True):
+                exact = reference.exact_entmax(row.tobytes(), row.dtype, alpha).p
+                worst = max(reference.ulp_error(a, b, p.dtype) for a, b in zip(got, exact, strict=True))
+                assert max(error["normal"], error["subnormal"]) == pytest.approx(float(worst), rel=1e-3, abs=1e-3)
+
+
+@every_dtype
+def test_bounds_of_sparse_maps(errors, level, dtype):
+    hold_on_sparse_maps(errors, level, dtype, 400 if level == "generic" else 10_000, 7)
+
+
+@pytest.mark.exhaustive
+@every_dtype
+@pytest.mark.parametrize("part", range(25))
+def test_bounds_of_sparse_maps_on_half_a_million_rows(errors, level, dtype, part):
+    hold_on_sparse_maps(errors, level, dtype, 500 if level == "generic" else 20_000, 2000 + part)
+
+
 def hold_on_long_rows(errors, level, dtype, lengths, seed):
     """Rows of one or two values: every term of a sum rounds alike, and what is not compensated adds up."""
     checks = adversarial.Checks(errors, level)

@@ -2,7 +2,7 @@
 // which Σ p = 1.
 //
 // Only entries with u = s d up to 1 can be positive: of a long row they are copied. Σ (σ − u)_+^(1/s) − 1 is convex in
-// σ, so that Newton's steps from σ = 1 fall monotonically. The last two know σ, u and the sum as pairs of float64: the
+// σ, so that Newton's steps from σ = 1 fall monotonically. The last ones know σ, u and the sum as pairs of float64: the
 // errors of u are a few units of 2^-104, and those of σ are a mean of theirs and of what the sum loses, 2^-105 of its
 // value, which is 1. So p is within 2^-100 before it is rounded, for every dtype.
 #pragma once
@@ -45,6 +45,7 @@ struct Margins {
     DoubleWord<double> root() const {
         constexpr int STEPS = 64;  // a handful for most; halving the distance to the root, as of ties at 1.5, more
         constexpr double TOLERANCE = 0x1p-46;  // relative, of a last step: rounding makes smaller ones
+        constexpr double FINEST = 0x1p-100;    // of pairs
         V sigma = splat(1.0);
         Bits<double> active = sigma == sigma;
         for (int i = 0; i < STEPS && any<double>(active); ++i) {
@@ -52,8 +53,16 @@ struct Margins {
             sigma = active ? sigma - step : sigma;
             active &= step > TOLERANCE * sigma;
         }
+        // From the wrong side of the root the first step leads to the right one. Where entries are within the rounding
+        // of the root, further ones find the support.
         DoubleWord<double> root(sigma, splat(0.0));
-        for (int i = 0; i < 2; ++i) root = polished(root);  // the first finds the support that rounding missed
+        active = sigma == sigma;
+        for (int i = 0; i < STEPS && any<double>(active); ++i) {
+            const V step = exact_step(root);
+            const DoubleWord<double> next = difference(root.high, step);
+            root = {active ? next.high : root.high, active ? next.low + root.low : root.low};
+            active &= (step > FINEST) | (step < -FINEST);
+        }
         return root;
     }
 
@@ -93,7 +102,7 @@ struct Margins {
         return (total(sum[0] + sum[1]) - 1) / slope(slopes[0] + slopes[1]);
     }
 
-    DoubleWord<double> polished(const DoubleWord<double>& root) const {
+    V exact_step(const DoubleWord<double>& root) const {
         V sum = {}, lost = {}, slopes = {};
         for (ptrdiff_t i = 0; i < count; i += W) {
             const DoubleWord<double> w = above(root, i), p = power(w), both = exact_sum(sum, p.high);
@@ -102,9 +111,7 @@ struct Margins {
             slopes += POWER == 1 ? (w.high > 0 ? splat(1.0) : splat(0.0)) : w.high;
         }
         const DoubleWord<double> all = total({sum, lost});
-        const V step = ((all.high - 1) + all.low) / slope(slopes);
-        const DoubleWord<double> next = difference(root.high, step);
-        return {next.high, next.low + root.low};
+        return ((all.high - 1) + all.low) / slope(slopes);
     }
 
     // (σ − u)_+ of entries i and following.

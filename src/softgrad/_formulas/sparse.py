@@ -37,6 +37,9 @@ Of a convex function the product of value and slope falls at least fourfold with
 POLISH = 2
 """Last steps, with pairs: the first finds the support that the rounded root may have missed."""
 
+KINKS = 16
+"""Last steps at most where Σ p is known to twice the digits, with a kink at every entry for α = 2."""
+
 
 @computed_wide
 def sparsemax(xp: Any, x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> Array:
@@ -129,20 +132,27 @@ def _by_products(xp: Any, gap: Pair, s: Array) -> Array:
     every, is_square = _margins(xp, gap, s), s == 0.5
     few = _candidates(xp, every)
     sigma = _root(xp, few[0], s)
-    root = sigma, xp.zeros_like(sigma)
+    finest = 16 * float(xp.finfo(sigma.dtype).eps) ** 2
 
-    def powers(u: Pair) -> tuple[Pair, Pair]:
+    def powers(root: Pair, u: Pair) -> tuple[Pair, Pair]:
         w = _above(xp, root, u)
         squared = times(w, w)
         return w, (xp.where(is_square, squared[0], w[0]), xp.where(is_square, squared[1], w[1]))
 
-    for _ in range(POLISH):
-        w, p = powers(few)
-        total, low = compensated_sum(xp, p[0])
-        excess = (total - 1) + (low + compensated_sum(xp, p[1])[0])
+    # From the wrong side of the root the first step leads to the right one. Where entries are within the rounding of
+    # the root, further ones find the support.
+    def step(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        high, low, done = state
+        w, p = powers((high, low), few)
+        total, lost = compensated_sum(xp, p[0])
+        excess = (total - 1) + (lost + compensated_sum(xp, p[1])[0])
         slope = compensated_sum(xp, xp.where(is_square, 2 * w[0], xp.astype(w[0] > 0, sigma.dtype)))[0]
-        root = plus(root, (-excess / slope, xp.zeros_like(sigma)))
-    high, low = powers(every)[1]
+        following = plus((high, low), (-excess / slope, xp.zeros_like(sigma)))
+        high, low = (xp.where(done, *parts) for parts in zip((high, low), following, strict=True))
+        return high, low, done | ~(xp.abs(excess) > finest * slope)
+
+    *root, _ = repeated(step, (sigma, xp.zeros_like(sigma), sigma < 0), KINKS)
+    high, low = powers((root[0], root[1]), every)[1]
     return high + low
 
 
