@@ -13,7 +13,7 @@ typedef const unsigned char Mask;
 // __builtin_convertvector.)
 template <class T>
 inline Bits<T> bytes_in_lanes(const unsigned char* p) {
-    constexpr bool IS_SINGLE = sizeof(T) == 4;
+    [[maybe_unused]] constexpr bool IS_SINGLE = sizeof(T) == 4;
 #if defined(__AVX2__)
     int64_t bytes = 0;
     __builtin_memcpy(&bytes, p, WIDTH<T>);

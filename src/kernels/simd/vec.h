@@ -342,7 +342,7 @@ inline Vec<float> narrow(Vec<double> lower, Vec<double> upper) {
 // A bit for each lane where the condition, a comparison of vectors, holds.
 template <class T>
 inline unsigned lanes_where(Bits<T> condition) {
-    constexpr bool IS_SINGLE = sizeof(T) == 4;
+    [[maybe_unused]] constexpr bool IS_SINGLE = sizeof(T) == 4;
 #if defined(__AVX512F__)
     const __m512i set = (__m512i)condition;
     return IS_SINGLE ? _mm512_test_epi32_mask(set, set) : _mm512_test_epi64_mask(set, set);
