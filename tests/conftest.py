@@ -15,6 +15,7 @@ collect_ignore_glob = ["typing/*.py"]  # what tests/test_typing.py shows to type
 _common = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 settings.register_profile("quick", derandomize=True, max_examples=40, **_common)
 settings.register_profile("deep", max_examples=2000, **_common)
+settings.register_profile("nightly", max_examples=100_000, **_common)
 settings.load_profile("quick")
 
 QUICK_LEVELS = {kernels.LEVELS[0], "generic"}
