@@ -59,7 +59,7 @@ def calls(draw):
         axis=chosen("axis", (ABSENT, -1, *axes), (7, -9, None, (0,), (0, -1), True, "x", 1.5, np.int64(0), ())),
         temperature=chosen("temperature", (ABSENT, 1.0, 0.5), TEMPERATURES),
         where=chosen("where", (ABSENT, "full", "row", "column"), ("integers", "long", True, False, None, [True])),
-        out=chosen("out", (ABSENT, ABSENT, "fresh", "x", "overlapping"), OUTS),
+        out=chosen("out", (ABSENT, ABSENT, "new", "x", "overlapping"), OUTS),
         workers=chosen("workers", (ABSENT, ABSENT, 1), (0, -1, None, 2, "x", True, 1.0)),
         dtype=chosen("dtype", (ABSENT,), (None, "float32", np.float64, "int8", object, "x")),
         labels=chosen("labels", ("valid",), LABELS),
