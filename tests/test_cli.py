@@ -203,7 +203,7 @@ def test_sample_draws_what_the_function_draws(softgrad, logits):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("show", "Missing argument 'LOGIT...'."),
+        ("show", "an argument is missing; expected softgrad show LOGIT..."),
         ("show 1 two", "a logit must be a number; got 'two'"),
         ("show 1 --jacobain", "no such option '--jacobain'"),
         ("show 1 --temperature=-1", "temperature must be at least 0; got -1.0"),
@@ -212,7 +212,9 @@ def test_sample_draws_what_the_function_draws(softgrad, logits):
         ("show 1 2 --plot nowhere/figure.png", "nowhere/figure.png: No such file or directory"),
         ("nonsense", "No such command 'nonsense'"),
         ("--nonsense", "No such option: --nonsense"),
-        ("apply softmax logits.npy", "Missing argument 'IN"),
+        ("apply softmax logits.npy", "an argument is missing; expected softgrad apply FUNCTION IN... OUT"),
+        ("sample logits.npy", "an argument is missing; expected softgrad sample IN OUT"),
+        ("evaluate logits.npy", "an argument is missing; expected softgrad evaluate LOGITS... LABELS"),
         ("apply softplus logits.npy out.npy", "Invalid value for 'FUNCTION'"),
         ("apply softmax logits.npy out.npy --axis 2", "axis 2 is out of bounds for array of dimension 2"),
         ("apply softmax logits.npy out.npy --axis last", "Invalid value for '--axis'"),

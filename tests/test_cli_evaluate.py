@@ -48,6 +48,11 @@ def test_shards_are_one_file(softgrad, files):
     assert out == f"{sg.evaluate(logits, labels)}\n"
 
 
+def test_arrays_of_one_file_are_found_by_their_names(softgrad, files):
+    np.savez("both.npz", logits=files[0], labels=files[1])
+    assert softgrad("evaluate", "both.npz", "both.npz") == (0, f"{sg.evaluate(*files)}\n", "")
+
+
 def test_json_has_the_attributes(softgrad, files):
     np.save("weights.npy", np.arange(3000.0))
     code, out, _ = softgrad(
@@ -97,6 +102,8 @@ def test_fit_temperature_compares_before_and_after(softgrad, files):
         (("logits.npy", "labels.csv", "--plot", "r.jpg"), "r.jpg must end in .png, .pdf or .svg"),
         (("nan.npy", "labels.csv"), "nan.npy, slice [7]: the logits must not hold NaN or +inf, nor −inf alone"),
         (("logits.npy", "nan.npy", "twice.npy"), "nan.npy, slice [7]: the logits must not hold"),
+        (("others.npz", "labels.csv"), "others.npz: --tensor must name one of 'a', 'b'"),
+        (("logits.npy", "others.npz"), "others.npz: no array is called 'labels'; there is 'a', 'b'"),
         (("logits.npy", "none.npy", "twice.npy"), "none.npy: No such file or directory"),
         (
             ("logits.npy", "logits.npy", "labels.csv"),
@@ -115,6 +122,7 @@ def test_a_mistake_is_one_line(softgrad, files, arguments, line):
             file.write("\n".join(map(str, wrong)))
     logits[7, 1] = np.nan
     np.save("nan.npy", logits)
+    np.savez("others.npz", a=logits, b=labels)
     np.save("twice.npy", np.tile(labels, 2))
     np.save("sure.npy", 9.0 * np.eye(4)[labels])
     code, out, err = softgrad("evaluate", *arguments)

@@ -125,7 +125,7 @@ def test_what_the_message_says_helps(target):
         ("apply softmax x.npy group.zarr --force", "group.zarr: Not replaced, since it is no Zarr array"),
         (
             "apply softmax group.zarr y.npy",
-            "group.zarr: not a Zarr array but a group: tensor must name one of 'logits', 'more/labels'",
+            "group.zarr: not a Zarr array but a group: --tensor must name one of 'logits', 'more/labels'",
         ),
         ("show 1 2 --plot f.gif", "Format 'gif' is not supported: f.gif must end in .png, .pdf or .svg"),
         ("show 1 2 --plot f", "Format '' is not supported: f must end in .png, .pdf or .svg"),

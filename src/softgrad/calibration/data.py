@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from softgrad.calibration.in_dask import in_dask
 from softgrad.calibration.in_files import InFiles, Progress
 from softgrad.calibration.in_memory import InMemory, laid_out
 from softgrad.calibration.plain import numbers, plain, row_blocks, without_labels
-from softgrad.files.read import read_blocks
+from softgrad.files.read import Blocks
+from softgrad.files.selection import selected
 from softgrad.files.sources import described, is_path, is_shards
 
 
@@ -48,7 +50,8 @@ def data_of(
     if rows is not None:
         return in_dask(rows, logits, _one_axis(axis, logits.ndim), arrays, common)
     if _is_file(logits) or common["files"]:
-        blocks = read_blocks(logits, axis=_index(axis), tensor=tensor, columns=columns, **arrays)
+        selection = replace(selected(tensor, columns), called="logits")
+        blocks = Blocks(logits, _index(axis), selection, arrays)
         reading = Reading(
             blocks.axis,
             blocks.shape[blocks.axis],

@@ -403,7 +403,7 @@ def evaluate(
     per_class : bool, default: False
         Whether there are numbers for each class, too; that takes several times as long.
     tensor, columns
-        What to read from a file, as for `apply_blocks`.
+        What to read from a file, as for `apply_blocks`. Default of several arrays: that called ``logits``.
     progress : callable, optional
         Called as ``progress(done, total)`` after each block of a file, in bytes.
     workers : int, optional

@@ -105,7 +105,18 @@ def run(arguments: list[str]) -> int | None:
         # Usage errors of the command line; typer has had two homes for their class.
         if not hasattr(error, "format_message"):
             raise
-        raise CommandError(error.format_message()) from error
+        raise CommandError(_usage_error(error)) from error
+
+
+def _usage_error(error: Any) -> str:
+    """What is wrong with a command line."""
+    # Where the last argument is missing, the parser names the one before it that takes several values: show both.
+    context = getattr(error, "ctx", None)
+    if context is None or not str(error.format_message()).startswith("Missing argument"):
+        return str(error.format_message())
+    arguments = [p for p in context.command.params if p.param_type_name == "argument"]
+    names = [p.metavar.removesuffix("...") + "..." * (p.nargs == -1) for p in arguments]
+    return " ".join(["an argument is missing; expected", context.command_path, *names])
 
 
 def _version(wanted: bool) -> None:
@@ -314,6 +325,7 @@ def sample(
     ] = None,
     without_replacement: Annotated[bool, _given("Draw no entry twice.", "--without-replacement")] = False,
     axis: Annotated[int, _about_file("The axis of the slices.", parser=_integer, metavar="N")] = -1,
+    tensor: Annotated[str | None, _about_file("The array of a file that holds several.", metavar="NAME")] = None,
     force: Annotated[bool, _about_file("Replace OUT if it exists.", "--force")] = False,
 ) -> None:
     """Draw entries of a file of logits that may be larger than memory, with the probabilities of softmax.
@@ -329,7 +341,7 @@ def sample(
     given = {name: value for name, value in arrays.items() if value is not None}
     call = partial(filtered, rng=seed, replace=not without_replacement)
     with _progress("sample") as advance:
-        result = apply_blocks(call, source, target, axis=axis, force=force, progress=advance, **given)
+        result = apply_blocks(call, source, target, axis=axis, tensor=tensor, force=force, progress=advance, **given)
     shape = " x ".join(map(str, result.final_shape)) or "1"
     _report(f"wrote {target}: {shape} {result.dtype} in {time.monotonic() - began:.1f} s")
 

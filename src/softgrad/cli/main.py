@@ -12,7 +12,7 @@ FAILURE = 2
 """Exit code of a command that cannot be carried out as it was given."""
 
 
-PYTHON_NAMES = re.compile(r"\b(force|resume)=True")
+PYTHON_NAMES = re.compile(r"\b(force|resume|tensor)(?:=True\b|(?<=tensor)(?= must name))")
 """Options as messages of Python spell them."""
 
 

@@ -219,7 +219,9 @@ def separated(
             options[name] = value
             continue
         classes = slices.classes if name in INTEGERS else None
-        reader = opened(open_source(value, Selection(called=name, single=kind == VALUE, classes=classes)))
+        reader = opened(
+            open_source(value, Selection(called=name, by_name_only=True, single=kind == VALUE, classes=classes))
+        )
         if kind == CLASSES:
             options[name] = reader.read(tuple(slice(0, n) for n in reader.contents.shape)).reshape(-1)
         else:

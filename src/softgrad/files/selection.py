@@ -39,6 +39,8 @@ class Selection:
     """The columns of a table."""
     called: str | None = None
     """What an array is taken for: of several arrays the one of this name is meant, if no other is given."""
+    by_name_only: bool = False
+    """Whether no other array can be named: that of an operand, as tensor names that of the source."""
     single: bool = False
     """Whether a table holds one number for each row, in the column of that name if there are several."""
     classes: Classes | None = None
@@ -52,6 +54,8 @@ class Selection:
                 return names[0]
             expected = self._expected(names)
             if expected is None:
+                if self.by_name_only:
+                    raise ValueError(f"no array is called {self.called!r}; there is {found}")
                 raise ValueError(f"tensor must name one of {found}")
             return expected
         if self.tensor not in names:
