@@ -205,6 +205,8 @@ def test_sample_draws_what_the_function_draws(softgrad, logits):
     [
         ("show", "an argument is missing; expected softgrad show LOGIT..."),
         ("show 1 two", "a logit must be a number; got 'two'"),
+        ("show 1e400", "the number is too large for float64; got '1e400'"),
+        ("show 1 --temperature 1e400", "the number is too large for float64; got '1e400'"),
         ("show 1 --jacobain", "no such option '--jacobain'"),
         ("show 1 --temperature=-1", "temperature must be at least 0; got -1.0"),
         ("show 1 2 --temperature 0 --jacobian", "temperature must be positive: at 0 softmax is a step"),

@@ -526,6 +526,7 @@ def test_mistakes_name_the_place(tmp_path):
         ({"bins": 0}, ValueError, "bins must be an integer of at least 1; got 0"),
         ({"top_k": (0,)}, ValueError, "top_k must hold integers of at least 1"),
         ({"temperature": -1}, ValueError, "temperature must be at least 0; got -1"),
+        ({"temperature": None}, TypeError, "temperature must be a number or an array of numbers; got None"),
         ({"n_bytes": 0}, ValueError, "n_bytes must be positive and finite; got 0"),
         ({"tensor": "x"}, TypeError, "tensor is for files"),
         ({"axis": (0, 1)}, TypeError, "axis must be one integer"),

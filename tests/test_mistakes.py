@@ -4,6 +4,7 @@ import traceback
 import warnings
 
 import dask.array as da
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
@@ -95,6 +96,21 @@ TABLE = {
         TypeError,
         "labels must be a plain NumPy array; got torch.Tensor",
     ),
+    "torch weights of a linear layer": (
+        lambda: sg.linear_cross_entropy(X, np.zeros((4, 3)), [0, 1], sample_weight=torch.ones(2)),
+        TypeError,
+        "sample_weight must be a plain NumPy array; got torch.Tensor",
+    ),
+    "a tracking tensor beside Dask": (
+        lambda: sg.softmax(UNKNOWN, temperature=torch.ones(2, requires_grad=True)),
+        TypeError,
+        "temperature tracks a gradient, which arrays of dask cannot; detach() it",
+    ),
+    "a tracking tensor beside JAX": (
+        lambda: sg.kl_divergence(jnp.zeros(3), torch.ones(3, requires_grad=True)),
+        TypeError,
+        "logits_q tracks a gradient, which arrays of jax cannot; detach() it",
+    ),
     "labels of unknown Dask rows": (
         lambda: sg.cross_entropy(UNKNOWN, np.zeros(2, int)),
         ValueError,
@@ -106,6 +122,7 @@ TABLE = {
     "text T of NumPy": (lambda: sg.softmax(X, temperature=np.str_("2")), TypeError, "temperature must be a number or"),
     "text T in an array": (lambda: sg.softmax(X, temperature=np.array("2")), TypeError, "temperature must be a number"),
     "texts T": (lambda: sg.softmax(X, temperature=["2", "1"]), TypeError, "numbers; got ['2', '1']"),
+    "None T": (lambda: sg.softmax(X, temperature=[None, 1]), TypeError, "numbers; got [None, 1]"),
     "complex T": (lambda: sg.softmax(X, temperature=[1j, 1j]), TypeError, "numbers; got [1j, 1j]"),
     "T of losses": (lambda: sg.entropy(X, temperature="2"), TypeError, "got '2'"),
     "T = 0": (

@@ -247,6 +247,11 @@ def _call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]
                 if has_labels(library):  # labels are removed before anything else
                     return library.call(function, operands, options)
                 found = found or library
+                if found is not library and getattr(array, "requires_grad", False):
+                    named = {**dict(zip(function.names, operands, strict=True)), **options}
+                    name = next(name for name, given in named.items() if given is array)
+                    library_name = found.__name__.rpartition(".")[2]
+                    raise TypeError(f"{name} tracks a gradient, which arrays of {library_name} cannot; detach() it")
     return _plain(function, operands, options) if found is None else found.call(function, operands, options)
 
 

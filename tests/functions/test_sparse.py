@@ -1,6 +1,6 @@
 """sparsemax and entmax: values by exact arithmetic, the support, the family of α, and other implementations."""
 
-from math import inf
+from math import inf, nan
 
 import mpmath as mp
 import numpy as np
@@ -198,6 +198,16 @@ def test_the_derivative_of_a_step_is_zero():
     with pytest.raises(ValueError, match="at 0 entmax is a step"):
         sg.entmax_jacobian([1.0, 2.0], temperature=0.0)
     assert sg.entmax_vjp([1e-200, 1.0], [1.0, 2.0], 10.0).tolist() == [-1, 1]  # q = 1e1600
+
+
+@pytest.mark.parametrize("vjp", [sg.sparsemax_vjp, sg.entmax_vjp, lambda p, g: sg.entmax_vjp(p, g, 1.7)])
+@pytest.mark.usefixtures("level")
+def test_directions_that_are_no_numbers(vjp):
+    """NaN, or an infinity at the largest entry, spoils its slice, as in `softmax_vjp`; where p is 0 nothing is read."""
+    p = np.array([[1, 0, 0], [0.5, 0.5, 0]])
+    for bad in (nan, inf):
+        np.testing.assert_array_equal(vjp(p, [bad, 1, 2]), [[nan, 0, 0], [nan, nan, 0]])
+        np.testing.assert_array_equal(vjp(p[0], [1, bad, bad]), [0, 0, 0])
 
 
 def test_tsallis_entropy():

@@ -23,5 +23,9 @@ def test_layer(level):
     first = sg.SoftmaxCrossEntropy(axis=0)
     first(x, np.arange(5) % 4)
     np.testing.assert_array_equal(first.backward(np.arange(5)), first.backward() * np.arange(5))
+    warm = sg.SoftmaxCrossEntropy(temperature=[1, 2, 3, 4], dtype=np.float32)
+    expected = sg.cross_entropy_grad(x, labels % 5, temperature=[1, 2, 3, 4], dtype=np.float32)
+    assert_same(warm(x, labels % 5), expected.loss)
+    assert_same(warm.backward(), expected.grad)
     with pytest.raises(ValueError, match="grad_output must broadcast"):
         layer.backward([1, 2, 3])

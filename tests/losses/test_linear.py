@@ -26,7 +26,12 @@ EVERYTHING = {
     "ignore_index": 3,
     "z_loss": 0.01,
 }
-OPTIONS = {"plain": {}, "class weight": {"class_weight": np.linspace(0, 2, K)}, "everything": EVERYTHING}
+OPTIONS = {
+    "plain": {},
+    "class weight": {"class_weight": np.linspace(0, 2, K)},
+    "temperatures": {"temperature": np.linspace(0.5, 3, M)},
+    "everything": {**EVERYTHING, "temperature": 0.7},
+}
 every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 ONE_ROW = K + 4 * D + K
 """Numbers that the gradients of one row need."""
@@ -96,6 +101,21 @@ def test_the_widest_dtype_wins():
         assert {result.dtype for result in results} == {np.dtype(np.float64)}
     results = sg.linear_cross_entropy_grad(hidden.astype(int), weight.astype(int), labels)
     assert_agree(results[:3], unfused(hidden.astype(int), weight.astype(int), labels, np.zeros(K))[:3], np.float64)
+
+
+def test_the_dtype_of_the_results():
+    """The logits are computed in the wider dtype; without `dtype` losses of half precision are float32."""
+    arguments = problem(np.float32)
+    wide = sg.linear_cross_entropy_grad(*arguments, dtype=np.float64)
+    assert_agree(wide, unfused(*arguments), np.float64)
+    narrow = sg.linear_cross_entropy_grad(*problem(), dtype="float16")
+    assert {result.dtype for result in narrow} == {np.dtype(np.float16)}
+    for result, exact in zip(narrow, unfused(*problem()), strict=True):
+        np.testing.assert_array_equal(result, exact.astype(np.float16))
+    assert sg.linear_cross_entropy(*arguments, dtype=np.float64).dtype == np.float64
+    assert sg.linear_cross_entropy(*problem(BFLOAT16), dtype=BFLOAT16).dtype == BFLOAT16
+    with pytest.raises(TypeError, match="dtype must be a floating type; got 'whole'"):
+        sg.linear_cross_entropy(*arguments, dtype="whole")
 
 
 @every_option

@@ -327,7 +327,7 @@ class SoftmaxCrossEntropy(_Layer):
     ----------
     axis : int, tuple of ints or None, default: -1
         The axis of the classes.
-    weight, label_smoothing, ignore_index, z_loss
+    temperature, weight, label_smoothing, ignore_index, z_loss, dtype
         As in `cross_entropy`.
 
     Attributes
@@ -359,17 +359,21 @@ class SoftmaxCrossEntropy(_Layer):
         self,
         axis: Axis = -1,
         *,
+        temperature: Any = 1.0,
         weight: Any = None,
         label_smoothing: float = 0.0,
         ignore_index: int | None = None,
         z_loss: float = 0.0,
+        dtype: Any = None,
     ) -> None:
         super().__init__(axis)
         self.options = {
+            "temperature": temperature,
             "weight": weight,
             "label_smoothing": label_smoothing,
             "ignore_index": ignore_index,
             "z_loss": z_loss,
+            "dtype": dtype,
         }
 
     @overload

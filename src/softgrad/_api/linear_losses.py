@@ -16,12 +16,20 @@ import numpy as np
 
 from softgrad._api.results import LinearLossGrad
 from softgrad._formulas.namespace import NDArray as Array
-from softgrad._formulas.precision import silent
+from softgrad._formulas.precision import silent, value_dtype
 from softgrad._formulas.target import Target
 from softgrad._numpy import losses as native
 from softgrad._numpy import threads
 from softgrad._numpy.implementation import Implementation
-from softgrad._validation.arrays import as_real, broadcast_to, is_foreign, promoted, without_labels
+from softgrad._validation.arrays import (
+    as_floating_dtype,
+    as_real,
+    as_temperature,
+    broadcast_to,
+    is_foreign,
+    promoted,
+    without_labels,
+)
 from softgrad._validation.labels import as_weight
 from softgrad._validation.logits import Logits
 from softgrad._validation.targets import LossOptions, label_target
@@ -43,11 +51,13 @@ def linear_cross_entropy(
     /,
     bias: Any = None,
     *,
+    temperature: Any = 1.0,
     class_weight: Any = None,
     sample_weight: Any = None,
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
     z_loss: float = 0.0,
+    dtype: Any = None,
     max_bytes: int | None = None,
 ) -> Any:
     """Cross-entropy of the logits ``hidden @ weight.T + bias``, one loss per row, without ever holding the logits.
@@ -68,8 +78,11 @@ def linear_cross_entropy(
         What is added to every row of logits.
     class_weight : array_like, shape (K,), optional
         Factors of the classes, at least 0: the `weight` of `cross_entropy`.
-    sample_weight, label_smoothing, ignore_index, z_loss
+    temperature, sample_weight, label_smoothing, ignore_index, z_loss
         As in `cross_entropy`. Rows that are ignored or have the factor 0 are not read and cost nothing.
+    dtype : dtype, optional
+        Floating dtype of the results; the logits are computed in the wider of it and that of the arguments. Default:
+        the common dtype of `hidden`, `weight` and `bias`, and float32 for losses of half precision.
     max_bytes : int, optional
         What may be held besides arguments and results, at least the logits of one row and a little more. Default:
         56 MiB, or what one row needs.
@@ -77,8 +90,7 @@ def linear_cross_entropy(
     Returns
     -------
     ndarray or scalar, shape (...)
-        One loss per row, never a mean, of the common dtype of `hidden`, `weight` and `bias`; float32 for half
-        precision.
+        One loss per row, never a mean, of `dtype`.
 
     Raises
     ------
@@ -109,12 +121,12 @@ def linear_cross_entropy(
     array([0.69314718, 0.69314718, 0.69314718, 0.69314718])
     """
     options = LossOptions(class_weight, sample_weight, label_smoothing, ignore_index, z_loss)
-    layer = _Layer.of(hidden, weight, labels, bias, options)
+    layer = _Layer.of(hidden, weight, labels, bias, options, temperature, dtype)
     space = layer.workspace(max_bytes, with_gradient=False)
     losses = np.zeros(len(layer.hidden), layer.compute)
     for rows in layer.blocks(space):
         logits = layer.logits(layer.some_hidden(rows), space)
-        losses[rows] = _solve(native.cross_entropy, logits, _taken(layer.target, rows))
+        losses[rows] = _solve(native.cross_entropy, logits, *layer.compared(rows))
     return layer.as_losses(losses)
 
 
@@ -126,11 +138,13 @@ def linear_cross_entropy_grad(
     /,
     bias: Any = None,
     *,
+    temperature: Any = 1.0,
     class_weight: Any = None,
     sample_weight: Any = None,
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
     z_loss: float = 0.0,
+    dtype: Any = None,
     grad_output: Any = None,
     max_bytes: int | None = None,
 ) -> LinearLossGrad:
@@ -145,7 +159,7 @@ def linear_cross_entropy_grad(
 
     Parameters
     ----------
-    hidden, weight, labels, bias, class_weight, sample_weight, label_smoothing, ignore_index, z_loss
+    hidden, weight, labels, bias, temperature, class_weight, sample_weight, label_smoothing, ignore_index, z_loss, dtype
         As in `linear_cross_entropy`.
     grad_output : array_like, optional
         g, the gradient of what is minimized with respect to each loss, broadcast to their shape: ``1 / labels.size``
@@ -158,7 +172,7 @@ def linear_cross_entropy_grad(
     -------
     LinearLossGrad
         ``(loss, grad_hidden, grad_weight, grad_bias)``: one loss per row, and gradients of the shapes of their
-        arguments, of the common dtype of `hidden`, `weight` and `bias`. `grad_bias` is None without a bias.
+        arguments, of `dtype` or the common dtype of `hidden`, `weight` and `bias`. `grad_bias` is None without a bias.
 
     Raises
     ------
@@ -178,7 +192,8 @@ def linear_cross_entropy_grad(
 
     Beside arguments and results there are never more than `max_bytes`, and a few numbers per row. Not counted are what
     the BLAS library keeps for itself, some 20 MB per thread; copies of arguments that are not contiguous or of half
-    precision; and what the formulas hold that serve longdouble, or every dtype where the native kernels are absent.
+    precision; and what the formulas hold that serve a temperature other than 1, longdouble, and every dtype where the
+    native kernels are absent.
 
     Gradients differ from those with all logits in memory by the rounding of sums over rows, which depends on
     `max_bytes` as it does on the BLAS library.
@@ -197,7 +212,7 @@ def linear_cross_entropy_grad(
            [ 0.5,  0.5]])
     """
     options = LossOptions(class_weight, sample_weight, label_smoothing, ignore_index, z_loss)
-    layer = _Layer.of(hidden, weight, labels, bias, options)
+    layer = _Layer.of(hidden, weight, labels, bias, options, temperature, dtype)
     g = _as_grad_output(grad_output, layer)
     space = layer.workspace(max_bytes, with_gradient=True)
     losses = np.zeros(len(layer.hidden), layer.compute)
@@ -207,7 +222,7 @@ def linear_cross_entropy_grad(
     for rows in layer.blocks(space):
         some_hidden = layer.some_hidden(rows)
         logits = layer.logits(some_hidden, space)
-        losses[rows], grad = _slide(logits, _taken(layer.target, rows), space)
+        losses[rows], grad = _slide(logits, *layer.compared(rows), space)
         some_g = np.ones(len(rows), layer.compute) if g is None else g[rows]
         grad_hidden[rows] = some_g[:, np.newaxis] * (grad @ layer.weight)
         _add_product(grad_weight, grad.T, some_g[:, np.newaxis] * some_hidden, space.free(grad))
@@ -250,12 +265,16 @@ class _Layer:
     weight: Array  # shape (K, d), as BLAS can read it
     bias: Array | None
     target: Target
+    temperature: Array | float
     read: Array  # the rows that count
     hidden_shape: tuple[int, ...]
     dtype: np.dtype[Any]  # of the gradients
+    loss_dtype: np.dtype[Any]
 
     @classmethod
-    def of(cls, hidden: Any, weight: Any, labels: Any, bias: Any, options: LossOptions) -> _Layer:
+    def of(
+        cls, hidden: Any, weight: Any, labels: Any, bias: Any, options: LossOptions, temperature: Any, dtype: Any
+    ) -> _Layer:
         """Check everything that the loss depends on."""
         hidden, weight = _as_array(hidden, "hidden"), _as_array(weight, "weight")
         if weight.ndim != 2:
@@ -263,21 +282,23 @@ class _Layer:
         n, d = weight.shape
         if hidden.ndim == 0 or hidden.shape[-1] != d:
             raise ValueError(f"hidden must have shape (..., {d}), to go with weight {weight.shape}; got {hidden.shape}")
-        dtype: np.dtype[Any] = np.dtype(promoted(np, hidden, weight))
+        common: np.dtype[Any] = np.dtype(promoted(np, hidden, weight))
         if bias is not None:
             bias = _as_array(bias, "bias")
             if bias.shape != (n,):
                 raise ValueError(f"bias must have shape ({n},), one entry per row of weight; got {bias.shape}")
-            dtype = np.dtype(promoted(np, np.empty(0, dtype), bias))
-        compute = dtype if dtype.itemsize >= 4 else np.dtype(np.float32)
+            common = np.dtype(promoted(np, common, bias))
+        result = common if dtype is None else as_floating_dtype(dtype)
+        compute = value_dtype(np, np.dtype(promoted(np, common, result)))
         # Checked at once against logits that take no memory, since every row has the same stride 0.
         rows = Logits.of(np.broadcast_to(np.zeros((), compute), (*hidden.shape[:-1], n)), -1)
+        given = {"temperature": temperature, "class_weight": options.weight, "sample_weight": options.sample_weight}
+        for name, values in {"labels": labels, **given}.items():
+            if is_foreign(values):
+                kind = f"{type(values).__module__}.{type(values).__name__}"
+                raise TypeError(f"{name} must be a plain NumPy array; got {kind}")
         if options.weight is not None:
             options = replace(options, weight=as_weight(options.weight, (n,), rows.wide, np, "class_weight"))
-        if is_foreign(labels):
-            raise TypeError(
-                f"labels must be a plain NumPy array; got {type(labels).__module__}.{type(labels).__name__}"
-            )
         target = label_target(rows, labels, options)
         m = math.prod(hidden.shape[:-1])
         return cls(
@@ -285,9 +306,11 @@ class _Layer:
             _for_blas(weight.astype(compute, copy=False)),
             None if bias is None else bias.astype(compute, copy=False),
             target,
+            as_temperature(temperature, rows.rows),
             np.flatnonzero(np.broadcast_to(target.row_weight != 0, hidden.shape[:-1])),
             hidden.shape,
-            dtype,
+            result,
+            value_dtype(np, result) if dtype is None else result,
         )
 
     @property
@@ -331,12 +354,16 @@ class _Layer:
             logits += self.bias
         return logits
 
+    def compared(self, rows: Array) -> tuple[Target, Array | float]:
+        """The targets and temperatures of some rows."""
+        return _taken(self.target, rows), _some(self.temperature, rows)
+
     def as_losses(self, losses: Array) -> Any:
-        """Losses in the shape of the labels; they stay in the dtype of computation."""
-        return losses.reshape(self.hidden_shape[:-1])[()]
+        """Losses in the shape of the labels."""
+        return losses.astype(self.loss_dtype, copy=False).reshape(self.hidden_shape[:-1])[()]
 
 
-def _slide(logits: Array, target: Target, space: _Workspace) -> tuple[Array, Array]:
+def _slide(logits: Array, target: Target, temperature: Array | float, space: _Workspace) -> tuple[Array, Array]:
     """Losses, and the gradient with respect to the logits, written over them.
 
     As many rows at a time as fit into the workspace's spare entries: so no logit is overwritten before it was read, and
@@ -346,16 +373,22 @@ def _slide(logits: Array, target: Target, space: _Workspace) -> tuple[Array, Arr
     step = space.spare // logits.shape[1]
     for start in range(0, len(logits), step):
         rows = slice(start, start + step)
-        losses[rows] = _solve(native.cross_entropy_grad, logits[rows], _taken(target, rows), (grad[rows],))
+        losses[rows] = _solve(
+            native.cross_entropy_grad, logits[rows], _taken(target, rows), _some(temperature, rows), (grad[rows],)
+        )
     return losses, grad
 
 
 def _solve(
-    function: Implementation[Target, float], logits: Array, target: Target, slices: tuple[Array, ...] = ()
+    function: Implementation[Target, Array | float],
+    logits: Array,
+    target: Target,
+    temperature: Array | float,
+    slices: tuple[Array, ...] = (),
 ) -> Array:
     """The losses of rows; what else `function` computes goes to `slices`."""
     losses = np.empty(len(logits), logits.dtype)
-    function.into((losses, *slices), threads.count(None, logits.size, logits.dtype), logits, target, 1.0)
+    function.into((losses, *slices), threads.count(None, logits.size, logits.dtype), logits, target, temperature)
     return losses
 
 
@@ -371,10 +404,13 @@ def _add_product(total: Array, a: Array, b: Array, free: Array) -> None:
 def _taken(target: Target, rows: Any) -> Target:
     """The targets of some rows."""
     assert target.labels is not None
-    label_weight, scale = (
-        a if np.ndim(a) == 0 else np.asarray(a).reshape(-1)[rows] for a in (target.label_weight, target.row_weight)
-    )
+    label_weight, scale = _some(target.label_weight, rows), _some(target.row_weight, rows)
     return Target(target.soft, target.labels.reshape(-1)[rows], label_weight, scale, target.z_loss)
+
+
+def _some(values: Array | float, rows: Any) -> Array | float:
+    """Those of some rows, of one number for all or one for each."""
+    return values if np.ndim(values) == 0 else np.reshape(values, -1)[rows]
 
 
 def _as_array(x: Any, name: str) -> Array:

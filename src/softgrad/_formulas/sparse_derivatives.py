@@ -95,7 +95,8 @@ def _product(xp: Any, p: Array, q: Array, g: Array) -> Array:
     zero = xp.zeros_like(relative)
     # At the largest q itself, which may be infinite for α > 2, the product is −(q/Σq) Σ_{j≠k} q_j (g_j − g_k).
     is_argmax = one_hot(xp, xp.argmax(q, axis=-1, keepdims=True), q)
-    others = xp.where(is_argmax | (p == 0), zero, q * relative)
+    # There g_k − g_k stands for its term: 0, or NaN if g_k is no number.
+    others = xp.where(p == 0, zero, xp.where(is_argmax, xp.ones_like(q), q) * relative)
     (total, low), (moment, error) = compensated_sum(xp, q), compensated_sum(xp, others)
     total = total + low
     mean = (moment + error) / xp.where(total == 0, xp.ones_like(total), total)

@@ -58,8 +58,7 @@ class _Setting:
     most: int | None = None
 
 
-@contextlib.contextmanager
-def set_workers(workers: int) -> Iterator[None]:
+def set_workers(workers: int) -> contextlib.AbstractContextManager[None]:
     """Limit the threads of calls without `workers`, in the whole process, until the end of a ``with`` block.
 
     Parameters
@@ -96,7 +95,12 @@ def set_workers(workers: int) -> Iterator[None]:
     >>> with sg.set_workers(1):
     ...     p = sg.softmax(np.zeros((1024, 1024)))  # on the caller's thread alone
     """
-    before, _Setting.most = _Setting.most, _checked(workers, "workers", "an integer")
+    return _limited(_checked(workers, "workers", "an integer"))
+
+
+@contextlib.contextmanager
+def _limited(most: int) -> Iterator[None]:
+    before, _Setting.most = _Setting.most, most
     try:
         yield
     finally:

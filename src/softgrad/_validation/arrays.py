@@ -155,7 +155,7 @@ def _as_numbers(given: Any, name: str, lowest: int, rows: Rows, xp: Any) -> Arra
             # Not asarray of what may track a gradient: PyTorch warns of that.
             is_array = xp is not np and is_foreign(given)
             values = given if is_array else xp.asarray(given)
-            if xp is np and values.dtype.kind in "USMmc":  # NumPy would read a text as a number
+            if xp is np and values.dtype.kind in "USMmcO":  # NumPy would read texts as numbers, None as NaN
                 raise TypeError
             values = values.astype(np.float64) if xp is np else values
         except (TypeError, ValueError):

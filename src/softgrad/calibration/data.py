@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from softgrad._dispatch import SLICE, VALUE
-from softgrad._validation.axis import Axis, normalize_axis
+from softgrad._validation.arrays import as_temperature
+from softgrad._validation.axis import Axis, Rows, normalize_axis
 from softgrad.calibration.batches import Data, Reading
 from softgrad.calibration.in_dask import in_dask
 from softgrad.calibration.in_files import InFiles, Progress
@@ -36,11 +37,10 @@ def data_of(
     """Check what a user gives, but for what is read later."""
     labels = np.zeros(0, np.int64) if isinstance(labels, list | tuple) and not len(labels) else labels
     arrays = {"labels": labels, **{name: value for name, value in arrays.items() if value is not None}}
-    if not isinstance(temperature, int | float | np.number):
+    if not isinstance(temperature, int | float | np.number | None):
         arrays["temperature"], temperature = temperature, 1.0
-    elif not temperature >= 0:
-        raise ValueError(f"temperature must be at least 0; got {temperature}")
-    common: dict[str, Any] = {"temperature": float(temperature), "ignore_index": ignore_index}
+    temperature = as_temperature(temperature, Rows((), ()))
+    common: dict[str, Any] = {"temperature": temperature, "ignore_index": ignore_index}
     parts = {n: (value, SLICE if n == "where" else VALUE) for n, value in arrays.items() if not _is_file(value)}
     logits, axis, unlabelled = without_labels(logits, "logits", axis, parts)
     arrays = {**arrays, **{name: plain(value, name) for name, value in unlabelled.items()}}

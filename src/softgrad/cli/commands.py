@@ -65,16 +65,24 @@ def _integer(text: str) -> int:
         raise typer.BadParameter(f"must be an integer; got {text!r}") from None
 
 
+def _float(text: str) -> float:
+    """The number that is written; one that would become an infinity is an error."""
+    number = float(text)
+    if math.isinf(number) and "inf" not in text.lower():
+        raise CommandError(f"the number is too large for float64; got {text!r}")
+    return number
+
+
 def _real(text: str) -> float:
     try:
-        return float(text)
+        return _float(text)
     except ValueError:
         raise typer.BadParameter(f"must be a number; got {text!r}") from None
 
 
 def _number_or_file(text: str) -> float | str:
     try:
-        return float(text)
+        return _float(text)
     except ValueError:
         if Path(text).suffix.lower() in FORMATS:
             return text
@@ -435,7 +443,7 @@ def _without_nan(value: Any) -> Any:
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        return _float(text)
     except ValueError:
         what = "no such option" if text.startswith("--") else "a logit must be a number; got"
         raise CommandError(f"{what} {text!r}") from None
