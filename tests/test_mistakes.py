@@ -101,12 +101,12 @@ TABLE = {
         TypeError,
         "sample_weight must be a plain NumPy array; got torch.Tensor",
     ),
-    "a tracking tensor beside Dask": (
+    "a tracking tensor with Dask": (
         lambda: sg.softmax(UNKNOWN, temperature=torch.ones(2, requires_grad=True)),
         TypeError,
         "temperature tracks a gradient, which arrays of dask cannot; detach() it",
     ),
-    "a tracking tensor beside JAX": (
+    "a tracking tensor with JAX": (
         lambda: sg.kl_divergence(jnp.zeros(3), torch.ones(3, requires_grad=True)),
         TypeError,
         "logits_q tracks a gradient, which arrays of jax cannot; detach() it",
