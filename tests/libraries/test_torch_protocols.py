@@ -159,6 +159,9 @@ VMAPPED = {
         lambda x: sg.soft_cross_entropy(x, torch.full((4,), 0.25), weight=w)
     )(x),
     "weight of both": lambda x, T, w, s, m: sg.cross_entropy_grad(x, torch.tensor(1), weight=w).grad,
+    "curvature": lambda x, T, w, s, m: sg.cross_entropy_grad_hess(x, torch.tensor(1), temperature=T).hess,
+    "alpha": lambda x, T, w, s, m: sg.entmax(x, 1 + T, temperature=s),
+    "a mask of the largest": lambda x, T, w, s, m: sg.softmax(x, where=sg.top_p_mask(x, 0.7, temperature=T)),
     "sample_weight": lambda x, T, w, s, m: sg.focal_loss(x, torch.tensor(2), sample_weight=s),
     "where": lambda x, T, w, s, m: sg.logsumexp(x, where=m),
     "b": lambda x, T, w, s, m: sg.logsumexp(x, b=w),
@@ -179,6 +182,15 @@ def test_vmap_over_options(name):
     assert_close(alone.numpy(), _stacked(function, x[:1].expand(3, 4), T, w, s, m))
     nested = torch.func.vmap(lambda T, w, s, m: torch.func.vmap(lambda x: function(x, T, w, s, m))(x))(T, w, s, m)
     assert_close(nested[1].numpy(), _stacked(function, x, *(a[1].expand(3, *a.shape[1:]) for a in (T, w, s, m))))
+
+
+@no_warnings_of_torch
+def test_no_derivative_in_a_batch_either():
+    x, labels = torch.rand(2, 3, dtype=torch.float64), torch.tensor([0, 2])
+    curvatures = lambda x: torch.func.vmap(lambda x, y: sg.cross_entropy_grad_hess(x, y).hess)(x, labels)  # noqa: E731
+    for derivative in (torch.func.jacrev, torch.func.jacfwd, lambda f: lambda x: jacobian(f, x)):
+        with pytest.raises(TypeError, match="cross_entropy_grad_hess has no derivative"):
+            derivative(curvatures)(x)
 
 
 def test_vmap_still_checks_values():

@@ -62,15 +62,20 @@ def _detached(value: Any) -> Any:
 
 def _is_tracked(tensor: Tensor) -> bool:
     """Whether somebody will ask for a derivative, or sees a batch where we see one example."""
-    return (
-        (tensor.requires_grad and torch.is_grad_enabled())
-        or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-        or (
-            forward_ad._current_level >= 0
-            and not torch._C._functorch.is_legacy_batchedtensor(tensor)
-            and forward_ad.unpack_dual(tensor).tangent is not None
-        )
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor) or _has_derivative(tensor)
+
+
+def _has_derivative(tensor: Tensor) -> bool:
+    """Whether somebody will ask for a derivative, as far as can be seen through a batch."""
+    return (tensor.requires_grad and torch.is_grad_enabled()) or (
+        forward_ad._current_level >= 0
+        and not torch._C._functorch.is_legacy_batchedtensor(tensor)
+        and forward_ad.unpack_dual(tensor).tangent is not None
     )
+
+
+def _no_derivative(function: Function) -> TypeError:
+    return TypeError(f"{function.name} has no derivative; call it with tensors without a gradient, as by detach()")
 
 
 def _is_traced(tensor: Tensor) -> bool:
@@ -195,8 +200,8 @@ def _of_rows(function: Function, operands: tuple[Tensor, ...], options: dict[str
         is_constant = name not in by and function.name not in COMPOSED
         if is_constant and isinstance(value, torch.Tensor) and value.requires_grad:
             raise TypeError(f"{name} is a constant, with respect to which nothing is differentiated; detach() it")
-    if tracked and function.name not in RULES and function.name not in COMPOSED:
-        raise TypeError(f"{function.name} has no derivative; call it with tensors without a gradient, as by detach()")
+    if any(map(_has_derivative, operands)) and function.name not in RULES and function.name not in COMPOSED:
+        raise _no_derivative(function)
     operands, given, restore = as_rows(function, operands, options, namespace(operands[0]))
     if tracked and function.name in COMPOSED:
         return restore((COMPOSED[function.name](*operands, **given),))
@@ -204,6 +209,12 @@ def _of_rows(function: Function, operands: tuple[Tensor, ...], options: dict[str
     spec = _Spec(function, names, {k: v for k, v in given.items() if k not in names})
     tensors = (*operands, *(given[k] for k in names))
     return restore(_Differentiable.apply(spec, *tensors) if tracked else _rows_of(spec, tensors))
+
+
+def _rule_of(function: Function) -> Any:
+    if function.name not in RULES:
+        raise _no_derivative(function)
+    return RULES[function.name]
 
 
 class _Differentiable(torch.autograd.Function):  # type: ignore[misc]  # torch has no types here
@@ -230,7 +241,7 @@ class _Differentiable(torch.autograd.Function):  # type: ignore[misc]  # torch h
         if all(g is None for g in cotangents):
             return tuple(grads)
         tensors, made = _made(ctx)
-        rule = RULES[ctx.spec.function.name]
+        rule = _rule_of(ctx.spec.function)
         for i, (key, tensor) in enumerate(zip(ctx.spec.keys, tensors, strict=True)):
             if ctx.needs_input_grad[1 + i]:
                 grads[1 + i] = rule.by[key].vjp(made, cotangents).to(tensor.dtype)
@@ -239,7 +250,7 @@ class _Differentiable(torch.autograd.Function):  # type: ignore[misc]  # torch h
     @staticmethod
     def jvp(ctx: Any, _: None, *tangents: Tensor | None) -> tuple[Tensor, ...]:
         made = _made(ctx)[1]
-        rule = RULES[ctx.spec.function.name]
+        rule = _rule_of(ctx.spec.function)
         parts = [rule.by[k].jvp(made, v) for k, v in zip(ctx.spec.keys, tangents, strict=True) if v is not None]
         return tuple(
             sum(terms[1:], terms[0]).to(dtype)
