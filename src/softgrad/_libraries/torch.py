@@ -66,10 +66,11 @@ def _is_tracked(tensor: Tensor) -> bool:
 
 
 def _has_derivative(tensor: Tensor) -> bool:
-    """Whether somebody will ask for a derivative, as far as can be seen through a batch."""
+    """Whether somebody will ask for a derivative, as far as can be seen: a batch hides its tangent."""
     return (tensor.requires_grad and torch.is_grad_enabled()) or (
         forward_ad._current_level >= 0
         and not torch._C._functorch.is_legacy_batchedtensor(tensor)
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
         and forward_ad.unpack_dual(tensor).tangent is not None
     )
 
