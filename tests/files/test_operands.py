@@ -253,5 +253,5 @@ def test_operands_are_part_of_what_is_resumed(monkeypatch):
             run(labels=changed, resume=True)
             assert_close(np.asarray(zarr.open_array("y.zarr")[...]), sg.cross_entropy(X, LABELS))
         else:
-            with pytest.raises(ValueError, match="was begun with another source"):
+            with pytest.raises(ValueError, match="was begun with another source or labels: entries"):
                 run(labels=changed, resume=True)

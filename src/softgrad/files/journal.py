@@ -131,8 +131,8 @@ def key_of(unit: Region) -> str:
 def identity(value: Any) -> Any:
     """A function or an option by value, such that another run can compare it.
 
-    A function is one that can be imported again: its name, and the version of its package or else the digest of its
-    module's source. Arrays are digests. TypeError for what has no such identity.
+    A function is one that can be imported again: its name, the version of its package and the digest of its module.
+    Arrays are digests. TypeError for what has no such identity.
     """
     if isinstance(value, partial):
         options = {name: identity(option) for name, option in sorted(value.keywords.items())}
@@ -160,18 +160,16 @@ def _function(function: Any) -> list[str]:
             f"{name or type(function).__name__} cannot be identified in a later run: pass a function that can be"
             " imported, no lambda, local function or object, with its options bound by functools.partial"
         )
-    return ["function", f"{module}.{name}", _version(module)]
+    return ["function", f"{module}.{name}", *_version(module)]
 
 
-def _version(module: str) -> str:
-    """The version of the package; for a module without one the digest of its source."""
-    version = getattr(sys.modules.get(module.partition(".")[0]), "__version__", None)
-    if version is not None:
-        return str(version)
+def _version(module: str) -> list[str]:
+    """The version of the package, if it has one, and the digest of the module: people edit without a new version."""
+    version = getattr(sys.modules.get(module.partition(".")[0]), "__version__", "")
     source = getattr(sys.modules[module], "__file__", None)
     if source is None:
         raise TypeError(f"functions of {module}, which has no source file, cannot be identified in a later run")
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    return [str(version), hashlib.sha256(Path(source).read_bytes()).hexdigest()]
 
 
 def clear(folder: Path) -> None:

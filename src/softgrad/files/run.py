@@ -53,9 +53,10 @@ class Run:
                 continue
             before, written = journal.finished[key]
             if str(journal.digest(self._blocks(reader, unit))) != before:
+                names = ["source", *(operand.name for operand in plan.call.operands)]
                 raise ValueError(
-                    f"was begun with another source: its entries [{key}] have changed; run without resume=True to"
-                    " start again"
+                    f"was begun with another {' or '.join(names)}: entries [{key}] have changed; run without"
+                    " resume=True to start again"
                 )
             if str(journal.digest(map(self.writers[0].read, plan.places(unit)))) == written:
                 found.add(key)
