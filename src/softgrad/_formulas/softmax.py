@@ -171,7 +171,11 @@ def shifted_logits(
     m = xp.max(x, axis=-1, keepdims=True) if shift is None else shift
     y, error = two_sum(x, -m)
     if not is_one(temperature):
-        y, error = over_temperature(xp, y, error, xp.asarray(temperature, dtype=x.dtype))
+        temperature = xp.asarray(temperature, dtype=x.dtype)
+        # x − m may overflow where (x − m)/T does not. Then x/T and −m/T have one sign: the sum is within 1.5 ulp.
+        overflowed = (y == -infinity(xp, y)) & (x > -infinity(xp, x)) & (m < infinity(xp, m)) & (temperature > 0)
+        y, error = over_temperature(xp, y, error, temperature)
+        y = xp.where(overflowed, x / temperature - m / temperature, y)
     # −inf − finite is exact, and where x is −inf so is e^x = 0; the transformations give NaN there.
     error = xp.where(xp.isfinite(error), error, xp.zeros_like(error))
     impossible = (x == -infinity(xp, x)) & (m > -infinity(xp, m)) & (m < infinity(xp, m))
