@@ -344,5 +344,6 @@ class Checks:
                 "jacobian" + what,
                 self.reference.jacobian(got, x, **options),
                 error_bounds.JACOBIAN,
+                error_bounds.JACOBIAN_OF_SUBNORMAL,
                 where=f"{where} {options}",
             )

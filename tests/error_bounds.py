@@ -8,6 +8,9 @@ LOG_SOFTMAX = 2.0
 LOGSUMEXP = 1.0
 """In ulp of max(|result|, |max x|)."""
 JACOBIAN = 5.0
+JACOBIAN_OF_SUBNORMAL = 4.0
+"""In spacings over T, at the largest p for each of the others: 1 of the subnormal p, 2 of the other factor, which is
+right to 2 ulp, and half a spacing for the quotient and for the product."""
 VJP = 4.0
 """In ulp of p_i(|g_i−g_k| + Σ p_j|g_j−g_k|), k the largest entry of p."""
 HALF = 0.55

@@ -100,12 +100,10 @@ def keep(checks, level, dtype):
 def is_open(what, level, dtype):
     """Whether no arithmetic here keeps this bound yet.
 
-    The entries of a Jacobian at a small temperature are made of a p with few bits; subnormal results of a state err by
-    two spacings and more; in float64 the formulas have NumPy's exp and no wider type.
+    Subnormal results of a state err by two spacings and more. In float64 the formulas have NumPy's exp, nothing wider.
     """
     of_a_state = what.startswith("state entropy") or (what.startswith("state") and "subnormal" in what)
-    of_any_level = what.startswith("jacobian") or of_a_state
-    return of_any_level or (level == "generic" and dtype == "float64")
+    return of_a_state or (level == "generic" and dtype == "float64")
 
 
 @every_dtype

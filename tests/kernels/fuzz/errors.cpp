@@ -149,8 +149,8 @@ void errors_of_weighted_logsumexp(int digits, int lowest, int64_t rows, int64_t 
     });
 }
 
-// (diag(p) − p pᵀ)/T. A subnormal p is itself right to a spacing only, and T < 1 enlarges that: such entries count in
-// spacings over T, at the maximum for each of the others.
+// (diag(p) − p pᵀ)/T. A subnormal p is itself right to a spacing only: such entries count in spacings over T, which T <
+// 1 enlarges, and the diagonal entry at the maximum in as many for each of the others, which it sums.
 void errors_of_jacobian(int digits, int lowest, int64_t rows, int64_t n, const double* x, const uint8_t* mask,
                         const double* temperature, const double* got, Error* errors) {
     const Format format{digits, lowest};
@@ -168,8 +168,9 @@ void errors_of_jacobian(int digits, int lowest, int64_t rows, int64_t n, const d
                 const bool is_top = i == j && i == row.k;
                 const double other = is_top ? row.others(i).high : row.probability(j).high;
                 const double least = fmin(row.probability(i).high, other) * ONE_OVER_S / (is_top ? n : 1);
-                if (least < tiny && temperature[r] < 1) {
-                    const double unit = ldexp(is_top ? (double)n : 1.0, lowest - digits + 1 + SCALE) / temperature[r];
+                if (least < tiny) {
+                    const double spacings = fmax((is_top ? (double)n : 1.0) / temperature[r], 1.0);
+                    const double unit = ldexp(spacings, lowest - digits + 1 + SCALE);
                     const double error_in_units = absolute(Number(entry * S) - exact).high / unit;
                     if (!(error_in_units <= error.subnormal)) {
                         error.subnormal = error_in_units == error_in_units ? error_in_units : INFINITY;
