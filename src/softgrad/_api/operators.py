@@ -22,7 +22,7 @@ from softgrad._formulas.namespace import Array, NDArray, is_one, namespace, per_
 from softgrad._numpy import derivatives as native
 from softgrad._numpy import kernels, threads
 from softgrad._validation.arrays import as_positive_temperature, as_unmasked, broadcast_shapes, promoted
-from softgrad._validation.axis import Axis, Rows
+from softgrad._validation.axis import Axis
 from softgrad._validation.logits import Logits
 from softgrad._validation.signatures import Foreign, Labelled, Real
 
@@ -142,8 +142,8 @@ def calculate_gradient(x: Any, normalization: bool = True) -> Array:
 @dispatched("(n)->(n,n)")
 def jacobian_at(p: Any, /, *, axis: Axis = -1) -> SimplexJacobian:
     """The Jacobian of softmax from its output."""
-    p = as_unmasked(p, "p")
-    return SimplexJacobian(Rows.of(tuple(p.shape), axis).to_rows(p, namespace(p)))
+    rows, _ = Logits.output(axis, 0.0, p=p)
+    return SimplexJacobian(rows.x)
 
 
 class _Operator:
@@ -331,7 +331,7 @@ class SimplexJacobian(_Operator):
 
     def toarray(self) -> Array:
         """The dense array of shape (..., n, n), written in one pass; it costs n² numbers per matrix."""
-        workers = threads.count(None, math.prod(self.shape), self.p.dtype)
+        workers = threads.count(None, math.prod(self.shape))
         return native.jacobian(self.p, self.temperature, workers=workers)
 
     def quadratic(self, v: Array) -> Array:
