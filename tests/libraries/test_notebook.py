@@ -80,8 +80,8 @@ def test_tables():
 def test_layers_show_every_option():
     assert repr(sg.Softmax(axis=(0, 1))) == "Softmax(axis=(0, 1))"
     assert repr(sg.LogSoftmax()) == "LogSoftmax(axis=-1)"
-    assert (
-        repr(sg.SoftmaxCrossEntropy(0, weight=np.ones(3), ignore_index=-1))
-        == "SoftmaxCrossEntropy(axis=0, weight=<array of shape (3,)>, label_smoothing=0.0, ignore_index=-1, z_loss=0.0)"
+    assert repr(sg.SoftmaxCrossEntropy(0, weight=np.ones(3), ignore_index=-1)) == (
+        "SoftmaxCrossEntropy(axis=0, temperature=1.0, weight=<array of shape (3,)>, label_smoothing=0.0, "
+        "ignore_index=-1, z_loss=0.0, dtype=None)"
     )
     assert "weight=None" in repr(sg.SoftmaxCrossEntropy())
