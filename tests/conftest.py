@@ -9,6 +9,7 @@ from softgrad._numpy import kernels
 
 from . import reference
 
+collect_ignore = ["narrow_longdouble.py"]  # a plugin: importing it changes what longdouble is
 collect_ignore_glob = ["typing/*.py"]  # what tests/test_typing.py shows to type checkers
 
 # One fixed sequence of examples, so that a run means the same tomorrow. `pytest --hypothesis-profile=deep` searches.

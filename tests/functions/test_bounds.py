@@ -149,7 +149,7 @@ def test_the_fast_reference_measures_sparse_maps_as_mpmath_does(errors, dtype):
 
 @every_dtype
 def test_bounds_of_sparse_maps(errors, level, dtype):
-    hold_on_sparse_maps(errors, level, dtype, 400 if level == "generic" else 10_000, 7)
+    hold_on_sparse_maps(errors, level, dtype, 100 if level == "generic" else 2500, 7)
 
 
 @pytest.mark.exhaustive
