@@ -77,7 +77,7 @@ def test_dask_cluster_agrees_with_numpy():
             r"known windows at T = 1: .*\nthe picture is in .*\ntest loss: [12]\.\d\d bits per byte ",
         ),
         (
-            "sparse",
+            "sparse_maps",
             (),
             r"accuracy: at least 0\.9\d\d \(required: .*\nclasses that 1\.5-entmax leaves possible: 1\.\d\d ",
         ),

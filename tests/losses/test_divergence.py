@@ -147,7 +147,7 @@ def test_divergence_in_any_layout(level, dtype):
 @pytest.mark.parametrize(("dtype", "workers"), [(np.float32, 3), (np.float64, 1)])
 def test_divergence_beyond_the_caches(level, dtype, workers, monkeypatch):
     """Large gradients are written by non-temporal stores, also over what they are computed from."""
-    monkeypatch.setattr(threads, "count", lambda asked, size: workers)
+    monkeypatch.setattr(threads, "count", lambda *_: workers)
     m, n = 1024, 2049
     a, b = logits((m, n), np.dtype(dtype)), logits((m, n), np.dtype(dtype))[::-1].copy()
     b[::2] = a[::2] + (dtype(1e-3) * b[::2])

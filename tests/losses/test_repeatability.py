@@ -52,7 +52,7 @@ def test_results_beyond_the_caches(level, dtype, options, shift):
 def test_threads_change_no_bit(level, monkeypatch):
     x, labels = logits((101, 40), np.dtype(np.float32)), np.arange(101) % 40
     alone = sg.cross_entropy_grad_hess(x, labels, **SMOOTHED), sg.cross_entropy_grad(x, labels)
-    monkeypatch.setattr(threads, "count", lambda workers, size: 3)
+    monkeypatch.setattr(threads, "count", lambda *_: 3)
     together = sg.cross_entropy_grad_hess(x, labels, **SMOOTHED), sg.cross_entropy_grad(x, labels)
     for a, b in zip(alone, together, strict=True):
         for one, other in zip(a, b, strict=True):
@@ -62,7 +62,7 @@ def test_threads_change_no_bit(level, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.usefixtures("level")
 def test_threads_do_not_write_what_others_read(monkeypatch):
-    monkeypatch.setattr(threads, "count", lambda workers, size: 3)
+    monkeypatch.setattr(threads, "count", lambda *_: 3)
     x = logits((1024, 2049), np.dtype(np.float32))
     memory = np.zeros((1025, 2049), np.float32)
     memory[1:] = targets = np.abs(x[::-1])

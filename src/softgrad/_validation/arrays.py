@@ -203,7 +203,9 @@ def in_common(operands: dict[str, Array]) -> list[Array]:
     """Named operands in their common shape and dtype."""
     shape, xp = broadcast_shapes(**operands), namespace(next(iter(operands.values())))
     dtype = functools.reduce(functools.partial(promoted, xp), (a.dtype for a in operands.values()))
-    return [xp.broadcast_to(xp.astype(a, dtype, copy=False), shape) for a in operands.values()]
+    cast = (xp.astype(a, dtype, copy=False) for a in operands.values())
+    # Only where it changes something: PyTorch's batches of tangents have no rule for it.
+    return [a if tuple(a.shape) == shape else xp.broadcast_to(a, shape) for a in cast]
 
 
 def promoted(xp: Any, a: Any, b: Any) -> Any:

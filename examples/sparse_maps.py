@@ -1,6 +1,6 @@
 """Probabilities that are exactly 0: a linear classifier of digits trained with entmax_loss, compared with softmax's.
 
-    python examples/sparse.py [--output FOLDER]
+    python examples/sparse_maps.py [--output FOLDER]
 
 1797 digits of 8 × 8 pixels come with scikit-learn; a quarter of them is kept aside for the test. The picture also
 shows where each map takes a grid of logits in the simplex of three classes.
@@ -126,7 +126,7 @@ def main() -> int:
         if name != "softmax":
             console.print(f"{name} gives {possible.mean():.1%} of the right digits a chance", highlight=False)
     console.print(table)
-    draw(supports, losses, folder / "sparse.png")
+    draw(supports, losses, folder / "sparse_maps.png")
     console.print(f"the picture is in {folder}")
     classes = supports["1.5-entmax"].mean()
     console.print(f"accuracy: at least {min(accuracies):.3f} (required: {REQUIRED_ACCURACY})", highlight=False)
