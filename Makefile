@@ -20,13 +20,13 @@ demo: $(VENV)/installed-examples ## train a network written by hand on real digi
 # One process for each processor that there is; a process that has nothing left to do takes tests from another.
 PYTEST = $(BIN)/python -m pytest --numprocesses logical --dist worksteal
 
-quick: $(VENV)/installed-test ## run some cases of each test, about a minute
+quick: $(VENV)/installed-test ## run some cases of each test, one or two minutes
 	$(PYTEST) --quick
 
-test: $(VENV)/installed-test ## run the test suite on the installed package, every instruction-set level, about 6 minutes
+test: $(VENV)/installed-test ## run the test suite on the installed package, every instruction-set level
 	$(PYTEST)
 
-test-all: $(VENV)/installed-test ## run what is marked slow, too, about 10 minutes
+test-all: $(VENV)/installed-test ## run what is marked slow, too, about 12 minutes
 	$(PYTEST) -m "not exhaustive"
 
 lint: $(VENV)/installed-lint ## check style, types and spelling
