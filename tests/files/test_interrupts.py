@@ -64,6 +64,9 @@ def is_journalled():
     return journal.exists() and journal.read_text().count("\n") > 3
 
 
+ENDED = {signal.SIGINT: "softgrad: interrupted\n", signal.SIGTERM: "softgrad: terminated\n"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 0.001, 0.01, 0.03, 0.1, 0.3])
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
@@ -73,7 +76,8 @@ def test_a_second_signal_changes_nothing(delay, second):
     for _ in range(3):
         time.sleep(delay)
         process.send_signal(second)
-    assert ended(process) == (130, "softgrad: interrupted\n")
+    # Two signals that wait together arrive in any order: either one may be the first.
+    assert ended(process) in [(128 + number, ENDED[number]) for number in (signal.SIGINT, second)]
     assert os.listdir() == ["in.npy"]
 
 
