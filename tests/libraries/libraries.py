@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import array_api_strict
+import dask
 import dask.array as da
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,8 @@ class Library:
     """Options that it does not take: each is a TypeError."""
     has: Callable[[np.ndarray], bool] = lambda a: True
     """Whether it has an array of that shape and dtype."""
+    together: Callable[[Any], Any] = lambda results: results
+    """What several results have in common is done once."""
 
     def given(self, value):
         """Arrays as the library's, anything else as it is."""
@@ -41,6 +44,7 @@ class Library:
 
     def result(self, value):
         """A result, or a tuple of them, as NumPy's."""
+        value = self.together(value)
         return type(value)(*map(self.back, value)) if isinstance(value, tuple) else self.back(value)
 
 
@@ -120,9 +124,17 @@ def _from_dask(a):
     return np.asarray(a.compute(scheduler="synchronous"))
 
 
+def _persisted(results):
+    arrays = results if isinstance(results, tuple) else (results,)
+    arrays = dask.persist(*arrays, scheduler="synchronous")
+    return type(results)(*arrays) if isinstance(results, tuple) else arrays[0]
+
+
 # An axis in one block goes to the kernels, in several to the formulas: one dtype for each way is enough here.
-DASK = Library("dask", lambda a: da.from_array(a, chunks=-1), _from_dask, SINGLES[:1])
-DASK_CUT = Library("dask in blocks", lambda a: da.from_array(a, chunks=2), _from_dask, SINGLES[1:])
+DASK = Library("dask", lambda a: da.from_array(a, chunks=-1), _from_dask, SINGLES[:1], together=_persisted)
+DASK_CUT = Library(
+    "dask in blocks", lambda a: da.from_array(a, chunks=(2, 3, 3)[: a.ndim]), _from_dask, SINGLES[1:], together=_persisted
+)
 
 ARRAYS = (STRICT, TORCH, JAX, JAX_64, DASK, DASK_CUT)
 LIBRARIES = (*ARRAYS, PANDAS, XARRAY)
