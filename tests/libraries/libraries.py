@@ -133,7 +133,11 @@ def _persisted(results):
 # An axis in one block goes to the kernels, in several to the formulas: one dtype for each way is enough here.
 DASK = Library("dask", lambda a: da.from_array(a, chunks=-1), _from_dask, SINGLES[:1], together=_persisted)
 DASK_CUT = Library(
-    "dask in blocks", lambda a: da.from_array(a, chunks=(2, 3, 3)[: a.ndim]), _from_dask, SINGLES[1:], together=_persisted
+    "dask in blocks",
+    lambda a: da.from_array(a, chunks=(2, 3, 3)[: a.ndim]),
+    _from_dask,
+    SINGLES[1:],
+    together=_persisted,
 )
 
 ARRAYS = (STRICT, TORCH, JAX, JAX_64, DASK, DASK_CUT)

@@ -48,7 +48,7 @@ IN_JAX = [name for function, name in ONE_OF_EACH.items() if "sparsemax_loss" not
 
 
 @pytest.mark.slow
-# The rules are those that PyTorch's checks went through: one call of each function. Not jitted: compiling takes seconds.
+# One call of each function: PyTorch's checks went through the rules. Not jitted: compiling takes seconds.
 @pytest.mark.parametrize("name", IN_JAX)
 def test_jax_derivatives_of_both_orders_are_those_of_torch(name):
     function, inputs = _torch_call(name)

@@ -98,6 +98,40 @@ def test_compiling_without_a_graph_break(name):
         assert_close(got.detach().numpy(), expected.numpy(), ulp=64)
 
 
+BUILT = {
+    "softmax_jacobian": lambda x: sg.softmax_jacobian(x, temperature=0.5).matvec(x),
+    "calculate_gradient": sg.calculate_gradient,
+    "cross_entropy_hessian": lambda x: sg.cross_entropy_hessian(x) @ x.T,
+    "entmax_loss_hessian": lambda x: sg.entmax_loss_hessian(x).sqrt().matvec(x),
+    "several temperatures": lambda x: sg.softmax_jacobian(x, temperature=x[:, 0].detach().exp()).diagonal(),
+    "Softmax": lambda x: _both_ways(sg.Softmax(), x),
+    "LogSoftmax": lambda x: _both_ways(sg.LogSoftmax(), x),
+    "Entmax": lambda x: _both_ways(sg.Entmax(), x),
+    "SoftmaxCrossEntropy": lambda x: _both_ways(sg.SoftmaxCrossEntropy(), x, torch.arange(len(x))),
+}
+"""Operators and layers that a compiled function makes and uses."""
+
+
+def _both_ways(layer, *given):
+    return layer(*given).sum() + layer.backward().sum()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BUILT)
+@no_warnings_of_torch
+def test_compiling_what_is_built_on_the_way(name):
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 5))).requires_grad_()
+    torch._dynamo.reset()
+    compiled = torch.compile(BUILT[name], fullgraph=True, backend="aot_eager")
+    for ours, theirs in zip(_value_and_gradient(compiled, x), _value_and_gradient(BUILT[name], x), strict=True):
+        assert_close(ours.numpy(), theirs.numpy(), ulp=8)
+
+
+def _value_and_gradient(function, x):
+    result = function(x)
+    return result.detach(), torch.autograd.grad(result.square().sum(), x)[0]
+
+
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 @no_warnings_of_torch
 def test_every_way_to_a_hessian(name):

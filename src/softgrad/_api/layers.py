@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, overload
 
 from softgrad._api.derivatives import log_softmax_vjp, softmax_vjp
@@ -59,7 +58,9 @@ class _Layer:
 class _Normalization(_Layer):
     """softmax or log_softmax."""
 
-    _function: Callable[..., Array]
+    @staticmethod
+    def _function(x: Any, **options: Any) -> Array:
+        raise NotImplementedError
 
     @overload
     def __call__(self, x: Real, normalization: bool = True) -> NDArray: ...
@@ -118,7 +119,9 @@ class Softmax(_Normalization):
            [-0.05989202]])
     """
 
-    _function = staticmethod(softmax)
+    @staticmethod
+    def _function(x: Any, **options: Any) -> Array:  # torch.compile traces functions that are found by a global name
+        return softmax(x, **options)
 
     def backward(self, grad_output: Any = None) -> Array:
         """Go backward from the last output.
@@ -294,7 +297,9 @@ class LogSoftmax(_Normalization):
     array([[-0.5,  0.5]])
     """
 
-    _function = staticmethod(log_softmax)
+    @staticmethod
+    def _function(x: Any, **options: Any) -> Array:
+        return log_softmax(x, **options)
 
     def backward(self, grad_output: Any = None) -> Array:
         """Go backward from the last output.

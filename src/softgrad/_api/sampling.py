@@ -16,7 +16,7 @@ from softgrad._formulas.precision import as_wide, silent, value_dtype
 from softgrad._formulas.sampling import NOTHING, gumbel
 from softgrad._numpy import kernels, threads
 from softgrad._numpy import sampling as native
-from softgrad._validation.arrays import as_real, as_temperature, is_foreign
+from softgrad._validation.arrays import as_real, as_temperature, holds, is_foreign
 from softgrad._validation.axis import Axis, Rows
 from softgrad._validation.labels import as_labels
 from softgrad._validation.logits import Logits
@@ -262,7 +262,7 @@ def sample_log_prob(
     rows = Logits.of(logits, axis, where, name="logits")
     xp, batch = rows.xp, rows.rows.batch_shape
     T = as_temperature(temperature, rows.rows, xp)
-    if not replace and is_known(T) and not xp.all(xp.asarray(T) > 0):
+    if not replace and not holds(lambda T: T > 0, T, xp):
         raise ValueError("temperature must be positive without replacement: at 0 the draws have no density")
     several = np.ndim(index) == len(batch) + 1
     shape = (*batch, np.shape(index)[-1]) if several else batch

@@ -5,15 +5,16 @@ Throughout, q = p^(2−α) where p is positive and 0 elsewhere, and Σ runs over
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from softgrad._api.operators import SimplexJacobian, softmax_jacobian
 from softgrad._api.sparse import entmax
 from softgrad._dispatch import dispatched
 from softgrad._formulas import sparse_derivatives as formulas
-from softgrad._formulas.namespace import Array, is_known
+from softgrad._formulas.namespace import Array
 from softgrad._numpy import sparse_derivatives as native
-from softgrad._validation.arrays import as_alpha, as_positive_temperature
+from softgrad._validation.arrays import as_alpha, as_positive_temperature, holds
 from softgrad._validation.axis import Axis
 from softgrad._validation.logits import Logits
 
@@ -249,7 +250,7 @@ def entmax_jacobian(
 def _jacobian(x: Any, alpha: Any, axis: Axis, temperature: Any, where: Any) -> SimplexJacobian:
     rows = Logits.of(x, axis, where)
     alpha = as_alpha(alpha, rows.rows, rows.xp)
-    if is_known(alpha) and not rows.xp.all(rows.xp.asarray(alpha) < rows.xp.inf):
+    if not holds(lambda a: a < math.inf, alpha, rows.xp):
         raise ValueError("alpha must be finite: at infinity entmax is a step, which has no derivative")
     if isinstance(alpha, float) and alpha == 1:
         return softmax_jacobian(x, axis=axis, temperature=temperature, where=where)

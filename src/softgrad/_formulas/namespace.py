@@ -22,6 +22,10 @@ def namespace(x: Any) -> Any:
     """The array API namespace of `x`: NumPy itself, or array-api-compat's view of the library that `x` comes from."""
     if isinstance(x, (np.ndarray, np.generic)):
         return np
+    if is_tensor(x):
+        import array_api_compat.torch  # noqa: PLC0415  only a tensor needs it
+
+        return array_api_compat.torch
     import array_api_compat  # noqa: PLC0415  only a foreign array needs it
 
     return array_api_compat.array_namespace(x)
@@ -36,12 +40,25 @@ def widest(xp: Any, *, integral: bool = False) -> Any:
     return getattr(xp, wide if wide in known else narrow)
 
 
+def is_tensor(x: Any) -> bool:
+    """Whether `x` is PyTorch's, asked without array-api-compat's caches, of which torch.compile warns."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def is_compiling() -> bool:
+    """Whether torch.compile traces the call."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.compiler.is_compiling())
+
+
 def is_known(x: Any) -> bool:
     """Whether the entries of `x` can be read now: JAX and PyTorch trace a function on arrays that have none yet."""
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(x, torch.Tensor):
+    if is_tensor(x):
+        torch = sys.modules["torch"]
         return bool(
-            type(x).__torch_dispatch__ is torch._C._disabled_torch_dispatch_impl
+            not is_compiling()
+            and type(x).__torch_dispatch__ is torch._C._disabled_torch_dispatch_impl
             and x.device.type != "meta"
             and not torch._C._functorch.is_functorch_wrapped_tensor(x)
             and not torch._C._functorch.is_legacy_batchedtensor(x)

@@ -10,13 +10,23 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
-from softgrad._formulas.namespace import Array, namespace, widest
+from softgrad._formulas.namespace import Array, is_compiling, namespace, widest
 
 Operands = ParamSpec("Operands")
 Result = TypeVar("Result")
 
-silent = np.errstate(all="ignore")
-"""Decorator: no warnings, since NaN, infinity and underflow are results of the formulas, and documented."""
+
+def silent(formula: Callable[Operands, Result]) -> Callable[Operands, Result]:
+    """`formula` without warnings: NaN, infinity and underflow are results of the formulas, and documented."""
+
+    @wraps(formula)
+    def computed(*operands: Operands.args, **options: Operands.kwargs) -> Result:
+        if is_compiling():  # torch.compile does not trace what is NumPy's, and warns of nothing
+            return formula(*operands, **options)
+        with np.errstate(all="ignore"):
+            return formula(*operands, **options)
+
+    return computed
 
 
 def warning_the_caller(formula: Callable[Operands, Result]) -> Callable[Operands, Result]:

@@ -31,8 +31,9 @@ Tensor = Any
 
 def call(function: Function, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """`function` of tensors: tensors of the same device come back."""
-    if torch.compiler.is_compiling() and not function.is_operator:
-        return _in_graph(function, operands, options)
+    if torch.compiler.is_compiling():
+        # An operator is made by calls of functions, each of which goes into the graph.
+        return function.plain(*operands, **options) if function.is_operator else _in_graph(function, operands, options)
     return _call(function, operands, options)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from softgrad._formulas.namespace import Array, is_known, namespace, widest
+from softgrad._formulas.namespace import Array, is_known, is_tensor, namespace, widest
 from softgrad._validation.axis import Rows
 from softgrad._validation.mistakes import names_the_array
 
@@ -63,7 +64,7 @@ def is_foreign(x: Any) -> bool:
         return False
     import array_api_compat  # noqa: PLC0415  only a foreign array needs it
 
-    return bool(array_api_compat.is_array_api_obj(x))
+    return is_tensor(x) or bool(array_api_compat.is_array_api_obj(x))
 
 
 def _foreign_real(x: Array, name: str) -> Array:
@@ -118,7 +119,7 @@ def as_alpha(alpha: Any, rows: Rows, xp: Any = np) -> Array | float:
     A foreign array without axes stays an array: it may track a gradient.
     """
     alpha = without_mask(alpha, "alpha")
-    if np.ndim(alpha) == 0 and not is_foreign(alpha):
+    if isinstance(alpha, int | float) or (np.ndim(alpha) == 0 and not is_foreign(alpha)):
         return _as_number(alpha, "alpha", 1)
     return _as_numbers(alpha, "alpha", 1, rows, xp)
 
@@ -142,8 +143,18 @@ def as_float(value: Any, requirement: str) -> float:
 
 def check_positive(temperature: Array | float, xp: Any, reason: str) -> None:
     """ValueError if a temperature is 0, as far as that is known, for what has no limit there."""
-    if is_known(temperature) and not xp.all(xp.asarray(temperature) > 0):
+    if not holds(lambda T: T > 0, temperature, xp):
         raise ValueError(f"temperature must be positive{reason}")
+
+
+def holds(test: Callable[[Any], Any], value: Array | float, xp: Any) -> bool:
+    """Whether all numbers pass a test, as far as they are known.
+
+    One number is tested as such: a graph that is being traced has no branches by arrays.
+    """
+    if isinstance(value, float):
+        return bool(test(value))
+    return not is_known(value) or bool(xp.all(test(value)))
 
 
 def _as_numbers(given: Any, name: str, lowest: int, rows: Rows, xp: Any) -> Array:
