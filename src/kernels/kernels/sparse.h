@@ -1,10 +1,10 @@
-// Entmax for α = 2 (sparsemax) and α = 1.5: p = (σ − s d)_+^(1/s) with s = α − 1, d = (max x − x)/T, and the σ for
-// which Σ p = 1.
+// Entmax: p = (σ − s d)_+^(1/s) with s = α − 1, d = (max x − x)/T, and the σ for which Σ p = 1. A solver knows how to
+// find σ: `Products` here for α = 2 (sparsemax) and α = 1.5, `Powers` (kernels/entmax.h) for any α.
 //
-// Only entries with u = s d up to 1 can be positive: of a long row they are copied. Σ (σ − u)_+^(1/s) − 1 is convex in
-// σ, so that Newton's steps from σ = 1 fall monotonically. The last ones know σ, u and the sum as pairs of float64: the
-// errors of u are a few units of 2^-104, and those of σ are a mean of theirs and of what the sum loses, 2^-105 of its
-// value, which is 1. So p is within 2^-100 before it is rounded, for every dtype.
+// Only entries with u = s d up to 1 can be positive: of a long row they are copied. For s ≤ 1 Σ (σ − u)_+^(1/s) − 1 is
+// convex in σ, so that Newton's steps from σ = 1 fall monotonically. The last ones of `Products` know σ, u and the sum
+// as pairs of float64: the errors of u are a few units of 2^-104, and those of σ are a mean of theirs and of what the
+// sum loses, 2^-105 of its value, which is 1. So p is within 2^-100 before it is rounded, for every dtype.
 #pragma once
 
 #include "math/double_word.h"
@@ -12,35 +12,96 @@
 
 namespace {
 
+// s = 1/POWER of every row.
+template <int POWER>
+struct FixedShare {
+    static constexpr double S = 1.0 / POWER;
+    explicit FixedShare(Vec<double>) {}
+    DoubleWord<double> of(const DoubleWord<double>& d) const { return {d.high * S, d.low * S}; }
+};
+
 // The margins u of entries, as pairs of float64, one of which may be positive at σ up to 1; others are 2. Either of one
-// row, or, if LANES, of a row per lane.
-template <int POWER, bool LANES>
+// row, or, if LANES, of a row per lane. A share has s. The solver's solve() leaves p in `high`.
+template <class SomeShare, bool LANES>
 struct Margins {
+    typedef SomeShare Share;
     typedef Vec<double> V;
     static constexpr int W = WIDTH<double>;
 
     double *high, *low;
     ptrdiff_t count;  // whole vectors
+    Share share;
+    ptrdiff_t* index = nullptr;  // of entries of one row: where they are
+    ptrdiff_t entries = 0;       // of one row
 
-    // (max − a)/T/POWER where T is neither so small that this may be subnormal nor so large that T overflows.
+    // Where T is neither so small that (max − a)/T may be subnormal nor so large that T overflows.
     static bool takes(double temperature) { return temperature >= 0x1p-300 && temperature <= 0x1p400; }
     template <bool IS_TEMPERED>
     void set(ptrdiff_t i, V a, V max, V temperature) {
-        const V zero = splat(0.0);
-        DoubleWord<double> u;
         if constexpr (IS_TEMPERED) {
             // Half of both where the difference may overflow: for a smaller T it is beyond 1 then.
             const V scale = temperature > 4 ? splat(0.5) : splat(1.0);
-            u = over<double>(difference(max * scale, a * scale), {temperature * scale, zero});
+            put(i, over<double>(difference(max * scale, a * scale), {temperature * scale, splat(0.0)}));
         } else {
-            u = difference(max, a);
+            put(i, difference(max, a));
         }
-        constexpr double SHARE = 1.0 / POWER;
-        const Bits<double> is_max = a == max, near = u.high <= POWER;
-        store(high + i, is_max ? zero : near ? u.high * SHARE : splat(2.0));
-        store(low + i, near & ~is_max ? u.low * SHARE : zero);
+    }
+    // d.
+    void put(ptrdiff_t i, const DoubleWord<double>& d) {
+        const DoubleWord<double> u = share.of(d);
+        const Bits<double> is_max = d.high == 0, near = (u.high <= 1) & ~is_max;
+        store(high + i, is_max ? splat(0.0) : near ? u.high : splat(2.0));
+        store(low + i, near ? u.low : splat(0.0));
     }
 
+   protected:
+    // Of one row only entries whose u is up to `most`: others are 0.
+    void keep_up_to(double most) {
+        ptrdiff_t kept = 0;
+        for (ptrdiff_t k = 0; k < entries; ++k) {
+            const double u = high[k], rest = low[k];  // read first: no load waits for a store
+            const ptrdiff_t place = index[k];
+            high[kept] = u, low[kept] = rest, index[kept] = place;
+            kept += u <= most;
+        }
+        entries = kept;
+        count = in_vectors<double>(entries);
+        for (ptrdiff_t k = entries; k < count; ++k) high[k] = 2, low[k] = 0;
+    }
+    static V total(V v) {
+        return LANES ? v : reduce_lanes<double>(v, [](V a, V b) { return a + b; });
+    }
+    DoubleWord<double> at(ptrdiff_t i) const { return {load(high + i), load(low + i)}; }
+    static DoubleWord<double> exact_sum(V a, V b) {
+        const V sum = a + b, of_b = sum - a;
+        return {sum, (a - (sum - of_b)) + (b - of_b)};
+    }
+    static DoubleWord<double> difference(V a, V b) { return exact_sum(a, -b); }
+    // (σ − u)_+ of entries i and following.
+    DoubleWord<double> above(const DoubleWord<double>& root, ptrdiff_t i) const {
+        const DoubleWord<double> w = difference(root.high, load(high + i));
+        const V lower = w.low + (root.low - load(low + i)), sum = w.high + lower;
+        const Bits<double> inside = sum > 0;
+        return {inside ? sum : splat(0.0), inside ? lower - (sum - w.high) : splat(0.0)};
+    }
+};
+
+// p = (σ − u)_+^POWER.
+template <int POWER, bool LANES>
+struct Products : Margins<FixedShare<POWER>, LANES> {
+    typedef Margins<FixedShare<POWER>, LANES> Base;
+    typedef Vec<double> V;
+    using Base::above, Base::count, Base::difference, Base::exact_sum, Base::high, Base::total, Base::W;
+
+    void solve() {
+        const DoubleWord<double> root = this->root();
+        for (ptrdiff_t i = 0; i < count; i += W) {
+            const DoubleWord<double> p = power(above(root, i));
+            store(high + i, p.high + p.low);
+        }
+    }
+
+   private:
     // The root of Σ p = 1. A row that is done keeps its σ, whatever the other lanes need.
     DoubleWord<double> root() const {
         constexpr int STEPS = 64;  // a handful for most; halving the distance to the root, as of ties at 1.5, more
@@ -66,16 +127,6 @@ struct Margins {
         return root;
     }
 
-    // p at entries i and following, to 2^-100 before it is rounded.
-    V probabilities(const DoubleWord<double>& root, ptrdiff_t i) const {
-        const DoubleWord<double> p = power(above(root, i));
-        return p.high + p.low;
-    }
-
-   private:
-    static V total(V v) {
-        return LANES ? v : reduce_lanes<double>(v, [](V a, V b) { return a + b; });
-    }
     static DoubleWord<double> total(const DoubleWord<double>& v) {
         if constexpr (LANES) return v;
         DoubleDouble sum = 0;
@@ -114,18 +165,6 @@ struct Margins {
         return ((all.high - 1) + all.low) / slope(slopes);
     }
 
-    // (σ − u)_+ of entries i and following.
-    DoubleWord<double> above(const DoubleWord<double>& root, ptrdiff_t i) const {
-        const DoubleWord<double> w = difference(root.high, load(high + i));
-        const V lower = w.low + (root.low - load(low + i)), sum = w.high + lower;
-        const Bits<double> inside = sum > 0;
-        return {inside ? sum : splat(0.0), inside ? lower - (sum - w.high) : splat(0.0)};
-    }
-    static DoubleWord<double> exact_sum(V a, V b) {
-        const V sum = a + b, of_b = sum - a;
-        return {sum, (a - (sum - of_b)) + (b - of_b)};
-    }
-    static DoubleWord<double> difference(V a, V b) { return exact_sum(a, -b); }
     static DoubleWord<double> power(const DoubleWord<double>& w) { return POWER == 1 ? w : product<double>(w, w); }
 };
 
@@ -148,15 +187,18 @@ inline Computed<S> probability(double p) {
         return (Computed<S>)p;
 }
 
-template <class S, int POWER>
+// Rows of S by a solver of one row, or of a row per lane, which is Solver<LANES>.
+template <class S, template <bool> class Solver>
 struct Sparse {
     typedef Computed<S> T;
     typedef Vec<double> V;
     static constexpr int W = WIDTH<double>;
 
     double* memory;
-    Operand<Mask> mask;       // no data: nothing is masked
-    Operand<const double> t;  // no data: T = 1
+    Operand<Mask> mask;           // no data: nothing is masked
+    Operand<const double> t;      // no data: T = 1
+    Operand<const double> alpha;  // no data: every row has s
+    double s;
 
     // Memory for rows of n entries, in float64.
     static ptrdiff_t needed(ptrdiff_t n) { return 3 * in_vectors<double>(n); }
@@ -173,12 +215,13 @@ struct Sparse {
         alignas(BYTES) double high[LONGEST_BATCHED * W], low[LONGEST_BATCHED * W];
         for (int lane = 0; lane < batch.lanes; lane += W) {
             bool all_one = true, all_taken = true;
-            V temperatures = splat(1.0);
+            V temperatures = splat(1.0), shares = splat(s);
             for (int k = 0; k < W && t.data; ++k) {
-                const double own = temperature(i + (lane + k < batch.lanes ? lane + k : batch.lanes - 1));
-                temperatures[k] = own;
+                const ptrdiff_t row = i + (lane + k < batch.lanes ? lane + k : batch.lanes - 1);
+                const double own = temperature(row);
+                temperatures[k] = own, shares[k] = share(row);
                 all_one &= own == 1;
-                all_taken &= Margins<POWER, true>::takes(own);
+                all_taken &= Solver<true>::takes(own);
             }
             const T* const x = in[0] + lane;
             V max = wide(x);
@@ -190,7 +233,7 @@ struct Sparse {
             }
             const Bits<double> defined = (max - max == 0) & ~has_nan;
             const V safe = defined ? max : splat(0.0);
-            Margins<POWER, true> margins{high, low, batch.n * W};
+            Solver<true> margins{{high, low, batch.n * W, typename Solver<true>::Share(shares)}};
             for (ptrdiff_t j = 0; j < batch.n; ++j) {
                 const V a = wide(x + j * WIDTH<T>);
                 if (all_one) {
@@ -198,15 +241,17 @@ struct Sparse {
                 } else if (all_taken) {
                     margins.template set<true>(j * W, a, safe, temperatures);
                 } else {
+                    DoubleWord<double> d;
                     for (int k = 0; k < W; ++k) {
-                        const DoubleDouble u = margin(a[k], safe[k], temperatures[k]);
-                        high[j * W + k] = u.high, low[j * W + k] = u.low;
+                        const DoubleDouble own = gap(a[k], safe[k], temperatures[k]);
+                        d.high[k] = own.high, d.low[k] = own.low;
                     }
+                    margins.put(j * W, d);
                 }
             }
-            const DoubleWord<double> root = margins.root();
+            margins.solve();
             for (ptrdiff_t j = 0; j < batch.n; ++j) {
-                const V p = defined ? margins.probabilities(root, j * W) : splat((double)NAN);
+                const V p = defined ? load(high + j * W) : splat((double)NAN);
                 store_probabilities(out[0] + j * WIDTH<T> + lane, p);
             }
             if (mask.data && any<double>(~defined))
@@ -236,39 +281,38 @@ struct Sparse {
     }
 
     double temperature(ptrdiff_t i) const { return t.data ? t.at(i, 0) : 1; }
+    double share(ptrdiff_t i) const { return alpha.data ? alpha.at(i, 0) - 1 : s; }
 
     template <class X>
     void solve(const Row<T> row, X x, T* y, ptrdiff_t i) const {
-        const double temperature = this->temperature(i);
+        const double temperature = this->temperature(i), share = this->share(i);
         const T max = row.range(x).max[0];
-        Margins<POWER, false> margins{memory, memory + in_vectors<double>(row.stop), 0};
-        ptrdiff_t* const index = (ptrdiff_t*)(margins.low + in_vectors<double>(row.stop));
-        ptrdiff_t found = 0;
-        if (!(max - max == 0) || !find(row, x, lower_limit(max, temperature), margins.high, index, found))
-            return fill_nan(row, y);
-        while (margins.count < found) {
+        double* const low = memory + in_vectors<double>(row.stop);
+        Solver<false> margins{{memory, low, 0, typename Solver<false>::Share(splat(share)),
+                               (ptrdiff_t*)(low + in_vectors<double>(row.stop))}};
+        if (!(max - max == 0) || !find(row, x, lower_limit(max, temperature / share), margins)) return fill_nan(row, y);
+        while (margins.count < margins.entries) {
             const ptrdiff_t at = margins.count;
-            for (ptrdiff_t k = found; k < at + W; ++k) margins.high[k] = -INFINITY;
+            for (ptrdiff_t k = margins.entries; k < at + W; ++k) margins.high[k] = -INFINITY;
             set_margins(margins, at, max, temperature);
             margins.count += W;
         }
-        const DoubleWord<double> root = margins.root();
-        for (ptrdiff_t k = 0; k < margins.count; k += W) store(margins.high + k, margins.probabilities(root, k));
+        margins.solve();
         row.finish(y, [](auto) { return splat<T>(0); });
         if (row.context.nontemporal) fence_nontemporal();
-        for (ptrdiff_t k = 0; k < found; ++k) y[index[k]] = probability<S>(margins.high[k]);
+        for (ptrdiff_t k = 0; k < margins.entries; ++k) y[margins.index[k]] = probability<S>(margins.high[k]);
     }
 
-    // A number below which no entry is positive.
-    static T lower_limit(T max, double temperature) {
+    // A number below which no entry is positive: `reach` below the largest, T/s.
+    static T lower_limit(T max, double reach) {
         constexpr double SLACK = 0x1p-20, LEAST = sizeof(T) == 4 ? 0x1p-147 : 0x1p-1072;  // of roundings
         const double size = max < 0 ? -(double)max : (double)max;
-        return (T)((double)max - POWER * temperature * (1 + SLACK) - size * SLACK - LEAST);
+        return (T)((double)max - reach * (1 + SLACK) - size * SLACK - LEAST);
     }
 
     // Copies the entries from `lower` on, and where they are; whether no entry is NaN.
     template <class X>
-    static bool find(const Row<T> row, X x, T lower, double* values, ptrdiff_t* index, ptrdiff_t& found) {
+    static bool find(const Row<T> row, X x, T lower, Solver<false>& margins) {
         bool is_number = true;
         row.at_each_prefetching([&](auto place) {
             const Vec<T> v = place(x, -INF<T>);
@@ -277,34 +321,32 @@ struct Sparse {
                 const T a = v[lane];
                 is_number &= a == a;
                 if (!(a > -INF<T>)) continue;  // beyond the end, or where every entry is from `lower` on
-                values[found] = (double)a;
-                index[found++] = place.i + lane;
+                margins.high[margins.entries] = (double)a;
+                margins.index[margins.entries++] = place.i + lane;
             }
         });
         return is_number;
     }
 
     // Of the entries that margins.high holds from `at` on.
-    static void set_margins(Margins<POWER, false>& margins, ptrdiff_t at, double max, double temperature) {
+    static void set_margins(Solver<false>& margins, ptrdiff_t at, double max, double temperature) {
         const V a = load(margins.high + at);
         if (temperature == 1) return margins.template set<false>(at, a, splat(max), a);
         if (margins.takes(temperature)) return margins.template set<true>(at, a, splat(max), splat(temperature));
         for (ptrdiff_t k = at; k < at + W; ++k) {
-            const DoubleDouble u = margin(margins.high[k], max, temperature);
-            margins.high[k] = u.high, margins.low[k] = u.low;
+            const DoubleDouble d = gap(margins.high[k], max, temperature);
+            margins.high[k] = d.high, margins.low[k] = d.low;
         }
+        margins.put(at, {load(margins.high + at), load(margins.low + at)});
     }
 
-    // (max − a)/T/POWER, with the limits at T = 0 and T = inf; 2 beyond 1.
-    static DoubleDouble margin(double a, double max, double temperature) {
-        constexpr double SHARE = 1.0 / POWER;
+    // (max − a)/T, with the limits at T = 0 and T = inf.
+    static DoubleDouble gap(double a, double max, double temperature) {
         if (a == max) return 0;
-        if (temperature == 0 || !(a > -INFINITY)) return 2;
+        if (temperature == 0 || !(a > -INFINITY)) return INFINITY;
         // The difference may overflow, and what a small T leaves may be subnormal.
         const double scale = temperature > 4 ? 0.5 : temperature < 0x1p-300 ? 0x1p600 : 1;
-        const DoubleDouble u = exact_sum(max * scale, -a * scale) / DoubleDouble(temperature * scale);
-        if (!(u.high <= POWER)) return 2;
-        return {u.high * SHARE, u.low * SHARE};
+        return ::exact_sum(max * scale, -a * scale) / DoubleDouble(temperature * scale);
     }
 
     static void fill_nan(const Row<T> row, T* y) {
@@ -313,22 +355,35 @@ struct Sparse {
     }
 };
 
-template <class S, int POWER>
-void sparse_rows(const RowLoop<S, 1, 1>& loop, const Operand<const double>& t) {
-    typedef Sparse<S, POWER> Kernel;
+template <template <bool> class Solver, class S>
+void sparse_rows(const RowLoop<S, 1, 1>& loop, const Operand<const double>& t, const Operand<const double>& alpha,
+                 double s) {
+    typedef Sparse<S, Solver> Kernel;
     if (!loop.rows || !loop.n) return;
     const Scratch<double> memory(loop.n > LONGEST_BATCHED ? Kernel::needed(loop.n) : 1);
-    if (memory) loop.run(Kernel{memory.aligned(), loop.mask, t});
+    if (memory) loop.run(Kernel{memory.aligned(), loop.mask, t, alpha, s});
 }
 
-template <class S, int POWER>
-void sparse(const Call& call) {
-    sparse_rows<S, POWER>(RowLoop<S, 1, 1>(call), {});
-}
+template <bool LANES>
+using Sparsemax = Products<1, LANES>;
+template <bool LANES>
+using Entmax15 = Products<2, LANES>;
 
-template <class S, int POWER>
-void sparse_where(const Call& call) {
-    sparse_rows<S, POWER>(RowLoop<S, 1, 1>(call, call.mask(1)), call.numbers<const double>(2));
+template <class S>
+void sparsemax(const Call& call) {
+    sparse_rows<Sparsemax>(RowLoop<S, 1, 1>(call), {}, {}, 1);
+}
+template <class S>
+void sparsemax_where(const Call& call) {
+    sparse_rows<Sparsemax>(RowLoop<S, 1, 1>(call, call.mask(1)), call.numbers<const double>(2), {}, 1);
+}
+template <class S>
+void entmax15(const Call& call) {
+    sparse_rows<Entmax15>(RowLoop<S, 1, 1>(call), {}, {}, 0.5);
+}
+template <class S>
+void entmax15_where(const Call& call) {
+    sparse_rows<Entmax15>(RowLoop<S, 1, 1>(call, call.mask(1)), call.numbers<const double>(2), {}, 0.5);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // One instruction-set level: compiled once per level, with that level's flags and SOFTGRAD_LEVEL naming its table.
 #include "kernels/divergence.h"
+#include "kernels/entmax.h"
 #include "kernels/entropy.h"
 #include "kernels/focal_loss.h"
 #include "kernels/jacobian.h"

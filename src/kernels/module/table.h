@@ -12,10 +12,11 @@
     KERNEL(softmax_where, "(n),(n),()->(n)", "T?dT", (forward_where<Softmax, T>))                              \
     KERNEL(log_softmax, "(n)->(n)", "TT", (forward<LogSoftmax, T>))                                            \
     KERNEL(log_softmax_where, "(n),(n),()->(n)", "T?dT", (forward_where<LogSoftmax, T>))                       \
-    KERNEL(sparsemax, "(n)->(n)", "TT", (sparse<T, 1>))                                                        \
-    KERNEL(sparsemax_where, "(n),(n),()->(n)", "T?dT", (sparse_where<T, 1>))                                   \
-    KERNEL(entmax15, "(n)->(n)", "TT", (sparse<T, 2>))                                                         \
-    KERNEL(entmax15_where, "(n),(n),()->(n)", "T?dT", (sparse_where<T, 2>))                                    \
+    KERNEL(sparsemax, "(n)->(n)", "TT", (sparsemax<T>))                                                        \
+    KERNEL(sparsemax_where, "(n),(n),()->(n)", "T?dT", (sparsemax_where<T>))                                   \
+    KERNEL(entmax15, "(n)->(n)", "TT", (entmax15<T>))                                                          \
+    KERNEL(entmax15_where, "(n),(n),()->(n)", "T?dT", (entmax15_where<T>))                                     \
+    KERNEL(entmax, "(n),(n),(),()->(n)", "T?ddT", (entmax<T>))                                                 \
     KERNEL(logsumexp, "(n)->()", "TT", (logsumexp<T>))                                                         \
     KERNEL(logsumexp_where, "(n),(n)->()", "T?T", (logsumexp_where<T>))                                        \
     KERNEL(signed_logsumexp, "(n),(n)->(),()", "TTTT", (signed_logsumexp<T>))                                  \
