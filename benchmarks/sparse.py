@@ -1,4 +1,4 @@
-"""sparsemax and entmax(1.5) compared with sorts in PyTorch and with softgrad's softmax, in turns in one process.
+"""sparsemax and entmax compared with sorts in PyTorch and with softgrad's softmax, in turns in one process.
 
     python benchmarks/sparse.py [--seconds S] [--json FILE]
 
@@ -64,6 +64,16 @@ def by_optax(x: Any) -> dict[str, Callable[[], Any]]:
     return {"optax": lambda: project(rows).block_until_ready()}
 
 
+def at(alpha: float, x: Any, tensor: Any, out: Any) -> dict[str, Callable[[], Any]]:
+    """entmax for an α that has no kernel of its own."""
+    return {
+        "softgrad": lambda: sg.entmax(x, alpha, out=out, workers=1),
+        "its softmax": lambda: sg.softmax(x, out=out, workers=1),
+        "its α = 1.5": lambda: sg.entmax(x, out=out, workers=1),
+        **by_entmax("entmax_bisect", tensor, alpha),
+    }
+
+
 def calls(shape: tuple[int, int]) -> dict[str, dict[str, Callable[[], Any]]]:
     """For each result the ways to it, softgrad's first."""
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -84,6 +94,7 @@ def calls(shape: tuple[int, int]) -> dict[str, dict[str, Callable[[], Any]]]:
             **by_entmax("entmax15", tensor, -1),
             **by_entmax("entmax_bisect", tensor, 1.5),
         },
+        **{f"entmax, α = {alpha}": at(alpha, x, tensor, out) for alpha in (1.25, 3.0)},
         "sparsemax, mask and T = 0.7": {
             "softgrad": lambda: sg.sparsemax(x, where=mask, temperature=0.7, out=out, workers=1),
             "its softmax": lambda: sg.softmax(x, where=mask, temperature=0.7, out=out, workers=1),

@@ -120,7 +120,7 @@ MAPS = (
     Map("entmax", lambda x, g, **o: sg.entmax(x, **o), "slice", 0.0),
     Map("entmax_vjp", _of_sparse(sg.entmax, sg.entmax_vjp), "slice", 0.0, has_kernel=False),
     Map("entmax_jacobian", lambda x, g, **o: sg.entmax_jacobian(x, **o).toarray(), "matrix", 0.0, has_kernel=False),
-    Map("entmax 3", lambda x, g, **o: sg.entmax(x, alpha=3, **o), "slice", 0.0, has_kernel=False),
+    Map("entmax 3", lambda x, g, **o: sg.entmax(x, alpha=3, **o), "slice", 0.0),
 )
 
 

@@ -83,7 +83,7 @@ MAPS = {
 FORMULAS = {
     "sparsemax": lambda x, o, **k: (sg.sparsemax(x, temperature=o.temperature, where=o.mask, **k),),
     "entmax": lambda x, o, **k: (sg.entmax(x, temperature=o.temperature, where=o.mask, **k),),
-    "entmax of alphas": lambda x, o, axis, **k: (sg.entmax(x, 1 + o.gamma, axis=axis),),
+    "entmax of alphas": lambda x, o, axis, **k: (sg.entmax(x, 1 + o.gamma / 3, axis=axis),),
     "entmax_vjp": lambda x, o, axis, **k: (sg.entmax_vjp(o.p, o.v, 1 + o.gamma, axis=axis),),
     "entmax_loss_grad": lambda x, o, axis, **k: sg.entmax_loss_grad(x, o.labels, 1 + o.gamma, axis=axis),
     "soft_entmax_loss": lambda x, o, axis, **k: (sg.soft_entmax_loss(x, o.p, 1 + o.gamma, axis=axis),),
