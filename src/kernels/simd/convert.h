@@ -37,10 +37,10 @@ inline Bits<float> widened(Words w) { return __builtin_convertvector(w, Bits<flo
 inline Words narrowed(Bits<float> b) { return __builtin_convertvector(b, Words); }
 #endif
 
-inline Vec<float> decoded(Words w, Brain) { return (Vec<float>)(widened(w) << 16); }
+inline Vec<float> decoded(Words w, Brain) { return (Vec<float>)((Unsigned<float>)widened(w) << 16); }
 inline Words encoded(Vec<float> v, Brain) {
-    const Bits<float> b = (Bits<float>)v, even = b + 0x7fff + ((b >> 16) & 1);
-    return narrowed(((v != v ? b | 0x400000 : even) >> 16) & 0xffff);
+    const Unsigned<float> b = (Unsigned<float>)v, even = b + 0x7fff + ((b >> 16) & 1);
+    return narrowed((Bits<float>)((v != v ? b | 0x400000 : even) >> 16));
 }
 
 #if defined(__AVX512F__)
@@ -52,19 +52,21 @@ inline Words encoded(Vec<float> v, Half) { return _mm256_cvtps_ph(v, _MM_FROUND_
 #else
 // The exponent moves by 112 from one type's bias to the other's; multiplying by 2^112 makes subnormals normal.
 inline Vec<float> decoded(Words w, Half) {
-    const Bits<float> h = widened(w), magnitude = (h & 0x7fff) << 13;
-    const Bits<float> finite = (Bits<float>)((Vec<float>)magnitude * 0x1p112f);
+    const Unsigned<float> h = (Unsigned<float>)widened(w), magnitude = (h & 0x7fff) << 13;
+    const Unsigned<float> finite = (Unsigned<float>)((Vec<float>)magnitude * 0x1p112f);
     return (Vec<float>)(((h & 0x7c00) == 0x7c00 ? magnitude | 0x7f800000 : finite) | ((h & 0x8000) << 16));
 }
 inline Words encoded(Vec<float> v, Half) {
-    const Bits<float> b = (Bits<float>)v, magnitude = b & 0x7fffffff;
-    const Bits<float> even = ((magnitude + 0xfff + ((magnitude >> 13) & 1)) >> 13) - (112 << 10);
+    const Unsigned<float> b = (Unsigned<float>)v, magnitude = b & 0x7fffffff;
+    const Unsigned<float> even = ((magnitude + 0xfff + ((magnitude >> 13) & 1)) >> 13) - (112 << 10);
     // Next to 1/2 the spacing is that of the subnormal halves: adding it rounds to one of them.
-    const Bits<float> subnormal = (Bits<float>)((Vec<float>)magnitude + 0.5f) - (Bits<float>)splat(0.5f);
-    Bits<float> h = magnitude < 0x38800000 ? subnormal : even;
+    const Unsigned<float> subnormal = (Unsigned<float>)((Vec<float>)magnitude + 0.5f) - (Unsigned<float>)splat(0.5f);
+    // (SSE compares signed numbers only.)
+    const Bits<float> signed_magnitude = (Bits<float>)magnitude;
+    Bits<float> h = (Bits<float>)(signed_magnitude < 0x38800000 ? subnormal : even);
     h = h > 0x7c00 ? Bits<float>{} + 0x7c00 : h;
-    h = magnitude > 0x7f800000 ? Bits<float>{} + 0x7e00 : h;
-    return narrowed(h | ((b >> 16) & 0x8000));
+    h = signed_magnitude > 0x7f800000 ? Bits<float>{} + 0x7e00 : h;
+    return narrowed(h | (Bits<float>)((b >> 16) & 0x8000));
 }
 #endif
 
