@@ -125,3 +125,53 @@ print(sg.backend(), sg.softmax([1.0, 1.0]).tolist(), sg.calculate_gradient([0, 0
     status, out, err = python(code)
     assert status == 0, err
     assert out == "generic [0.5, 0.5] [[0.25, -0.25], [-0.25, 0.25]]"
+
+
+IMPORT_WITH = """
+import sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "softgrad._kernels":
+            raise {}
+sys.meta_path.insert(0, Finder())
+import softgrad
+print(softgrad.backend())
+"""
+
+
+def test_without_the_extension_the_level_is_generic():
+    error = "ModuleNotFoundError(name=name)"
+    assert python(IMPORT_WITH.format(error), SOFTGRAD_ISA="") == (0, "generic", "")
+
+
+def test_an_extension_that_does_not_load_is_an_error():
+    status, out, err = python(IMPORT_WITH.format("ImportError('no libstdc++.so.6')"), SOFTGRAD_ISA="")
+    assert (status, out) == (1, "")
+    assert err.endswith("ImportError: no libstdc++.so.6\n")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="has no concurrent.interpreters")
+def test_subinterpreters_are_refused():
+    """By NumPy, and by the extension itself should NumPy ever be loaded there."""
+    pytest.importorskip("softgrad._kernels")
+    code = """
+from concurrent import interpreters
+from importlib.util import find_spec
+kernels = find_spec("softgrad._kernels").origin
+for code in (
+    "import softgrad",
+    "from importlib.util import spec_from_file_location as at, module_from_spec\\n"
+    f"module_from_spec(at('softgrad._kernels', {kernels!r}))",
+):
+    one = interpreters.create()
+    try:
+        one.exec(code)
+    except interpreters.ExecutionFailed as error:
+        print(str(error).strip().splitlines()[-1])
+    one.close()
+"""
+    status, out, err = python(code)
+    assert status == 0, err
+    refusals = out.splitlines()
+    assert "does not support loading in subinterpreters" in refusals[0]
+    assert refusals[1:] == ["ImportError: module softgrad._kernels does not support loading in subinterpreters"]

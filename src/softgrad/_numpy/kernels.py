@@ -19,8 +19,8 @@ from softgrad._numpy.threads import AUTOMATIC_FROM, cpu_count, over_rows
 __all__ = ["backend"]
 
 try:
-    from softgrad import _kernels
-except ImportError:  # built without the extension
+    import softgrad._kernels as _kernels  # noqa: PLR0402 (`from` hides which error it was)
+except ModuleNotFoundError:  # built without the extension; one that is there and does not load is an error
     _kernels = None  # type: ignore[assignment]
 
 
