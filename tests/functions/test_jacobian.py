@@ -319,7 +319,7 @@ def test_it_is_a_linear_operator_for_scipy():
     v, V = vectors(6), vectors(6, 2)
     near(operator @ v, J @ v)
     near(operator @ V, J @ V)
-    near(operator.matvec(v[:, None]), (J @ v)[:, None])
+    near(operator.matmat(v[:, None]), (J @ v)[:, None])
     near(operator.rmatvec(v), J @ v)
     near(operator.H @ V, J @ V)
     b = J @ v
