@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import sysconfig
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -56,6 +57,31 @@ def test_eight_callers_at_once(workers):
 
     with ThreadPoolExecutor(CALLERS) as pool:
         assert {d for many in pool.map(call, range(CALLERS)) for d in many} == {alone}
+
+
+def test_many_small_calls_at_once():
+    """Those that keep the GIL, where there is one."""
+    x = np.random.default_rng(1).normal(size=(4, 7)) * 10
+    labels, where, temperature = [3, 0, 6, 1], x > -5, [[0.5], [1.0], [2.0], [4.0]]
+
+    def results():
+        p = sg.softmax(x, where=where, temperature=temperature)
+        loss, grad = sg.cross_entropy_grad(x, labels)
+        return p, sg.softmax(x.tolist(), axis=0), sg.softmax_vjp(p, x, out=np.empty_like(x)), loss, grad
+
+    def differences(_):
+        return sum(a.tobytes() != b.tobytes() for _ in range(30) for a, b in zip(results(), alone, strict=True))
+
+    alone = results()
+    with ThreadPoolExecutor(CALLERS) as pool:
+        assert list(pool.map(differences, range(CALLERS))) == [0] * CALLERS
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has a GIL")
+def test_the_gil_stays_off():
+    script = "import softgrad, sys; print(softgrad.backend(), sys._is_gil_enabled())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == (f"{sg.backend()} False\n", "")
 
 
 def test_callers_write_into_parts_of_one_array():
