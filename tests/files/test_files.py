@@ -53,6 +53,17 @@ def test_npy_has_the_bits_of_the_whole_array(tmp_path, small_blocks, shape, orde
         assert_close(np.load(tmp_path / "y.npy"), expected)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("function", [sg.softmax, sg.log_softmax])
+def test_long_slices_are_computed_in_the_dtype_of_the_result(tmp_path, small_blocks, function, temperature):
+    for given, dtype in (("f2", "float32"), ("f2", "float64"), ("f4", "float64"), ("f8", "float32"), ("f4", "f4")):
+        x = logits((2, 3000), given)
+        np.save(tmp_path / "x.npy", x)
+        called = partial(function, temperature=temperature, dtype=dtype)
+        apply_blocks(called, tmp_path / "x.npy", tmp_path / "y.npy", force=True)
+        assert_close(np.load(tmp_path / "y.npy"), called(x))
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_function_may_know_the_length_of_its_slices(tmp_path, small_blocks, axis):
     x = logits((30, 50))

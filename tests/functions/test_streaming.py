@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import softgrad as sg
 from softgrad._formulas import states
+from softgrad._numpy import states as kernel_states
 
 from .. import rows
 from ..maps import BFLOAT16, FLOATS, INTEGERS, assert_close, assert_same, every_float, logits, result_dtype
@@ -339,3 +340,36 @@ def test_states_at_a_temperature(dtype, T):
                     close("log_softmax", y[0, i], exact.log_softmax(i), note=f"{kind} T={T}")
             assert_close(p, sg.softmax(x, temperature=T))
             assert_close(y, sg.log_softmax(x, temperature=T))
+
+
+@every_dtype
+@pytest.mark.parametrize("T", [0.7, 1e3, 1e-6, np.array([0.3, 5.0])], ids=str)
+def test_kernels_of_states_at_a_temperature(monkeypatch, dtype, T):
+    monkeypatch.setattr(kernel_states.kernels, "WIDENED", 100)  # several spans
+    monkeypatch.setattr(kernel_states, "LEAST_SPAN", 16)
+    for kind in rows.KINDS:
+        x = np.stack([rows.row(kind, 150, dtype, seed) for seed in range(2)])
+        state = kernel_states.merge(
+            *(kernel_states.normalizer(x[:, columns], None, T) for columns in np.s_[:100, 100:]), T
+        )
+        p, y = (f(x, state, None, T) for f in (kernel_states.softmax, kernel_states.log_softmax))
+        for row in range(2):
+            if np.isfinite(x[row]).all():
+                exact = exact_softmax(x[row], np.broadcast_to(T, 2)[row].item())
+                for i in {int(x[row].argmax()), *range(0, 150, 30)}:
+                    close("softmax", p[row, i], exact.softmax(i), note=f"{kind} T={T}")
+                    close("log_softmax", y[row, i], exact.log_softmax(i), note=f"{kind} T={T}")
+        assert_close(p, sg.softmax(x, temperature=T))
+        assert_close(y, sg.log_softmax(x, temperature=T))
+
+
+@every_dtype
+def test_kernels_of_states_at_a_temperature_read_nothing_that_is_masked_out(dtype):
+    x = np.array([[1.0, nan, 2.0, -inf], [inf, nan, nan, inf], [3.0, inf, 1.0, 2.0], [-inf] * 4], dtype)
+    where = np.array([[True, False, True, True], [False] * 4, [True] * 4, [True] * 4])
+    state = kernel_states.normalizer(x, where, 0.7)
+    assert_close(kernel_states.softmax(x, state, where, 0.7), sg.softmax(x, where=where, temperature=0.7))
+    assert_close(kernel_states.log_softmax(x, state, where, 0.7), sg.log_softmax(x, where=where, temperature=0.7))
+    huge = np.array([[np.finfo(dtype).max, -np.finfo(dtype).max]], dtype)  # whose difference overflows
+    state = kernel_states.normalizer(huge, None, 1e100)
+    assert_close(kernel_states.log_softmax(huge, state, None, 1e100), sg.log_softmax(huge, temperature=1e100))

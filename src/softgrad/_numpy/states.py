@@ -1,6 +1,8 @@
 """States of rows: kernels of NumPy's arrays where they apply, the formulas elsewhere.
 
-The kernels are for T = 1 and know every type but longdouble. Unlike the formulas they return rows in the dtype of `x`.
+The kernels know every type but longdouble. They are for T = 1; at other temperatures they get (x − m)/T, which is exact
+to float64 for narrower types, and for float64 has a second word that corrects their results to first order. Unlike the
+formulas they return rows in the dtype of `x`.
 """
 
 from __future__ import annotations
@@ -10,9 +12,17 @@ from collections.abc import Callable
 import numpy as np
 
 from softgrad._formulas import states
-from softgrad._formulas.namespace import Array, is_one, namespace
+from softgrad._formulas.compensated import plus, two_product, two_sum
+from softgrad._formulas.namespace import Array, is_one, namespace, per_entry
+from softgrad._formulas.precision import silent
 from softgrad._formulas.states import State
 from softgrad._numpy import kernels, threads
+
+TEMPERATURES = 2.0**-500, 2.0**500
+"""Between these, x/2 and T/2 lose nothing that (x − m)/T would show."""
+
+LEAST_SPAN = 64
+"""Entries of a slice that are divided by T at once, however many slices there are."""
 
 
 def state(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> State:
@@ -25,7 +35,7 @@ def state(x: Array, where: Array | None = None, temperature: Array | float = 1.0
 def normalizer(x: Array, where: Array | None = None, temperature: Array | float = 1.0) -> State:
     """The state of every row without its gap, which takes half the time and is not what softmax is of."""
     if not has_kernel(x, temperature):
-        return states.state(x, where, temperature)
+        return (_tempered_normalizer if _is_tempered(x, temperature) else states.state)(x, where, temperature)
     largest, others, low = _parts("max_and_rest", 3, x, where)
     zero = np.zeros_like(largest)
     return State(largest, others, low, zero, zero)
@@ -66,14 +76,21 @@ def _of_state(
     *,
     masked_out: float,
 ) -> Array:
-    if not has_kernel(x, temperature) or s.max.dtype != np.float64:
-        return formula(x, s, where, temperature)
     y = np.empty_like(x, subok=False)
-    of_slice = tuple(np.asarray(part) for part in (s.max, s.others, s.others_low))
-    kernels.run(kernel, (x, *of_slice), (y,), threads.count(None, x.size, x.dtype))
+    if s.max.dtype == np.float64 and has_kernel(x, temperature):
+        _run_of_state(kernel, x, s.max, s.others, s.others_low, y)
+    elif s.max.dtype == np.float64 and _is_tempered(x, temperature):
+        _write_tempered(kernel, x, s, temperature, y)
+    else:
+        return formula(x, s, where, temperature)
     if where is not None:
         np.copyto(y, y.dtype.type(masked_out), where=~where)
     return y
+
+
+def _run_of_state(kernel: str, x: Array, largest: Array, others: Array, low: Array, y: Array) -> None:
+    of_slice = tuple(np.asarray(part) for part in (largest, others, low))
+    kernels.run(kernel, (x, *of_slice), (y,), threads.count(None, x.size, x.dtype))
 
 
 def _parts(name: str, count: int, x: Array, where: Array | None) -> tuple[Array, ...]:
@@ -91,3 +108,62 @@ def _parts(name: str, count: int, x: Array, where: Array | None) -> tuple[Array,
 def has_kernel(x: Array, temperature: Array | float = 1.0) -> bool:
     """Whether the kernels know the type of `x` and the temperature."""
     return is_one(temperature) and x.shape[-1] > 0 and kernels.has_kernel(x)
+
+
+def _is_tempered(x: Array, temperature: Array | float) -> bool:
+    """Whether the kernels know the type of `x`, and (x − m)/T can be computed from it."""
+    low, high = TEMPERATURES
+    return has_kernel(x) and bool(np.all((np.asarray(temperature) > low) & (np.asarray(temperature) < high)))
+
+
+@silent
+def _tempered_normalizer(x: Array, where: Array | None, temperature: Array | float) -> State:
+    """The state of every row at a temperature, without its gap: one of (x − m)/T, in spans that stay in the cache."""
+    if where is not None:
+        x = np.where(where, x, x.dtype.type(-np.inf))
+    largest = _parts("max_and_rest", 3, x, None)[0]
+    found = []
+    for span in _spans(x):
+        z, error = _quotients(x[..., span], largest, temperature)
+        top, others, low = _parts("max_and_rest", 3, z, None)
+        if error is not None:  # Σ e^(z + error) = Σ e^z + Σ e^z error, relative to the largest of the span
+            e, zero = np.empty_like(z), np.zeros_like(top)
+            _run_of_state("softmax_of_state", z, top, zero, zero, e)
+            more = np.where(np.isfinite(top), (e * error).sum(axis=-1), 0.0)
+            others, low = plus((others, low), (more, zero))
+        found.append((top, others, low, np.zeros_like(top), np.zeros_like(top)))
+    _, *sums = merged_along_last_axis(*(np.stack(parts, axis=-1) for parts in zip(*found, strict=True)))
+    if where is not None:
+        sums = [np.where(where.any(axis=-1), part, 0.0) for part in sums]
+    return State(largest, *sums)
+
+
+@silent
+def _write_tempered(kernel: str, x: Array, s: State, temperature: Array | float, y: Array) -> None:
+    """Softmax or log_softmax of rows at a temperature, from their state."""
+    zero = np.zeros_like(s.max)
+    for span in _spans(x):
+        z, error = _quotients(x[..., span], s.max, temperature)
+        _run_of_state(kernel, z, zero, s.others, s.others_low, z)
+        if error is not None:
+            z += error if kernel == "log_softmax_of_state" else z * error
+        y[..., span] = z
+
+
+def _quotients(x: Array, largest: Array, temperature: Array | float) -> tuple[Array, Array | None]:
+    """(x − m)/T in float64, and what it lacks where x − m has more digits."""
+    m, T = largest[..., None], per_entry(np.asarray(temperature, np.float64))
+    if x.dtype != np.float64:
+        return (x.astype(np.float64) - m) / T, None
+    difference, lost = two_sum(x / 2, -m / 2)  # which does not overflow
+    z = difference / (T / 2)
+    product, low = two_product(z, T / 2)
+    error = ((difference - product) - low + lost) / (T / 2)
+    return z, np.where(np.isfinite(error), error, 0.0)
+
+
+def _spans(x: Array) -> list[slice]:
+    """Spans of the last axis with about as many entries as a block that is widened."""
+    n = x.shape[-1]
+    step = max(LEAST_SPAN, kernels.WIDENED * n // max(1, x.size))
+    return [slice(start, start + step) for start in range(0, n, step)]

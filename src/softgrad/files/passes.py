@@ -147,6 +147,10 @@ class Plan:
         by_slice = self.long is not None and self.long.by_slice
         return [self.result.place(part) for part in ([unit] if by_slice else self.parts(unit))]
 
+    def widened(self, rows: Array) -> Array:
+        """Rows in the dtype of the result, if that is wider: they are computed in it."""
+        return rows.astype(np.result_type(rows.dtype, self.result.dtype), copy=False)
+
     @silent
     def narrowed(self, values: Array) -> Array:
         """Values in the dtype of the result."""

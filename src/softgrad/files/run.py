@@ -116,5 +116,5 @@ class Run:
         """The parts of a unit, their slices as rows."""
         for part, block in read_ahead(reader.read, self.plan.parts(unit)):
             read.update(block)
-            yield part, np.asarray(np.moveaxis(as_real(block), self.plan.axis, -1))
+            yield part, self.plan.widened(np.asarray(np.moveaxis(as_real(block), self.plan.axis, -1)))
             self.count(math.prod(shape_of(part)))
