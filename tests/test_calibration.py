@@ -99,6 +99,8 @@ def test_half_precision_is_computed_wide():
 
 
 def test_without_a_minimum_it_ends_with_a_message(tmp_path):
+    with pytest.raises(ValueError, match="all logits of every row are equal"):
+        sg.fit_temperature(np.ones((3, 3)), [0, 1, 2])
     logits, labels = problem()
     with pytest.raises(ValueError, match="the label of every row has the largest logit: the loss falls as the temp"):
         sg.fit_temperature(logits, logits.argmax(axis=1))

@@ -525,6 +525,8 @@ def test_mistakes_name_the_place(tmp_path):
     [
         ({"bins": 0}, ValueError, "bins must be an integer of at least 1; got 0"),
         ({"top_k": (0,)}, ValueError, "top_k must hold integers of at least 1"),
+        ({"top_k": 3}, ValueError, "top_k must be at most the number of classes, 2; got 3"),
+        ({"top_k": (1, 3)}, ValueError, "top_k must be at most the number of classes, 2; got"),
         ({"temperature": -1}, ValueError, "temperature must be at least 0; got -1"),
         ({"temperature": None}, TypeError, "temperature must be a number or an array of numbers; got None"),
         ({"n_bytes": 0}, ValueError, "n_bytes must be positive and finite; got 0"),
@@ -543,8 +545,13 @@ def test_mistakes_in_arrays():
         sg.evaluate(np.zeros((1, 2)), [0.0])
     with pytest.raises(TypeError, match="real numbers"):
         sg.evaluate(np.zeros((1, 2), complex), [0])
-    with pytest.raises(ValueError, match="rechunk"):
-        sg.evaluate(da.zeros((4, 4), chunks=2), [0] * 4)
+    for axis in (0, 1):
+        for function in (sg.evaluate, sg.fit_temperature):
+            message = f"logits must have one chunk along the classes; got 2: call logits.rechunk({{{axis}: -1}}) before"
+            with pytest.raises(ValueError, match=re.escape(message)):
+                function(da.zeros((4, 4), chunks=2), [0] * 4, axis=axis)
+    with pytest.raises(ValueError, match=r"labels must have shape \(4,\), one per slice of the logits; got \(3,\)"):
+        sg.evaluate(da.zeros((4, 4), chunks=(2, 4)), [0] * 3)
     a = sg.evaluate([[1.0, 0.0]], [0])
     for other, name in (
         (sg.evaluate([[1.0, 0.0, 0.0]], [0]), "n_classes"),
@@ -554,3 +561,16 @@ def test_mistakes_in_arrays():
             _ = a + other
     with pytest.raises(TypeError):
         _ = a + 1.0
+    with pytest.raises(TypeError, match="bins is that of the evaluation, 15; leave it out"):
+        a.update([[1.0, 0.0]], [0], bins=15)
+    with pytest.raises(TypeError, match="axes must be two, one for the diagram and one for the counts; got 3"):
+        a.plot(3)
+
+
+def test_a_temperature_of_zero_is_the_limit():
+    logits, labels = [[2.0, 2.0, 1.0], [0.0, 3.0, 1.0]], [1, 1]
+    found = sg.evaluate(logits, labels, temperature=0)
+    assert (found.accuracy, found.confidence, found.brier) == (0.5, 0.75, 0.25)
+    assert found.nll == found.entropy == pytest.approx(np.log(2) / 2, rel=1e-15)
+    assert sg.evaluate(logits, [2, 1], temperature=0).nll == np.inf
+    assert sg.evaluate(logits, labels).top_k_accuracy == {1: 0.5}

@@ -205,7 +205,7 @@ def test_lists_of_any_kind():
         ({"a": [1.0, None]}, "column 'a' has missing values"),
         ({"a": [[1.0, 2.0], [1.0]]}, "the lists of column 'a' must have 2 entries, as the first"),
         ({"a": [[1.0, None], [1.0, 2.0]]}, "column 'a' has missing values"),
-        ({"a": [1.0], "b": ["x"]}, "column 'b' must hold real numbers; got string"),
+        ({"a": [1.0], "b": ["x"]}, "column 'b' must hold real numbers; got string: choose others with columns"),
         ({"a": [[1.0]], "b": [1.0]}, "expected columns of numbers, or one column of lists; got 2 columns"),
         ({}, "the table has no columns"),
     ],

@@ -21,6 +21,8 @@ __all__ = ["Evaluation", "evaluate"]
 
 LN2 = math.log(2)
 
+DEFAULT_TOP_K = (1, 5)
+
 
 class Evaluation:
     """What `evaluate` found; evaluations of other rows can be merged with it.
@@ -104,6 +106,9 @@ class Evaluation:
         >>> sg.evaluate([[1.0, 0.0]], [0]).update([[0.0, 1.0]], [0]).accuracy
         0.5
         """
+        for name in self._options._fields:
+            if name in options:
+                raise TypeError(f"{name} is that of the evaluation, {getattr(self._options, name)}; leave it out")
         _, top_k, bins, per_class = self._options
         self._sums = (self + evaluate(logits, labels, top_k=top_k, bins=bins, per_class=per_class, **options))._sums
         for name in [name for name in vars(self) if not name.startswith("_")]:
@@ -363,7 +368,7 @@ def evaluate(
     axis: int = -1,
     temperature: Any = 1.0,
     where: Any = None,
-    top_k: int | Sequence[int] = (1, 5),
+    top_k: int | Sequence[int] = DEFAULT_TOP_K,
     bins: int = 15,
     sample_weight: Any = None,
     ignore_index: int | None = None,
@@ -387,11 +392,13 @@ def evaluate(
     axis : int, default: -1
         The axis of the classes.
     temperature : float or array_like, default: 1.0
-        Divides the logits; one number, or one for each slice.
+        Divides the logits; one number, or one for each slice. 0 is the limit, as for `softmax`: the largest logits
+        share the probability, and one row whose label is not among them makes the losses infinite.
     where : array_like of bool, optional
         Which logits are valid. Slices without any are not counted.
     top_k : int or sequence of int, default: (1, 5)
-        For which k the accuracy among the k largest logits is computed; those above the number of classes are left out.
+        For which k, at most the number of classes, the accuracy among the k largest logits is computed. Of fewer than
+        5 classes the default is 1.
     bins : int, default: 15
         The number of bins of the errors of calibration.
     sample_weight : array_like, optional
@@ -421,7 +428,7 @@ def evaluate(
     TypeError
         If logits are not real, or labels are not integers.
     ValueError
-        If shapes do not fit, or a slice holds NaN or +inf or nothing but −inf.
+        If shapes do not fit, an option is outside its range, or a slice holds NaN or +inf or nothing but −inf.
     OSError
         If a file cannot be read.
 
@@ -463,6 +470,8 @@ def evaluate(
         ignore_index=ignore_index, n_bytes=n_bytes, tensor=tensor, columns=columns, progress=progress, workers=workers,
     )  # fmt: skip
     n = data.reading.n
+    if ks != DEFAULT_TOP_K and ks and ks[-1] > max(n, 1):
+        raise ValueError(f"top_k must be at most the number of classes, {n}; got {top_k!r}")
     options = Options(n, tuple(k for k in ks if k <= n or k == 1), int(bins), bool(per_class))
     found = data.fold(partial(Sums.of, options), Sums.__add__)
     if total_bytes:

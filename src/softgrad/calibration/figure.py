@@ -20,6 +20,8 @@ def reliability_diagram(evaluation: Evaluation, axes: Any, label: str | None, st
         raise ValueError(f"strategy must be 'uniform' or 'quantile'; got {strategy!r}")
     bins = evaluation.bins if strategy == "uniform" else evaluation.quantile_bins
     error = evaluation.ece if strategy == "uniform" else evaluation.quantile_ece
+    if axes is not None and np.shape(axes) != (2,):
+        raise TypeError(f"axes must be two, one for the diagram and one for the counts; got {axes!r}")
     above, below = new_axes() if axes is None else axes
     name = f"{label}: " if label else ""
     _draw_accuracy(above, bins, f"{name}calibration error {error:.3f}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -43,13 +44,17 @@ def in_dask(rows: Any, logits: Any, axis: int, arrays: dict[str, Any], common: d
     import dask.array as da  # noqa: PLC0415  an array of it has arrived
 
     n, batch = logits.shape[axis], tuple(size for a, size in enumerate(logits.shape) if a != axis)
-    logits = da.moveaxis(logits, axis, -1)
     if "where" in arrays:
         raise TypeError("where is not for Dask arrays: give −inf as the logits that are masked out")
+    if (chunks := logits.numblocks[axis]) != 1:
+        raise ValueError(
+            f"logits must have one chunk along the classes; got {chunks}: call logits.rechunk({{{axis}: -1}}) before"
+        )
+    logits = da.moveaxis(logits, axis, -1)
+    for name, values in arrays.items():
+        if not any(map(math.isnan, (*batch, *values.shape))) and tuple(values.shape) != batch:
+            raise ValueError(f"{name} must have shape {batch}, one per slice of the logits; got {values.shape}")
     if len(batch) != 1:
-        for name, values in arrays.items():
-            if tuple(values.shape) != batch:
-                raise ValueError(f"{name} must have shape {batch}, one per slice of the logits; got {values.shape}")
         logits, arrays = logits.reshape(-1, n), {name: values.reshape(-1) for name, values in arrays.items()}
     rows.check_features(logits)
     found = {name: rows.beside(logits, name, values) for name, values in arrays.items()}

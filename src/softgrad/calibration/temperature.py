@@ -179,6 +179,10 @@ class Loss(NamedTuple):
         if not weight:
             raise ValueError("there are no rows with a positive weight")
         fall, gap = gaps or (math.nan, math.nan)
+        if fall == 0 and gap == 0:
+            raise NoMinimumError(
+                "all logits of every row are equal: the loss is the same at every temperature, and none is the best"
+            )
         if fall == 0:
             raise NoMinimumError(
                 "the label of every row has the largest logit: the loss falls as the temperature goes to 0, and no"

@@ -117,7 +117,8 @@ class ColumnsReader:
             return dtype
         if self._selection.classes is not None and lists.is_text(kind):
             return np.dtype(np.int64)
-        raise TypeError(f"column {field.name!r} must hold real numbers; got {kind}")
+        hint = "" if self._selection.by_name_only else ": choose others with columns"
+        raise TypeError(f"column {field.name!r} must hold real numbers; got {kind}{hint}")
 
     def _numbers(self, batch: Any, row: int) -> Array:
         """The entries of a record batch whose first row is number `row`."""
