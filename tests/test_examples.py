@@ -70,7 +70,7 @@ def test_dask_cluster_agrees_with_numpy():
 @pytest.mark.parametrize(
     ("name", "options", "last"),
     [
-        ("calibration", (), r"the calibration error fell from 0\.\d{3} to 0\.0\d\d \(required: to a third\)\n"),
+        ("calibration", (), r"the smooth calibration error fell from 0\.\d{3} to 0\.0\d\d \(required: to a third\)\n"),
         (
             "decoding",
             ("--steps", "400", "--length", "30"),
