@@ -5,8 +5,8 @@
 #   tools/aarch64.sh all     the tests of functions, losses and kernels: an hour or more, before a release
 #   tools/aarch64.sh FILE…   these tests, with pytest's options
 #
-# Debian 12 packages: debootstrap g++-aarch64-linux-gnu meson ninja-build pkg-config qemu-user-static. (Of meson the version in
-# meson.build: `pip install meson ninja`.) All that is made or downloaded goes into build/aarch64 and is kept for the next run.
+# Needs Debian 12's debootstrap, g++-aarch64-linux-gnu, pkg-config and qemu-user-static, and `pip install meson ninja`. All
+# that is made or downloaded goes into build/aarch64 and is kept for the next run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$PWD/build/aarch64
@@ -20,7 +20,7 @@ mkdir -p "$work"
 if [ ! -x "$root/usr/bin/python$version" ]; then
     rm -rf "$root"
     debootstrap --arch=arm64 --foreign --variant=minbase --include=python3,python3-dev \
-        --keyring=/usr/share/keyrings/debian-archive-keyring.gpg "$release" "$root" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" \
+        --keyring=/usr/share/keyrings/debian-archive-keyring.gpg "$release" "$root" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} \
         > "$work/debootstrap.log"
     for package in "$root"/var/cache/apt/archives/*.deb; do dpkg-deb --extract "$package" "$root"; done
 fi
@@ -38,13 +38,15 @@ if [ ! -e "$site/numpy" ]; then
         'numpy>=2.1' array-api-compat array-api-strict hypothesis ml_dtypes mpmath pytest scipy
 fi
 
-[ -e "$work/meson" ] || meson setup "$work/meson" --cross-file tools/aarch64.ini --prefix / -Dpython.platlibdir=/site \
+[ -e "$work/meson/build.ninja" ] || meson setup "$work/meson" --cross-file tools/aarch64.ini --prefix / -Dpython.platlibdir=/site \
     -Dpython.purelibdir=/site > "$work/setup.log" || { cat "$work/setup.log"; exit 1; }
 meson install -C "$work/meson" --destdir "$work" --quiet
 
 case "${1-}" in
-    "") set -- --quick -k "not generic" tests/functions/test_{seeds,accuracy,nonfinite}.py tests/losses/test_values.py tests/kernels/test_direct.py ;;
+    "") set -- --quick -k "not generic" \
+        tests/functions/test_{seeds,accuracy,nonfinite}.py tests/losses/test_values.py tests/kernels/test_direct.py ;;
     all) set -- -k "not generic" tests/functions tests/losses tests/kernels ;;
 esac
-PYTHONPATH=$site PYTHONDONTWRITEBYTECODE=1 "$work/python" -c "import softgrad; assert softgrad.backend() == 'neon'; print(softgrad.__file__)"
-PYTHONPATH=$site PYTHONDONTWRITEBYTECODE=1 "$work/python" -m pytest -p no:cacheprovider "$@"
+export PYTHONPATH=$site PYTHONDONTWRITEBYTECODE=1
+"$work/python" -c "import softgrad; assert softgrad.backend() == 'neon', softgrad.backend()"
+"$work/python" -m pytest -p no:cacheprovider "$@"
