@@ -34,17 +34,17 @@ struct SoftmaxVjp {
     }
     template <class X>
     [[gnu::flatten]] static void run(const Lockstep<T> rows, const X* p, const X* v, X* out) {
-        T at_argmax[WIDTH<T>], mean[WIDTH<T>];
+        for (int lane = 0; lane < rows.lanes; ++lane) rows.prefetch_result(out, lane);
+        if (rows.lanes == WIDTH<T>) return run_full(rows, p, v, out);
+        T center[WIDTH<T>], mean[WIDTH<T>];
         rows.each([&](int lane, const Row<T> row) {
-            if (BYTES == 64) rows.prefetch_result(out, lane);  // AVX2 takes a tenth longer with it, measured on Zen 4
-            const Argmax<Row<T>> argmax(row, rows.in(p, lane));
-            at_argmax[lane] = value_of(rows.in(v, lane, 1)[argmax.index]);
+            center[lane] = value_of(rows.in(v, lane, 1)[Argmax<Row<T>>(row, rows.in(p, lane)).index]);
         });
         rows.each([&](int lane, const Row<T> row) {
-            mean[lane] = sum_of<false>(row, rows.in(p, lane), rows.in(v, lane, 1), splat(at_argmax[lane])).high[0];
+            mean[lane] = sum_of<false>(row, rows.in(p, lane), rows.in(v, lane, 1), splat(center[lane])).high[0];
         });
         rows.each([&](int lane, const Row<T> row) {
-            write(row, rows.in(p, lane), rows.in(v, lane, 1), rows.out(out, lane), splat(at_argmax[lane]),
+            write(row, rows.in(p, lane), rows.in(v, lane, 1), rows.out(out, lane), splat(center[lane]),
                   splat(mean[lane]));
         });
     }
@@ -72,6 +72,44 @@ struct SoftmaxVjp {
     }
 
    private:
+    // A batch of WIDTH rows: what is found of each is found lane by lane, so that no row waits for chains of its own.
+    template <class X>
+    static void run_full(const Lockstep<T> rows, const X* p, const X* v, X* out) {
+        const Lanes<T> centers(at_argmax(rows, p, v));
+        Totals<T> totals;
+        for (int lane = 0; lane < WIDTH<T>; ++lane) {
+            rows.prefetch_next(lane, 0);
+            const X *const from = rows.in(p, lane), *const along = rows.in(v, lane, 1);
+            const Vec<T> center = centers[lane];
+            const auto factors = [&](auto place) {
+                return std::pair<Vec<T>, Vec<T>>(place(from, 0), place(along, 0) - center);
+            };
+            WideSum<T> sum;  // (as in sum_of_products)
+            Row<T>(rows.n).template in_groups_prefetching<AT_ONCE>(
+                [&](auto places) { sum.add(sum_of_few<T, AT_ONCE>([&](int k) { return factors(places(k)); })); },
+                [&](auto place) {
+                    const auto [a, b] = factors(place);
+                    sum.add(place.keep(a * b));
+                });
+            totals.set(lane, sum);
+        }
+        Wide<T> wide[WIDTH<T>];
+        totals.store(wide);
+        const Vec<T> mean = double_words(wide).high;
+        const Lanes<T> means(mean);
+        const bool is_plain = !any<T>(needs_mask(mean) | (absolute<T>(mean) < LEAST_MEAN<T>));
+        for (int lane = 0; lane < WIDTH<T>; ++lane) {
+            rows.prefetch_next(lane, 1);
+            const X *const from = rows.in(p, lane), *const along = rows.in(v, lane, 1);
+            X* const to = rows.out(out, lane);
+            const Vec<T> center = centers[lane], own = means[lane];
+            if (is_plain)
+                Row<T>(rows.n).template finish<4>(
+                    to, [&](auto place) { return entry<false>(place(from, 0), place(along, 0), center, own); });
+            else
+                write(Row<T>(rows.n), from, along, to, center, own);
+        }
+    }
     template <bool IS_MASKED>
     static Vec<T> if_positive(Vec<T> p, Vec<T> centred) {
         return IS_MASKED ? (p == 0 ? splat<T>(0) : centred) : centred;

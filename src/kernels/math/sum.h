@@ -2,6 +2,7 @@
 #pragma once
 
 #include "math/double_word.h"
+#include "simd/transpose.h"
 
 namespace {
 
@@ -116,6 +117,63 @@ struct WideSum<double> : Sum<double> {
         const Vec<double> residual = fma(-inverse, high, splat(1.0)) - inverse * low;
         return {inverse * scale, inverse * residual * scale};
     }
+};
+
+// The totals of WIDTH sums, each as its own total() would be, but lane by lane, so that one chain of additions serves
+// all.
+template <class T>
+struct Totals;
+
+template <>
+struct Totals<float> {
+    void set(int lane, const WideSum<float>& sum) { sums_[lane] = sum.lower + sum.upper; }
+    void store(double* totals) {
+        constexpr int W = WIDTH<double>;
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; ++half) {
+            Vec<double> lanes[W];
+#pragma GCC unroll 8
+            for (int i = 0; i < W; ++i) lanes[i] = sums_[half * W + i];
+            transpose<double>(lanes);
+#pragma GCC unroll 4
+            for (int step = W / 2; step > 0; step /= 2)
+#pragma GCC unroll 4
+                for (int i = 0; i < step; ++i) lanes[i] += lanes[i + step];
+            ::store(totals + half * W, lanes[0]);
+        }
+    }
+
+   private:
+    Vec<double> sums_[WIDTH<float>];
+};
+template <>
+struct Totals<double> {
+    void set(int lane, const WideSum<double>& sum) {
+        sums_[lane] = sum.sum;
+        errors_[lane] = sum.error;
+    }
+    void store(DoubleDouble* totals) {
+        constexpr int W = WIDTH<double>;
+        transpose<double>(sums_);
+        transpose<double>(errors_);
+#pragma GCC unroll 4
+        for (int step = W / 2; step > 0; step /= 2)
+#pragma GCC unroll 4
+            for (int i = 0; i < step; ++i) {
+                const DoubleWord<double> sum =
+                    plus<double>({sums_[i], errors_[i]}, {sums_[i + step], errors_[i + step]});
+                sums_[i] = sum.high;
+                errors_[i] = sum.low;
+            }
+#pragma GCC unroll 8
+        for (int i = 0; i < W; ++i) {
+            totals[i].high = sums_[0][i];
+            totals[i].low = errors_[0][i];
+        }
+    }
+
+   private:
+    Vec<double> sums_[WIDTH<double>], errors_[WIDTH<double>];
 };
 
 // Wide numbers, one for each lane, in two parts.

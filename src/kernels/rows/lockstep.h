@@ -49,6 +49,14 @@ struct Lockstep {
         const char* const line = (const char*)out(y, lane);
         for (ptrdiff_t i = 0; i < n * (ptrdiff_t)sizeof(Y); i += 64) __builtin_prefetch(line + i, 1, 2);
     }
+    // The first or second operand of the row that takes this one's place in the next batch. (A pass that prefetches as
+    // it goes has an instruction or two more for every vector, be there anything to prefetch or not.)
+    void prefetch_next(int lane, int k) const {
+        const char* const next = k == 0 ? context.prefetch.add : context.prefetch.finish[0];
+        if (!next) return;
+        for (ptrdiff_t i = 0; i < n * context.prefetch.step; i += 64)
+            __builtin_prefetch(next + lane * next_step[k] + i, 0, 2);
+    }
     T* workspace(T*) const { return memory; }
     Vec<T> spread(const T* values) const { return load(values); }
     static constexpr bool IS_LANE_BATCH = false;

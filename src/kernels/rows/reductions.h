@@ -93,10 +93,10 @@ struct Argmax<Row<T>> {
         y[index] = value[0];
     }
 
-   private:
     // Vectors in a row from which on it is worth a search to look at groups of them only.
     static constexpr ptrdiff_t LONG = 32;
 
+   private:
     // Lane by lane first: the largest entry, and the group of so many vectors where it is found first.
     template <int GROUP, class X>
     void find(const Row<T> row, const X* x) {
@@ -144,6 +144,56 @@ struct Argmax<Row<T>> {
         if (index >= n) index = start + __builtin_ctz(lanes_where<T>(last == value));
     }
 };
+
+// What v holds at the largest entry of each row x of a full lockstep batch. Each lane takes the entry of v along with
+// its largest of x, and the rows are transposed: no row waits for its own chain from the largest entry to its index.
+template <class T, class X>
+[[gnu::always_inline]] inline Vec<T> at_argmax(const Lockstep<T> rows, const X* x, const X* v) {
+    constexpr int W = WIDTH<T>;
+    const ptrdiff_t n = rows.n;
+    const auto search = [&](int lane) {
+        return value_of(rows.in(v, lane, 1)[Argmax<Row<T>>(Row<T>(n), rows.in(x, lane)).index]);
+    };
+    T found[W];
+    if (n >= Argmax<Row<T>>::LONG * W) {
+        for (int lane = 0; lane < W; ++lane) found[lane] = search(lane);
+        return load(found);
+    }
+    Vec<T> tops[W], candidates[W];
+    for (int lane = 0; lane < W; ++lane) {
+        const X *const from = rows.in(x, lane), *const along = rows.in(v, lane, 1);
+        Vec<T> top = splat(-INF<T>), there = splat<T>(0);
+        const auto take = [&](Vec<T> a, Vec<T> b) {
+            there = a > top ? b : there;
+            top = max(a, top);
+        };
+        ptrdiff_t i = 0;
+        for (; i + 4 * W <= n; i += 4 * W)
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; ++k) take(load(from + i + k * W), load(along + i + k * W));
+        for (; i + W <= n; i += W) take(load(from + i), load(along + i));
+        // The last vector overlaps the one before, and what both hold does not count again.
+        if (i < n) take(tail_lanes<T>(n - i) ? load(from + n - W) : splat(-INF<T>), load(along + n - W));
+        tops[lane] = top;
+        candidates[lane] = there;
+    }
+    transpose<T>(tops);
+    transpose<T>(candidates);
+    Vec<T> top = tops[0], there = candidates[0];
+    for (int i = 1; i < W; ++i) top = max(tops[i], top);
+    Bits<T> count{};  // of lanes that have it, negative
+    for (int i = 0; i < W; ++i) {
+        const Bits<T> is_top = tops[i] == top;
+        count += is_top;
+        there = is_top ? candidates[i] : there;
+    }
+    const unsigned ties = lanes_where<T>(count != -1);
+    if (!ties) return there;
+    store(found, there);
+    for (int lane = 0; lane < W; ++lane)
+        if (ties >> lane & 1) found[lane] = search(lane);  // the first of them
+    return load(found);
+}
 
 template <class T>
 struct Argmax<LaneBatch<T>> {

@@ -117,6 +117,12 @@ inline Bits<T> head_lanes(ptrdiff_t count) {
     return (Bits<T>)load((const T*)set_and_clear + WIDTH<T> - count);
 }
 
+// All bits of the last `count` lanes.
+template <class T>
+inline Bits<T> tail_lanes(ptrdiff_t count) {
+    return ~head_lanes<T>(WIDTH<T> - count);
+}
+
 // The first `count` < WIDTH entries; the other lanes hold `fill`.
 template <class T>
 inline Vec<T> load_head(const T* p, ptrdiff_t count, T fill) {
@@ -140,7 +146,7 @@ inline Vec<T> keep_head(Vec<T> v, ptrdiff_t count) {
 // The last `count` lanes of v, and 0 before them.
 template <class T>
 inline Vec<T> keep_tail(Vec<T> v, ptrdiff_t count) {
-    return (Vec<T>)((Bits<T>)v & ~head_lanes<T>(WIDTH<T> - count));
+    return (Vec<T>)((Bits<T>)v & tail_lanes<T>(count));
 }
 
 #if defined(__AVX512F__)
