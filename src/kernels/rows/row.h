@@ -298,9 +298,13 @@ struct Row {
             return {even_lost + odd_lost, {}};
         }
     }
-    // Add up what was written, if positive.
+    // Add up what was written, if positive; and the lanes of that sum.
     template <bool IS_PADDED = false>
     void add(Total& total, const Written& written, const T* e) const {
+        total.sum += lanes_of<IS_PADDED>(written, e).total();
+    }
+    template <bool IS_PADDED>
+    [[gnu::always_inline]] WideSum<T> lanes_of(const Written& written, const T* e) const {
         WideSum<T> even, odd;
         if constexpr (ADDS_ON_THE_WAY) {
             even = written.sum;
@@ -315,7 +319,7 @@ struct Row {
             even.add(odd);
         }
         even.add_lost(written.lost);
-        total.sum += even.total();
+        return even;
     }
 };
 
