@@ -43,13 +43,20 @@ struct NoOp {
     void operator()(Anything...) const {}
 };
 
+// A sum of one block that is not added up yet.
+template <class T>
+struct LanesOfSum {
+    WideSum<T> sum;
+    void add(const WideSum<T>& block) { sum = block; }
+};
+
 // Σ e^(x/T) and the largest x of a row, or of each lane, where they are small. `keep(place, e)` sees the exponentials,
-// as far as there is a use in computing them.
-template <class T, class Shape, bool IS_MASKED>
+// as far as there is a use in computing them. With LanesOfSum, the total and the largest are left lane by lane.
+template <class T, class Shape, bool IS_MASKED, class Total = RowTotal<Shape>>
 struct SmallSum {
     Bits<T> small;
     Vec<T> largest;
-    RowTotal<Shape> total;
+    Total total;
 
     template <class X, Mode MODE, class Keep>
     SmallSum(const Shape shape, X x, const Exp<T, MODE>& exp, Keep keep) {
@@ -75,7 +82,7 @@ struct SmallSum {
             });
             total.add(sum);
         });
-        largest = shape.largest(max);
+        largest = std::is_same<Total, LanesOfSum<T>>::value ? max : shape.largest(max);
         small = ~shape.anywhere(size > most);
     }
 };
@@ -124,24 +131,33 @@ struct SmallSums {
     template <class X>
     [[gnu::flatten]] SmallSums(const Lockstep<T> rows, X x, bool keeps, const Temperatures<T, MODE>& t = {}) {
         typename Types<T>::Integer is_small[WIDTH<T>] = {};
-        Wide<T> totals[WIDTH<T>];
-        T maxima[WIDTH<T>];
-        for (int lane = 0; lane < WIDTH<T>; ++lane) totals[lane] = maxima[lane] = 1;
+        Vec<T> maxima[WIDTH<T>];
+        Totals<T> totals;
+        WideSum<T> none;
+        none.add(splat<T>(1));
+        for (int lane = 0; lane < WIDTH<T>; ++lane) {
+            maxima[lane] = splat<T>(1);
+            if (lane >= rows.lanes) totals.set(lane, none);
+        }
         rows.each([&](int lane, const Row<T> row) {
             const Exp<T, MODE> exp(t[lane]);
             const X from = rows.in(x, lane);
-            if (begins_beyond<T>(from, exp.most())) return;
+            if (begins_beyond<T>(from, exp.most())) return totals.set(lane, none);
             T* const e = rows.exponentials(lane);
-            const SmallSum<T, Row<T>, IS_MASKED> one(row, from, exp, [&](auto place, Vec<T> value) {
+            const SmallSum<T, Row<T>, IS_MASKED, LanesOfSum<T>> one(row, from, exp, [&](auto place, Vec<T> value) {
                 if (keeps) place.store_padded(e, value);
             });
             is_small[lane] = one.small[0];
-            totals[lane] = one.total.sum;
-            maxima[lane] = one.largest[0];
+            totals.set(lane, one.total.sum);
+            maxima[lane] = one.largest;
         });
         __builtin_memcpy(&small, is_small, sizeof small);
-        largest = load(maxima);
-        total = double_words(totals);
+        transpose<T>(maxima);
+        largest = maxima[0];
+        for (int i = 1; i < WIDTH<T>; ++i) largest = max(maxima[i], largest);
+        Wide<T> wide[WIDTH<T>];
+        totals.store(wide);
+        total = double_words(wide);
     }
 };
 
