@@ -342,6 +342,10 @@ def test_states_at_a_temperature(dtype, T):
             assert_close(y, sg.log_softmax(x, temperature=T))
 
 
+needs_kernels = pytest.mark.skipif(kernel_states.kernels.table is None, reason="there are no kernels")
+
+
+@needs_kernels
 @every_dtype
 @pytest.mark.parametrize("T", [0.7, 1e3, 1e-6, np.array([0.3, 5.0])], ids=str)
 def test_kernels_of_states_at_a_temperature(monkeypatch, dtype, T):
@@ -363,6 +367,7 @@ def test_kernels_of_states_at_a_temperature(monkeypatch, dtype, T):
         assert_close(y, sg.log_softmax(x, temperature=T))
 
 
+@needs_kernels
 @every_dtype
 def test_kernels_of_states_at_a_temperature_read_nothing_that_is_masked_out(dtype):
     x = np.array([[1.0, nan, 2.0, -inf], [inf, nan, nan, inf], [3.0, inf, 1.0, 2.0], [-inf] * 4], dtype)
