@@ -6,6 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+import softgrad as sg
+
 from ..maps import BFLOAT16, assert_close, assert_same, directions, every_float, every_map, lengths, logits, some_valid
 
 pytestmark = pytest.mark.usefixtures("level")
@@ -86,3 +88,19 @@ def test_no_floating_point_error_reaches_the_caller(f, dtype):
     for options in (*masks, *({"temperature": T} for T in (0.7, 1e-300, 1e300, inf) if "temperature" in f.options)):
         with np.errstate(all="raise"):
             f(x, g, **options)
+
+
+@pytest.mark.usefixtures("level")
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_slice_of_one_entry_is_1(dtype):
+    """Exactly: there is nothing to round."""
+    x = (30 * np.random.default_rng(0).normal(size=(1000, 1))).astype(dtype)
+    x[:3, 0] = np.nan, np.inf, -np.inf
+    expected = np.where(np.isfinite(x), 1, np.nan)
+    for options in ({}, {"temperature": 0.7}, {"where": True}, {"temperature": np.linspace(0.1, 3, 1000)}):
+        np.testing.assert_array_equal(sg.softmax(x, **options), expected)
+        np.testing.assert_array_equal(sg.log_softmax(x, **options), np.log(expected))
+        np.testing.assert_array_equal(sg.softmax(x.T.copy(), axis=0, **options), expected.T)
+    hidden = np.arange(1000)[:, None] % 2 == 0
+    np.testing.assert_array_equal(sg.softmax(x, where=hidden), np.where(hidden, expected, 0))
+    np.testing.assert_array_equal(sg.log_softmax(x, where=hidden), np.where(hidden, np.log(expected), -np.inf))

@@ -1,6 +1,8 @@
 // The loop that softmax and log_softmax share: a row, or a row with a mask and a temperature, to a row.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/exponential_columns.h"
 #include "kernels/unshifted.h"
 #include "rows/row_loop.h"
@@ -135,8 +137,24 @@ struct Forward {
     }
 };
 
+// Slices of one entry, if those are: x − x + 1 for softmax, which is NaN where x is not finite. (The quotient of a
+// rounded exponential by the exact sum may be 1 − u.) Half precision rounds that to 1.
+template <class Map, class S>
+bool of_one_entry(const Call& call, Operand<Mask> mask) {
+    if constexpr (std::is_same<S, Computed<S>>::value) {
+        if (call.length() != 1) return false;
+        const Operand<const S> x = call.slices<const S>(0);
+        const Operand<S> y = call.slices<S>(call.signature.inputs);
+        for (ptrdiff_t i = 0; i < call.rows(); ++i)
+            y.at(i, 0) = !mask.data || mask.at(i, 0) ? x.at(i, 0) - x.at(i, 0) + Map::OF_ONE : Map::MASKED;
+        return true;
+    }
+    return false;
+}
+
 template <template <class> class Map, class S>
 void forward(const Call& call) {
+    if (of_one_entry<Map<Computed<S>>, S>(call, {})) return;
     const RowLoop<S, 1, 1> loop(call);
     run_columns<ExponentialColumns<Map<Computed<S>>, S>>(loop, Forward<Map<Computed<S>>, S, false>{{}, {}},
                                                          finish_columns(loop));
@@ -146,6 +164,7 @@ template <template <class> class Map, class S>
 void forward_where(const Call& call) {
     typedef Map<Computed<S>> M;
     const Operand<Mask> mask = call.mask(1);
+    if (of_one_entry<M, S>(call, mask)) return;
     const Operand<const double> t = call.numbers<const double>(2);
     const bool is_tempered = call.rows() && (t.row != 0 || t.at(0, 0) != 1);
     const Operand<const double> temperatures{is_tempered ? t.data : nullptr, t.row, 0};

@@ -8,7 +8,7 @@ namespace {
 
 template <class T>
 struct LogSoftmax : LogOfColumns<T> {
-    static constexpr T MASKED = -INF<T>;
+    static constexpr T MASKED = -INF<T>, OF_ONE = 0;
     static constexpr Workspace WORKSPACE = NONE;
 
     template <bool IS_TEMPERED, bool IS_MASKED, class Shape, class X>

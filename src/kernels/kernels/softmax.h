@@ -29,7 +29,7 @@ struct SubnormalQuotient {
 
 template <class T>
 struct Softmax {
-    static constexpr T MASKED = 0;
+    static constexpr T MASKED = 0, OF_ONE = 1;
     static constexpr Workspace WORKSPACE = CACHED;
 
     // Whether every row came out as numbers. IS_MASKED: −inf is frequent, since a mask put it there.
