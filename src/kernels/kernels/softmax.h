@@ -51,7 +51,7 @@ struct Softmax {
     template <bool IS_MASKED, class X, Mode MODE>
     [[gnu::flatten]] static Bits<T> run(const Lockstep<T> rows, X x, T* y, const Temperatures<T, MODE>& t) {
         typename Types<T>::Integer small[WIDTH<T>] = {};
-        Wide<T> inverse[WIDTH<T>];
+        Wide<T> inverse[WIDTH<T>] = {};
         typename Row<T>::Written written[WIDTH<T>];
         rows.each([&](int lane, const Row<T> row) {
             const Exp<T, MODE> exp(t[lane]);
@@ -67,13 +67,11 @@ struct Softmax {
             written[lane] = row.template write<true>(rows.exponentials(lane), value);
             small[lane] = any<T>(size > most) ? 0 : -1;
         });
-        Totals<T> totals;
-        for (int lane = 0; lane < WIDTH<T>; ++lane) {
-            WideSum<T> sum;
-            if (small[lane]) sum = Row<T>(rows.n).template lanes_of<true>(written[lane], rows.exponentials(lane));
-            totals.set(lane, sum);
-        }
-        totals.store(inverse);
+        rows.each([&](int lane, const Row<T> row) {
+            typename Row<T>::Total total;
+            if (small[lane]) row.template add<true>(total, written[lane], rows.exponentials(lane));
+            inverse[lane] = total.sum;
+        });
         for (int lane = 0; lane < WIDTH<T>; ++lane) inverse[lane] = (Wide<T>)1 / inverse[lane];
         const DoubleWord<T> all = double_words(inverse);
         Bits<T> done;

@@ -298,13 +298,9 @@ struct Row {
             return {even_lost + odd_lost, {}};
         }
     }
-    // Add up what was written, if positive; and the lanes of that sum.
+    // Add up what was written, if positive.
     template <bool IS_PADDED = false>
     void add(Total& total, const Written& written, const T* e) const {
-        total.sum += lanes_of<IS_PADDED>(written, e).total();
-    }
-    template <bool IS_PADDED>
-    [[gnu::always_inline]] WideSum<T> lanes_of(const Written& written, const T* e) const {
         WideSum<T> even, odd;
         if constexpr (ADDS_ON_THE_WAY) {
             even = written.sum;
@@ -319,7 +315,7 @@ struct Row {
             even.add(odd);
         }
         even.add_lost(written.lost);
-        return even;
+        total.sum += even.total();
     }
 };
 
