@@ -76,10 +76,12 @@ def _of_state(
     *,
     masked_out: float,
 ) -> Array:
+    if not isinstance(x, np.ndarray) or s.max.dtype != np.float64:
+        return formula(x, s, where, temperature)
     y = np.empty_like(x, subok=False)
-    if s.max.dtype == np.float64 and has_kernel(x, temperature):
+    if has_kernel(x, temperature):
         _run_of_state(kernel, x, s.max, s.others, s.others_low, y)
-    elif s.max.dtype == np.float64 and _is_tempered(x, temperature):
+    elif _is_tempered(x, temperature):
         _write_tempered(kernel, x, s, temperature, y)
     else:
         return formula(x, s, where, temperature)
