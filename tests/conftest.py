@@ -1,6 +1,6 @@
 """What all tests share: instruction-set levels, tiers, Hypothesis profiles, the table of measured errors."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,6 +21,7 @@ settings.load_profile("quick")
 
 QUICK_LEVELS = {kernels.LEVELS[0], "generic"}
 QUICK_CASES = 3  # of each test, about
+MIDDLE_STEP = 3  # of the cases at a level between the best and `generic`
 
 
 @pytest.fixture(params=kernels.LEVELS)
@@ -33,6 +34,7 @@ def level(request, monkeypatch):
 
 def pytest_addoption(parser):
     parser.addoption("--quick", action="store_true", help="the best level and `generic`, some cases of each test")
+    parser.addoption("--every-case", action="store_true", help="of the levels in between, too, not each third")
 
 
 @pytest.hookimpl(trylast=True)  # after -m
@@ -40,6 +42,8 @@ def pytest_collection_modifyitems(config, items):
     kept = [item for item in items if _depends_on_level(item) or _level_of(item) == kernels.LEVELS[0]]
     if config.getoption("quick"):
         kept = _some_of_each_test(item for item in kept if _level_of(item) in QUICK_LEVELS)
+    elif not config.getoption("every_case"):
+        kept = list(_fewer_of_middle_levels(kept))
     dropped = set(items) - set(kept)
     items[:] = kept
     config.hook.pytest_deselected(items=list(dropped))
@@ -51,6 +55,17 @@ def _some_of_each_test(items):
     for item in items:
         tests[item.nodeid.partition("[")[0]].append(item)
     return [case for cases in tests.values() for case in cases[:: len(cases) // QUICK_CASES | 1]]
+
+
+def _fewer_of_middle_levels(items):
+    """Their kernels are the best level's, compiled for other vectors: each third case meets every dtype."""
+    met = Counter()
+    for item in items:
+        level = _level_of(item)
+        test = item.nodeid.partition("[")[0], level
+        if level in QUICK_LEVELS or met[test] % MIDDLE_STEP == 0 or item.get_closest_marker("exhaustive"):
+            yield item
+        met[test] += 1
 
 
 def _depends_on_level(item):
