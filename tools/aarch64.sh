@@ -44,8 +44,9 @@ meson install -C "$work/meson" --destdir "$work" --quiet
 
 case "${1-}" in
     "") set -- --quick -k "not generic" \
-        tests/functions/test_{seeds,accuracy,nonfinite}.py tests/losses/test_values.py tests/kernels/test_direct.py ;;
-    all) set -- -k "not generic" tests/functions tests/losses tests/kernels ;;
+        tests/functions/test_{seeds,accuracy,nonfinite}.py tests/losses/test_values.py \
+        tests/kernels/test_direct{,_losses,_refused}.py ;;
+    all) set -- --every-case -k "not generic" tests/functions tests/losses tests/kernels ;;
 esac
 export PYTHONPATH=$site PYTHONDONTWRITEBYTECODE=1
 "$work/python" -c "import softgrad; assert softgrad.backend() == 'neon', softgrad.backend()"

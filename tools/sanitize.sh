@@ -18,7 +18,7 @@ sanitizers=${1:-address,undefined}
 shift || true
 tests=("$@")
 if [ "$#" = 0 ]; then
-    tests=(--numprocesses logical --dist worksteal -m "not exhaustive" tests/kernels/test_threads.py)
+    tests=(--numprocesses logical --dist worksteal --every-case -m "not exhaustive" tests/kernels/test_threads.py)
     [ "$sanitizers" = thread ] || tests+=(
         tests/functions/test_{accuracy,nonfinite,layouts,masks,out,temperature,scores,sparse,decoding,sampling}.py
         tests/losses/test_values.py tests/kernels/test_{direct,direct_losses,direct_refused,front_door}.py)

@@ -33,8 +33,8 @@ def _entmax(
     special = {1.0: softmax, 1.5: entmax15, 2.0: sparsemax}
     if isinstance(alpha, float) and alpha in special:
         return special[alpha].into(outs, workers, x, where, temperature)
-    is_special = np.isin(alpha, list(special))
-    if not is_special.any():
+    is_special = False if isinstance(alpha, float) else np.isin(alpha, list(special))
+    if not np.any(is_special):
         return kernels.run("entmax", (x, _mask(x, where), temperature, alpha), outs, workers)
     results = np.empty(x.shape, x.dtype)
     others = np.where(is_special, np.inf, alpha)  # where a row is done soonest

@@ -12,14 +12,15 @@ from collections.abc import Callable
 import numpy as np
 
 from softgrad._formulas import states
-from softgrad._formulas.compensated import plus, two_product, two_sum
+from softgrad._formulas.compensated import plus
 from softgrad._formulas.namespace import Array, is_one, namespace, per_entry
 from softgrad._formulas.precision import silent
+from softgrad._formulas.softmax import shifted_logits
 from softgrad._formulas.states import State
 from softgrad._numpy import kernels, threads
 
 TEMPERATURES = 2.0**-500, 2.0**500
-"""Between these, x/2 and T/2 lose nothing that (x − m)/T would show."""
+"""Between these, the parts of (x − m)/T and of its error stay in the range of float64."""
 
 LEAST_SPAN = 64
 """Entries of a slice that are divided by T at once, however many slices there are."""
@@ -76,15 +77,14 @@ def _of_state(
     *,
     masked_out: float,
 ) -> Array:
-    if not isinstance(x, np.ndarray) or s.max.dtype != np.float64:
+    of_numpy = isinstance(x, np.ndarray) and s.max.dtype == np.float64
+    if not of_numpy or not (has_kernel(x, temperature) or _is_tempered(x, temperature)):
         return formula(x, s, where, temperature)
     y = np.empty_like(x, subok=False)
-    if has_kernel(x, temperature):
+    if is_one(temperature):
         _run_of_state(kernel, x, s.max, s.others, s.others_low, y)
-    elif _is_tempered(x, temperature):
-        _write_tempered(kernel, x, s, temperature, y)
     else:
-        return formula(x, s, where, temperature)
+        _write_tempered(kernel, x, s, temperature, y)
     if where is not None:
         np.copyto(y, y.dtype.type(masked_out), where=~where)
     return y
@@ -157,11 +157,8 @@ def _quotients(x: Array, largest: Array, temperature: Array | float) -> tuple[Ar
     m, T = largest[..., None], per_entry(np.asarray(temperature, np.float64))
     if x.dtype != np.float64:
         return (x.astype(np.float64) - m) / T, None
-    difference, lost = two_sum(x / 2, -m / 2)  # which does not overflow
-    z = difference / (T / 2)
-    product, low = two_product(z, T / 2)
-    error = ((difference - product) - low + lost) / (T / 2)
-    return z, np.where(np.isfinite(error), error, 0.0)
+    _, z, error = shifted_logits(np, x, None, T, shift=m)
+    return z, error
 
 
 def _spans(x: Array) -> list[slice]:

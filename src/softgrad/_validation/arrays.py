@@ -62,9 +62,11 @@ def is_foreign(x: Any) -> bool:
     """Whether `x` is an array of a library other than NumPy."""
     if isinstance(x, (np.ndarray, np.generic, list, tuple, int, float)):
         return False
+    if is_tensor(x):
+        return True
     import array_api_compat  # noqa: PLC0415  only a foreign array needs it
 
-    return is_tensor(x) or bool(array_api_compat.is_array_api_obj(x))
+    return bool(array_api_compat.is_array_api_obj(x))
 
 
 def _foreign_real(x: Array, name: str) -> Array:
